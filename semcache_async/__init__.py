@@ -1,0 +1,1 @@
+"""An asyncio semantic cache for LLM answers."""

@@ -1,0 +1,71 @@
+"""Everything this package raises. Each message says what to do about it."""
+
+from __future__ import annotations
+
+__all__ = [
+    "CacheClosedError",
+    "ConfigError",
+    "EmbeddedRedisError",
+    "EmbeddingError",
+    "IndexMismatchError",
+    "ModelError",
+    "PromptError",
+    "PromptTooLongError",
+    "SearchModuleMissingError",
+    "SemcacheError",
+    "StoreAuthError",
+    "StoreError",
+    "StoreUnavailableError",
+]
+
+
+class SemcacheError(Exception):
+    """Base of every error this package raises itself."""
+
+
+class ConfigError(SemcacheError, ValueError):
+    """An option or argument is out of its documented range."""
+
+
+class PromptError(SemcacheError, ValueError):
+    """A prompt, answer or tag that cannot be cached as it stands (empty, not valid Unicode, ...)."""
+
+
+class PromptTooLongError(PromptError):
+    """More tokens than the embedding model reads; such a prompt has no vector."""
+
+
+class CacheClosedError(SemcacheError):
+    """The cache was closed before, or while, this request was answered."""
+
+
+class EmbeddingError(SemcacheError):
+    """The embedder failed, or returned vectors of the wrong shape, dtype, length or value."""
+
+
+class ModelError(SemcacheError):
+    """The embedding model could not be fetched, verified, built or loaded."""
+
+
+class EmbeddedRedisError(SemcacheError):
+    """The embedded Redis cannot run here, or did not start."""
+
+
+class StoreError(SemcacheError):
+    """The store answered with an error."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store did not answer in time, or cannot be reached."""
+
+
+class StoreAuthError(StoreError):
+    """The store refused the user name, password or permissions."""
+
+
+class SearchModuleMissingError(StoreError):
+    """The Redis server has no Search module (``FT.*`` commands)."""
+
+
+class IndexMismatchError(StoreError):
+    """An index of this name exists, but with another shape than this cache needs."""

@@ -1,0 +1,235 @@
+"""The nouns of the cache: what goes in, what comes out, and what is kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from semcache_async.errors import ConfigError
+
+__all__ = [
+    "Answer",
+    "Entry",
+    "EntryKey",
+    "Neighbour",
+    "Record",
+    "Scope",
+    "Source",
+    "Timings",
+    "Vector",
+    "VectorQuery",
+]
+
+Vector: TypeAlias = NDArray[np.float32]
+"""One embedding: float32 ``[dim]``, unit length."""
+
+Parameter: TypeAlias = str | int | float | bool | None
+
+
+class Source(StrEnum):
+    """Where an answer came from."""
+
+    EXACT = "exact"
+    SEMANTIC = "semantic"
+    SHARED = "shared"
+    """Another caller's flight answered it."""
+    GENERATED = "generated"
+    """This caller's own flight called the LLM."""
+    BYPASSED = "bypassed"
+    """The LLM was called without reading or writing the cache."""
+
+
+class FrozenMapping(Mapping[str, Parameter]):
+    """An immutable, hashable mapping with sorted keys. Equality is strict: ``1`` is not ``True``."""
+
+    __slots__ = ("_identity", "_items")
+
+    def __init__(self, items: Mapping[str, Parameter] = {}) -> None:  # noqa: B006 - never mutated
+        self._items = {key: items[key] for key in sorted(items)}
+        self._identity = tuple((key, type(v), v) for key, v in self._items.items())
+        hash(self._identity)
+
+    def __getitem__(self, key: str) -> Parameter:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FrozenMapping) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    def __repr__(self) -> str:
+        return repr(self._items)
+
+
+_EMPTY = FrozenMapping()
+
+
+class Scope(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
+    """What must be equal for an answer to be shared. A hard boundary.
+
+    ``attributes`` are the one soft part: a lookup finds entries that carry *at least* the
+    attributes it names, so ``Scope(tenant="a")`` also finds what was stored with
+    ``Scope(tenant="a", attributes={"plan": "pro"})``, never the other way round.
+
+    Raises ``ConfigError`` for a field of the wrong type or a non-finite number.
+    """
+
+    tenant: str = ""
+    locale: str = ""
+    model: str = ""
+    system_prompt: str = ""
+    temperature: float | None = None
+    parameters: Mapping[str, Parameter] = _EMPTY
+    """Every other generation parameter: ``top_p``, ``seed``, ``response_format``, ..."""
+    corpus_version: str = ""
+    attributes: Mapping[str, str] = _EMPTY  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        for name in ("tenant", "locale", "model", "system_prompt", "corpus_version"):
+            _check_text(name, getattr(self, name))
+        if self.temperature is not None:
+            object_setattr(self, "temperature", _finite("temperature", self.temperature))
+        parameters = _frozen("parameters", self.parameters)
+        for key, value in parameters.items():
+            if isinstance(value, str):
+                _check_text(f"parameters[{key!r}]", value)
+            elif isinstance(value, float):
+                _finite(f"parameters[{key!r}]", value)
+            elif not isinstance(value, int | None):
+                raise ConfigError(
+                    f"Scope.parameters[{key!r}] is a {type(value).__name__}; give a str, int, "
+                    "float, bool or None (encode anything else as JSON text)."
+                )
+        object_setattr(self, "parameters", parameters)
+        attributes = _frozen("attributes", self.attributes)
+        for key, value in attributes.items():
+            _check_text(f"attributes[{key!r}]", value)
+        object_setattr(self, "attributes", attributes)
+
+
+object_setattr = msgspec.structs.force_setattr
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise ConfigError(f"Scope.{name} must be a str, not {type(value).__name__}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"Scope.{name} holds a lone surrogate, which UTF-8 cannot carry; decode it properly."
+        ) from error
+
+
+def _finite(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"Scope.{name} must be a finite number, not {value!r}.")
+    return float(value)
+
+
+def _frozen(name: str, value: object) -> FrozenMapping:
+    if isinstance(value, FrozenMapping):
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"Scope.{name} must be a mapping, not {type(value).__name__}.")
+    for key in value:
+        _check_text(f"{name} key", key)
+    try:
+        return FrozenMapping(value)
+    except TypeError as error:  # an unhashable value
+        raise ConfigError(
+            f"Scope.{name} holds a list or a dict; encode it as JSON text first."
+        ) from error
+
+
+class EntryKey(NamedTuple):
+    """What the exact tier looks up. One entry at most is stored under one key."""
+
+    scope: Scope
+    normalised: str
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A stored answer as the store gives it back: alive, whole and of the scope asked for."""
+
+    id: str
+    prompt: str
+    text: str
+    created_at: float
+    """Unix seconds."""
+    tags: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = {}
+
+
+class Neighbour(msgspec.Struct, frozen=True):
+    """A stored entry near a prompt, with its cosine distance (0..2)."""
+
+    distance: float
+    entry: Entry
+
+
+class VectorQuery(NamedTuple):
+    """What the semantic tier looks up: the nearest entries of one scope."""
+
+    scope: Scope
+    vector: Vector
+    neighbours: int
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What to store. ``vector`` is None for a prompt that only the exact tier may serve."""
+
+    key: EntryKey
+    prompt: str
+    text: str
+    vector: Vector | None
+    tags: tuple[str, ...]
+    exact_ttl_s: float
+    semantic_ttl_s: float
+    started_at: float
+    """Unix seconds when the answer began to be made: what it may not be fresher than."""
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """Seconds that one request spent waiting in each stage; 0.0 for a stage it skipped."""
+
+    exact_s: float = 0.0
+    embed_s: float = 0.0
+    search_s: float = 0.0
+    generate_s: float = 0.0
+    """The whole flight: second look, LLM call and store."""
+    total_s: float = 0.0
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """One answered prompt."""
+
+    text: str
+    source: Source
+    distance: float | None = None
+    """Cosine distance to the prompt that was answered: 0.0 for an exact hit, None for an answer
+    generated for this very caller."""
+    matched_prompt: str | None = None
+    """The prompt the answer was made for, where that is not this one."""
+    entry_id: str | None = None
+    """None where nothing was stored."""
+    age_s: float = 0.0
+    timings: Timings = Timings()
+
+    @property
+    def similarity(self) -> float | None:
+        """``1 - distance``, for people."""
+        return None if self.distance is None else 1.0 - self.distance
