@@ -7,6 +7,7 @@ __all__ = [
     "ConfigError",
     "EmbeddedRedisError",
     "EmbeddingError",
+    "FlightCancelledError",
     "IndexMismatchError",
     "ModelError",
     "PromptError",
@@ -28,7 +29,7 @@ class ConfigError(SemcacheError, ValueError):
 
 
 class PromptError(SemcacheError, ValueError):
-    """A prompt, answer or tag that cannot be cached as it stands (empty, not valid Unicode, ...)."""
+    """A prompt, answer or tag that cannot be cached as it stands: empty, not valid Unicode, ..."""
 
 
 class PromptTooLongError(PromptError):
@@ -37,6 +38,10 @@ class PromptTooLongError(PromptError):
 
 class CacheClosedError(SemcacheError):
     """The cache was closed before, or while, this request was answered."""
+
+
+class FlightCancelledError(SemcacheError):
+    """The LLM call cancelled itself; nobody who waited for it was cancelled."""
 
 
 class EmbeddingError(SemcacheError):

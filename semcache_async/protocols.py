@@ -42,7 +42,7 @@ class Store(Protocol):
     an exception in the returned sequence concerns that item alone, a raised one the whole batch.
     """
 
-    async def fetch(self, keys: Sequence[EntryKey]) -> Sequence[Entry | None | Exception]:
+    async def fetch(self, keys: Sequence[EntryKey]) -> Sequence[Entry | Exception | None]:
         """Exact tier: the live entry under each key, or None."""
 
     async def search(

@@ -46,11 +46,11 @@ class Source(StrEnum):
 
 
 class FrozenMapping(Mapping[str, Parameter]):
-    """An immutable, hashable mapping with sorted keys. Equality is strict: ``1`` is not ``True``."""
+    """An immutable, hashable mapping with sorted keys. Equality is strict: 1 is not True."""
 
     __slots__ = ("_identity", "_items")
 
-    def __init__(self, items: Mapping[str, Parameter] = {}) -> None:  # noqa: B006 - never mutated
+    def __init__(self, items: Mapping[str, Parameter] = {}) -> None:
         self._items = {key: items[key] for key in sorted(items)}
         self._identity = tuple((key, type(v), v) for key, v in self._items.items())
         hash(self._identity)
@@ -180,16 +180,32 @@ class Neighbour(msgspec.Struct, frozen=True):
     distance: float
     entry: Entry
 
+    @property
+    def prompt(self) -> str:
+        return self.entry.prompt
+
 
 class VectorQuery(NamedTuple):
-    """What the semantic tier looks up: the nearest entries of one scope."""
+    """What the semantic tier looks up: the nearest entries of one scope. Two queries are one when
+    they share the very same vector object."""
 
     scope: Scope
     vector: Vector
     neighbours: int
 
+    def __hash__(self) -> int:
+        return hash((self.scope, id(self.vector), self.neighbours))
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, VectorQuery)
+            and self.vector is other.vector
+            and self.neighbours == other.neighbours
+            and self.scope == other.scope
+        )
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What to store. ``vector`` is None for a prompt that only the exact tier may serve."""
 
     key: EntryKey
@@ -223,7 +239,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """Cosine distance to the prompt that was answered: 0.0 for an exact hit, None for an answer
     generated for this very caller."""
     matched_prompt: str | None = None
-    """The prompt the answer was made for, where that is not this one."""
+    """The prompt the answer was made for; None for an answer generated for this very caller."""
     entry_id: str | None = None
     """None where nothing was stored."""
     age_s: float = 0.0

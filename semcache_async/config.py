@@ -1,0 +1,120 @@
+"""Every option of the cache, with its unit and range."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from semcache_async.errors import ConfigError
+
+__all__ = ["CacheConfig"]
+
+MAX_TTL_S = 10 * 365 * 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheConfig:
+    """How a cache decides, keeps and waits. Raises ``ConfigError`` on nonsense.
+
+    Processes that share answers must agree on ``name``, ``secret``, ``vector_dtype`` and ``index``.
+    """
+
+    name: str = "semcache"
+    """Prefix of every key and of the index: letters, digits, ``_ . : -``, at most 64."""
+    max_distance: float = 0.05
+    """Largest cosine distance (0..2) at which another prompt's answer may be served. The default
+    is conservative (docs/decisions.md has the measurements): calibrate it on your own traffic."""
+    neighbours: int = 3
+    """Entries read per search (1..100): a dead or foreign one must not hide a good one."""
+
+    exact_ttl_s: float = 3_600.0
+    """Seconds the exact tier may serve an entry (over 0, at most ten years)."""
+    semantic_ttl_s: float = 14_400.0
+    """Seconds the semantic tier may serve an entry (over 0, at most ten years)."""
+    ttl_jitter: float = 0.1
+    """Each entry lives a random 0..ttl_jitter (0..1) shorter, so that few expire at once."""
+
+    store_timeout_s: float = 1.0
+    """Seconds one round trip to the store may take, connecting included."""
+    lookup_budget_s: float = 10.0
+    """Seconds a lookup may take in all, waiting for the embedder included, before it counts as a
+    miss. Redis being down costs ``store_timeout_s``, not this."""
+    generate_timeout_s: float = 600.0
+    """Seconds an LLM call may take before its callers get ``TimeoutError``."""
+    finish_abandoned: bool = True
+    """When every caller of a flight has left: finish and store the paid answer, or cancel it."""
+
+    max_prompt_bytes: int = 262_144
+    """Longer prompts (UTF-8) bypass the cache."""
+    max_answer_bytes: int = 1_048_576
+    """Longer answers (UTF-8) are returned but not stored."""
+    embedding_cache_size: int = 10_000
+    """Vectors kept in memory by text, least recently used dropped first (0 = none)."""
+
+    vector_dtype: Literal["float32", "float16"] = "float32"
+    """How vectors are kept in Redis."""
+    index: Literal["hnsw", "flat"] = "hnsw"
+    """Approximate search whose cost grows with log(entries), or exact search with all of them."""
+    connections: int = 4
+    """Connections to Redis at most (2..100): few, each with deep pipelines."""
+    secret: str = field(default="", repr=False)
+    """Keys the hashes that stand for scopes, tags and prompts in Redis."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", str(self.name)):
+            raise ConfigError(
+                f"name={self.name!r}: use 1 to 64 letters, digits or any of '_', '.', ':', '-'."
+            )
+        check_max_distance(self.max_distance)
+        check_ttl("exact_ttl_s", self.exact_ttl_s)
+        check_ttl("semantic_ttl_s", self.semantic_ttl_s)
+        _check_range("ttl_jitter", self.ttl_jitter, 0.0, 1.0, below=True)
+        for name in ("store_timeout_s", "lookup_budget_s", "generate_timeout_s"):
+            _check_range(name, getattr(self, name), 0.001, 86_400.0)
+        _check_count("neighbours", self.neighbours, 1, 100)
+        _check_count("connections", self.connections, 2, 100)
+        _check_count("max_prompt_bytes", self.max_prompt_bytes, 1, 2**29)
+        _check_count("max_answer_bytes", self.max_answer_bytes, 1, 2**29)
+        _check_count("embedding_cache_size", self.embedding_cache_size, 0, 10**9)
+        _check_choice("vector_dtype", self.vector_dtype, ("float32", "float16"))
+        _check_choice("index", self.index, ("hnsw", "flat"))
+        if len(str(self.secret).encode()) > 64:
+            raise ConfigError("secret must be a str of at most 64 bytes in UTF-8.")
+
+
+def check_max_distance(value: object) -> float:
+    """A cosine distance threshold: finite, 0..2."""
+    return _check_range("max_distance", value, 0.0, 2.0)
+
+
+def check_ttl(name: str, value: object) -> float:
+    """A time to live in seconds: over 0, at most ten years."""
+    checked = _check_range(name, value, 0.0, MAX_TTL_S)
+    if checked < 0.001:
+        raise ConfigError(
+            f"{name}={value!r}: must be at least 0.001 s; to drop an entry, invalidate it."
+        )
+    return checked
+
+
+def _check_range(
+    name: str, value: object, low: float, high: float, *, below: bool = False
+) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"{name}={value!r}: must be a finite number.")
+    if not low <= value <= high or (below and value == high):
+        upper = "below" if below else "to"
+        raise ConfigError(f"{name}={value!r}: must be {low:g} {upper} {high:g}.")
+    return float(value)
+
+
+def _check_count(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError(f"{name}={value!r}: must be a whole number from {low} to {high}.")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{name}={value!r}: must be one of {', '.join(choices)}.")

@@ -1,0 +1,149 @@
+"""Which runtime runs a packed graph here: the quickest one that gives the right vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import logging
+import os
+import platform
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args, TYPE_CHECKING
+
+import numpy as np
+
+from semcache_async.embed.checks import INVARIANCE, PARITY_BF16, PARITY_F32, invariance, parity
+from semcache_async.embed.encoders import Encoder, Ids, OnnxPacked, OpenVinoPacked
+from semcache_async.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Backend", "choose_backend", "chosen_name", "remembered"]
+
+_log = logging.getLogger(__name__)
+
+Backend: TypeAlias = Literal["auto", "onnxruntime", "openvino"]
+
+_WORTHWHILE = 1.15
+"""How many times as fast as onnxruntime another runtime must be to be taken unasked."""
+
+
+def chosen_name(backend: str | None) -> Backend:
+    """``backend``, else SEMCACHE_BACKEND, else "auto"; raises ``ConfigError`` for another name."""
+    name = backend or os.environ.get("SEMCACHE_BACKEND") or "auto"
+    for known in get_args(Backend):
+        if name == known:
+            return known  # type: ignore[no-any-return]
+    raise ConfigError(f"Backend {name!r} is unknown; choose one of {', '.join(get_args(Backend))}.")
+
+
+def choose_backend(
+    graph: Path, items: Sequence[Ids], *, backend: Backend, threads: int, verdicts: Path, key: str
+) -> Encoder:
+    """An encoder for ``graph`` whose vectors of ``items`` (the probes) were checked on this CPU.
+
+    "auto" tries OpenVINO only where it can gain: with bfloat16 or AVX-512 in hardware. A verdict
+    is kept below ``verdicts``, under ``key``, the runtimes' versions and the CPU's features.
+    """
+    plain = OnnxPacked(graph, threads=threads)
+    if backend == "onnxruntime":
+        return plain
+    if importlib.util.find_spec("openvino") is None:
+        if backend == "openvino":
+            raise ModelError(
+                "OpenVINO is not installed; run: pip install 'semcache-async[openvino]'."
+            )
+        return plain
+    features = cpu_features()
+    facts = [key, backend, threads, sorted(features), platform.machine(), *_versions()]
+    for precision in _precisions(features, forced=backend == "openvino"):
+        try:
+            encoder = OpenVinoPacked(graph, threads=threads, precision=precision)
+            judge = partial(_trouble, encoder, plain, items, must_gain=backend == "auto")
+            trouble = remembered(verdicts, [precision, *facts], judge)
+        except Exception as error:  # any failure inside a runtime
+            trouble = f"it failed: {error}"
+        if not trouble:
+            return encoder
+        _log.warning("openvino-%s-packed is not used here: %s", precision, trouble)
+    if backend == "openvino":
+        raise ModelError(
+            "OpenVINO gives no usable vectors on this machine (see the log); set SEMCACHE_BACKEND "
+            "to onnxruntime."
+        )
+    return plain
+
+
+def remembered(verdicts: Path, facts: Sequence[Any], judge: Callable[[], str]) -> str:
+    """``judge()``, which is asked once for the same ``facts``; "" is the good verdict."""
+    name = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:32]
+    path = verdicts / f"{name}.txt"
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        verdict = judge()
+    try:
+        verdicts.mkdir(parents=True, exist_ok=True)
+        draft = verdicts / f".{name}.{os.getpid()}"
+        draft.write_text(verdict, encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        _log.warning("verdict not kept in %s (%s): it is found again each time", verdicts, error)
+    return verdict
+
+
+def cpu_features() -> frozenset[str]:
+    """The flags that Linux lists for the first CPU; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return frozenset()
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+def _precisions(features: frozenset[str], *, forced: bool) -> list[str]:
+    """OpenVINO's precisions that this CPU makes worth a trial, best first."""
+    found = [] if features.isdisjoint(("amx_bf16", "avx512_bf16")) else ["bf16"]
+    return [*found, "f32"] if forced or "avx512f" in features else found
+
+
+def _versions() -> list[str]:
+    return [importlib.metadata.version(name) for name in ("openvino", "onnxruntime")]
+
+
+def _trouble(encoder: Encoder, plain: Encoder, items: Sequence[Ids], *, must_gain: bool) -> str:
+    """What speaks against ``encoder``; "" where nothing does."""
+    packs = plain.plan([len(item) for item in items])
+    truth, found = (
+        np.concatenate([e.run([items[i] for i in pack]) for pack in packs])
+        for e in (plain, encoder)
+    )
+    near, steady = parity(found, truth), invariance(encoder.run, items)
+    least = PARITY_F32 if encoder.precision == "f32" else PARITY_BF16
+    if not (near >= least and steady >= INVARIANCE):
+        return f"cosine to float32 {near:.6f}, to itself in other company {steady:.6f}"
+    if must_gain and (gain := _speed(encoder, plain, items)) < _WORTHWHILE:
+        return f"{gain:.2f} times as fast as onnxruntime"
+    return ""
+
+
+def _speed(encoder: Encoder, plain: Encoder, items: Sequence[Ids], rounds: int = 5) -> float:
+    """How many times as fast as ``plain``, by the quickest of alternating rounds."""
+    pack = plain.plan([len(item) for item in items])[-1]
+    some = [items[i] for i in pack]
+    best = [float("inf"), float("inf")]
+    for _ in range(rounds):
+        for side, contender in enumerate((encoder, plain)):
+            started = time.perf_counter()
+            contender.run(some)
+            best[side] = min(best[side], time.perf_counter() - started)
+    return best[1] / best[0]

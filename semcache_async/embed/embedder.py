@@ -1,0 +1,141 @@
+"""The public embedder: texts to tokens to packs to vectors."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TYPE_CHECKING
+
+import numpy as np
+
+from semcache_async.errors import EmbeddingError, ModelError, PromptError, PromptTooLongError
+
+if TYPE_CHECKING:
+    from semcache_async.embed.encoders import Encoder, Ids, Vectors
+    from pathlib import Path
+    from collections.abc import Sequence
+
+__all__ = ["TextEmbedder", "open_tokenizer"]
+
+
+def open_tokenizer(path: Path) -> Any:
+    """A ``tokenizers.Tokenizer`` that neither cuts nor pads, whatever its file says.
+
+    Batches are tokenised on the calling thread unless the environment's TOKENIZERS_PARALLELISM
+    says otherwise: they are small, and the other cores are busy embedding.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from tokenizers import Tokenizer
+
+    if not path.is_file():
+        raise ModelError(f"{path} is missing; fetch the model again, with its fast tokenizer.")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises plain Exception
+        raise ModelError(f"{path} is not a tokenizer file ({error}); fetch it again.") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+class TextEmbedder:
+    """Texts to unit vectors, the same vector in any company. Safe from several threads.
+
+    Made by ``load_embedder``; every method blocks, and releases the GIL for nearly all its time.
+    """
+
+    def __init__(
+        self, *, tokenizer: Any, encoder: Encoder, dim: int, window: int, fingerprint: str
+    ) -> None:
+        self.dim = dim
+        self.fingerprint = fingerprint
+        """Hex; equal where vectors may be compared: weights, tokenizer, pooling, precision."""
+        self.window = window
+        """The most tokens one text may have, special ones included."""
+        self._tokenizer = tokenizer
+        self._encoder = encoder
+        self._helpers = ThreadPoolExecutor(encoder.streams, thread_name_prefix="semcache-embed")
+
+    @property
+    def backend(self) -> str:
+        """Runtime, precision and layout, such as ``onnxruntime-f32-packed``."""
+        return self._encoder.name
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens in one call of ``embed_tokens`` beyond which throughput no longer grows."""
+        return self._encoder.budget
+
+    @property
+    def streams(self) -> int:
+        """How many threads may usefully be inside ``embed_tokens`` at once."""
+        return self._encoder.streams
+
+    def __repr__(self) -> str:
+        return (
+            f"<TextEmbedder {self.backend} dim={self.dim} window={self.window} "
+            f"token_budget={self.token_budget} streams={self.streams}>"
+        )
+
+    def tokenise(self, texts: Sequence[str]) -> list[Ids]:
+        """The tokens of each text, special ones included, never cut.
+
+        Raises ``PromptError`` for what is no valid Unicode text.
+        """
+        try:
+            found = self._tokenizer.encode_batch_fast(list(texts))
+        except (TypeError, UnicodeError) as error:
+            raise PromptError(f"A text cannot be tokenised ({error}); give valid str.") from error
+        return [np.array(encoding.ids, np.int32) for encoding in found]
+
+    def embed_tokens(self, items: Sequence[Ids]) -> Vectors:
+        """Float32 ``[len(items), dim]``, on the calling thread, in as few passes as packing allows.
+
+        Raises ``PromptTooLongError`` for an item beyond ``window``, ``PromptError`` for an empty
+        one and ``EmbeddingError`` where the runtime fails.
+        """
+        self._check(items)
+        vectors = np.empty((len(items), self.dim), np.float32)
+        for pack in self._encoder.plan([len(item) for item in items]):
+            self._run(items, pack, vectors)
+        return vectors
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Float32 ``[len(texts), dim]``; many texts are spread over ``streams`` threads.
+
+        Raises as ``tokenise`` and ``embed_tokens`` do.
+        """
+        items = self.tokenise(texts)
+        if self.streams == 1 or sum(map(len, items)) <= self.token_budget:
+            return self.embed_tokens(items)
+        self._check(items)
+        vectors = np.empty((len(items), self.dim), np.float32)
+        packs = self._encoder.plan([len(item) for item in items])
+        for _ in self._helpers.map(lambda pack: self._run(items, pack, vectors), packs):
+            pass
+        return vectors
+
+    def _check(self, items: Sequence[Ids]) -> None:
+        for item in items:
+            if len(item) > self.window:
+                raise PromptTooLongError(
+                    f"A text has {len(item)} tokens and the embedding model reads {self.window}; "
+                    "shorten it, or load a model with a larger window."
+                )
+            if not len(item):
+                raise PromptError("A text has no tokens; give one that is not empty.")
+
+    def _run(self, items: Sequence[Ids], pack: list[int], vectors: Vectors) -> None:
+        try:
+            found = self._encoder.run([items[index] for index in pack])
+        except Exception as error:
+            raise EmbeddingError(
+                f"{self.backend} failed on {len(pack)} texts ({error}); if it goes on, choose "
+                "another backend with SEMCACHE_BACKEND."
+            ) from error
+        if found.shape != (len(pack), self.dim) or not np.isfinite(found).all():
+            raise EmbeddingError(
+                f"{self.backend} returned unusable vectors of shape {found.shape}; choose another "
+                "backend with SEMCACHE_BACKEND, or pull the model again."
+            )
+        vectors[pack] = found

@@ -1,0 +1,215 @@
+"""The runtimes: token ids of several texts in, unit vectors out, one forward pass at a time."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import Any, Protocol, TypeAlias, TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semcache_async.embed.graph import INPUTS, OUTPUT
+from semcache_async.flow.packs import plan_packs
+
+if TYPE_CHECKING:
+    from semcache_async.embed.weights import Pooling
+    from pathlib import Path
+    from collections.abc import Sequence
+
+__all__ = [
+    "Encoder",
+    "Ids",
+    "OnnxPacked",
+    "OnnxPadded",
+    "OpenVinoPacked",
+    "Vectors",
+    "usable_cpus",
+]
+
+Ids: TypeAlias = NDArray[np.int32]
+"""The tokens of one text, special ones included: int32 ``[tokens]``."""
+Vectors: TypeAlias = NDArray[np.float32]
+"""Float32 ``[n, dim]``, each row of unit length."""
+
+_BUDGET = 128
+_MOST_STREAMS = 8
+
+
+class Encoder(Protocol):
+    """A model in a runtime. Every method may be called from several threads at once."""
+
+    name: str
+    precision: str
+    budget: int
+    """Tokens in one pass beyond which throughput no longer grows."""
+    streams: int
+    """How many passes may usefully run at once."""
+
+    def plan(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Which texts share a pass, as indices; ``lengths`` in tokens."""
+
+    def run(self, items: Sequence[Ids]) -> Vectors:
+        """One pass over all of ``items`` (at least one) together."""
+
+
+def usable_cpus() -> int:
+    """How many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def lay_out(items: Sequence[Ids], tokens: int, slots: int) -> dict[str, Ids]:
+    """The inputs of one pack of ``tokens`` tokens, padded at its end."""
+    ids, positions = np.zeros(tokens, np.int32), np.zeros(tokens, np.int32)
+    segments = np.full(tokens, -1, np.int32)
+    at = 0
+    for slot, item in enumerate(items):
+        end = at + len(item)
+        ids[at:end], positions[at:end], segments[at:end] = item, np.arange(end - at), slot
+        at = end
+    return dict(
+        zip(INPUTS, (ids, positions, segments, np.arange(slots, dtype=np.int32)), strict=True)
+    )
+
+
+class OnnxPacked:
+    """The packed graph in onnxruntime: passes are exactly as long as their texts."""
+
+    name = "onnxruntime-f32-packed"
+    precision = "f32"
+    budget = _BUDGET
+
+    def __init__(self, model: Path, *, threads: int) -> None:
+        self.streams = min(threads, _MOST_STREAMS)
+        self._session = open_session(model, threads // self.streams)
+
+    def plan(self, lengths: Sequence[int]) -> list[list[int]]:
+        return plan_packs(lengths, self.budget)
+
+    def run(self, items: Sequence[Ids]) -> Vectors:
+        inputs = lay_out(items, sum(map(len, items)), len(items))
+        vectors: Vectors = self._session.run([OUTPUT], inputs)[0]
+        return vectors
+
+
+class OpenVinoPacked:
+    """The packed graph in OpenVINO: a ladder of fixed pack sizes, each compiled on first need."""
+
+    budget = _BUDGET
+
+    def __init__(self, model: Path, *, threads: int, precision: str) -> None:
+        openvino = import_openvino()
+        self.name, self.precision = f"openvino-{precision}-packed", precision
+        self.streams = min(threads, _MOST_STREAMS)
+        self._core = openvino.Core()
+        self._model = self._core.read_model(model)
+        self._options = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": self.streams,
+        }
+        self._compiled: dict[int, Any] = {}
+        self._idle: dict[int, list[Any]] = {}
+        self._compiling = threading.Lock()
+
+    def plan(self, lengths: Sequence[int]) -> list[list[int]]:
+        return plan_packs(lengths, self.budget)
+
+    def run(self, items: Sequence[Ids]) -> Vectors:
+        size = self._size(max(sum(map(len, items)), 2 * len(items)))
+        idle = self._ready(size)
+        try:
+            request = idle.pop()
+        except IndexError:
+            request = self._compiled[size].create_infer_request()
+        try:
+            found = request.infer(lay_out(items, size, size // 2))[OUTPUT]
+            vectors: Vectors = found[: len(items)].copy()
+        finally:
+            idle.append(request)
+        return vectors
+
+    @staticmethod
+    def _size(tokens: int) -> int:
+        return max(16, 1 << (tokens - 1).bit_length())
+
+    def _ready(self, size: int) -> list[Any]:
+        if size not in self._idle:
+            with self._compiling:
+                if size not in self._idle:
+                    fixed = self._model.clone()
+                    fixed.reshape({i: [size // 2 if i == "slot_ids" else size] for i in INPUTS})
+                    self._compiled[size] = self._core.compile_model(fixed, "CPU", self._options)
+                    self._idle[size] = []
+        return self._idle[size]
+
+
+class OnnxPadded:
+    """An ordinary exported model: rows of equal length under an attention mask."""
+
+    name = "onnxruntime-padded"
+    precision = "exported"
+    budget = _BUDGET * 4
+
+    def __init__(self, model: Path, *, threads: int, pooling: Pooling, pad_id: int) -> None:
+        self.streams = min(threads, _MOST_STREAMS)
+        self._session = open_session(model, threads // self.streams)
+        self._pooling, self._pad_id = pooling, pad_id
+        kinds = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+        self._inputs = {i.name: kinds[i.type] for i in self._session.get_inputs()}
+        names = [output.name for output in self._session.get_outputs()]
+        self._output = "sentence_embedding" if "sentence_embedding" in names else names[0]
+
+    def plan(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Neighbours in length, as many as keep rows times longest within the budget."""
+        batches: list[list[int]] = []
+        for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+            if batches and (len(batches[-1]) + 1) * lengths[index] <= self.budget:
+                batches[-1].append(index)
+            else:
+                batches.append([index])
+        return batches
+
+    def run(self, items: Sequence[Ids]) -> Vectors:
+        longest = max(map(len, items))
+        ids = np.full((len(items), longest), self._pad_id, np.int64)
+        mask = np.zeros((len(items), longest), np.int64)
+        for row, item in enumerate(items):
+            ids[row, : len(item)], mask[row, : len(item)] = item, 1
+        offered = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        asked = {name: offered[name].astype(kind) for name, kind in self._inputs.items()}
+        found = self._session.run([self._output], asked)[0]
+        if found.ndim == 3:
+            weights = mask.astype(np.float32)[:, :, None]
+            found = found[:, 0] if self._pooling == "cls" else (found * weights).sum(1)
+        unit: Vectors = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+        return unit.astype(np.float32, copy=False)
+
+
+def open_session(model: Path, threads: int) -> Any:
+    """An onnxruntime session on the CPU whose idle threads sleep."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = max(1, threads)
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.enable_mem_pattern = False
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def import_openvino() -> Any:
+    """The ``openvino`` module, imported without its telemetry."""
+    blocked = "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules
+    if blocked:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        import openvino
+    finally:
+        if blocked:
+            del sys.modules["openvino_telemetry"]
+    return openvino

@@ -1,0 +1,168 @@
+"""One request on its way through the flow: what was asked, and what is known of it so far."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Collection
+from typing import Any
+
+from semcache_async.config import CacheConfig, check_max_distance, check_ttl
+from semcache_async.errors import ConfigError, PromptError
+from semcache_async.flow.flights import Flight
+from semcache_async.text.decide import Policy
+from semcache_async.text.prompt import check_text, normalise
+from semcache_async.types import (
+    Answer,
+    Entry,
+    EntryKey,
+    Record,
+    Scope,
+    Source,
+    Timings,
+    Vector,
+)
+
+__all__ = ["Request", "check_answer", "check_tags"]
+
+
+class Request:
+    """A checked prompt with its key, policy and, as the flow goes, vector and timings."""
+
+    __slots__ = (
+        "_began",
+        "_config",
+        "_tags",
+        "_ttl_s",
+        "embed_s",
+        "exact_s",
+        "generate_s",
+        "key",
+        "oversize",
+        "policy",
+        "prompt",
+        "search_s",
+        "store_failed",
+        "vector",
+    )
+
+    def __init__(
+        self,
+        prompt: str,
+        key: EntryKey,
+        tags: tuple[str, ...],
+        ttl_s: float | None,
+        policy: Policy,
+        config: CacheConfig,
+    ) -> None:
+        self._began = time.perf_counter()
+        self._config = config
+        self._tags = tags
+        self._ttl_s = ttl_s
+        self.prompt = prompt
+        self.key = key
+        self.policy = policy
+        self.oversize = (
+            len(prompt) * 4 > config.max_prompt_bytes
+            and len(prompt.encode()) > config.max_prompt_bytes
+        )
+        self.vector: Vector | None = None
+        self.store_failed = False
+        """The store failed this request once; it is not asked again on its behalf."""
+        self.exact_s = self.embed_s = self.search_s = self.generate_s = 0.0
+
+    @classmethod
+    def make(
+        cls,
+        prompt: object,
+        scope: object,
+        tags: Collection[str],
+        ttl_s: float | None,
+        max_distance: float | None,
+        config: CacheConfig,
+    ) -> Request:
+        """Raises ``PromptError`` or ``ConfigError`` for arguments that make no sense."""
+        text = check_text("prompt", prompt)
+        if not isinstance(scope, Scope):
+            raise ConfigError(f"scope must be a Scope, not {type(scope).__name__}.")
+        limit = config.max_distance
+        if max_distance is not None:
+            limit = min(limit, check_max_distance(max_distance))
+        if ttl_s is not None:
+            check_ttl("ttl_s", ttl_s)
+        key = EntryKey(scope, normalise(text))
+        return cls(text, key, check_tags(tags) if tags else (), ttl_s, Policy(limit), config)
+
+    def flight(self) -> Flight[Any]:
+        """A new flight with this request as its leader."""
+        return Flight(self.key, self.prompt, self.vector, self._tags, time.time())
+
+    def record(self, text: str, started_at: float) -> Record:
+        """What to store as this prompt's answer, each tier's TTL shortened by the jitter."""
+        config = self._config
+        fraction = 1.0 - config.ttl_jitter * random.random()  # noqa: S311 - spreads expiry
+        return Record(
+            key=self.key,
+            prompt=self.prompt,
+            text=text,
+            vector=self.vector,
+            tags=self._tags,
+            exact_ttl_s=(self._ttl_s or config.exact_ttl_s) * fraction,
+            semantic_ttl_s=(self._ttl_s or config.semantic_ttl_s) * fraction,
+            started_at=started_at,
+        )
+
+    def hit(self, source: Source, entry: Entry, distance: float) -> Answer:
+        """A stored entry as this request's answer."""
+        return Answer(
+            text=entry.text,
+            source=source,
+            distance=distance,
+            matched_prompt=entry.prompt,
+            entry_id=entry.id,
+            age_s=max(0.0, time.time() - entry.created_at),
+            timings=self._timings(),
+        )
+
+    def answer(
+        self,
+        text: str,
+        source: Source,
+        *,
+        entry_id: str | None = None,
+        distance: float | None = None,
+        matched_prompt: str | None = None,
+    ) -> Answer:
+        """A fresh text as this request's answer."""
+        return Answer(
+            text=text,
+            source=source,
+            distance=distance,
+            matched_prompt=matched_prompt,
+            entry_id=entry_id,
+            timings=self._timings(),
+        )
+
+    def _timings(self) -> Timings:
+        return Timings(
+            exact_s=self.exact_s,
+            embed_s=self.embed_s,
+            search_s=self.search_s,
+            generate_s=self.generate_s,
+            total_s=time.perf_counter() - self._began,
+        )
+
+
+def check_answer(text: object, config: CacheConfig) -> str:
+    """``text`` itself if it can be kept, else ``PromptError``."""
+    answer = check_text("answer", text)
+    if len(answer.encode()) > config.max_answer_bytes:
+        raise PromptError(f"The answer is longer than max_answer_bytes={config.max_answer_bytes}.")
+    return answer
+
+
+def check_tags(tags: object) -> tuple[str, ...]:
+    """The tags, each a non-blank str, in order and without repeats."""
+    if isinstance(tags, str) or not isinstance(tags, Collection):
+        raise ConfigError("tags must be a collection of str; wrap a single one: tags=('x',).")
+    return tuple(dict.fromkeys(check_text("tag", tag) for tag in tags))

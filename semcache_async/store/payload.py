@@ -1,0 +1,106 @@
+"""What an entry's hash says, and the one reader of Redis replies (RESP3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from semcache_async.errors import StoreError
+from semcache_async.store.keys import ScopeDigest
+from semcache_async.store.schema import ENTRY
+from semcache_async.types import Entry, Neighbour
+
+__all__ = ["Payload", "read_entry", "read_ids", "read_neighbours"]
+
+
+class Payload(msgspec.Struct, omit_defaults=True):
+    """The JSON in an entry's ``entry`` field. Times are Unix seconds."""
+
+    scope: str
+    prompt: str
+    text: str
+    created_at: float
+    exact_until: float
+    semantic_until: float
+    tags: tuple[str, ...] = ()
+    attributes: dict[str, str] = {}
+
+    def entry(self, entry_id: str) -> Entry:
+        return Entry(entry_id, self.prompt, self.text, self.created_at, self.tags, self.attributes)
+
+
+_decode = msgspec.json.Decoder(Payload).decode
+
+
+def _payload(raw: object, scope: ScopeDigest) -> Payload | None:
+    """The payload, or None when it is missing, unreadable or of another scope."""
+    if not isinstance(raw, bytes):
+        return None
+    try:
+        payload = _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return payload if payload.scope == scope.scope else None
+
+
+def read_entry(raw: object, entry_id: str, scope: ScopeDigest, now: float) -> Entry | None:
+    """The entry behind ``HGET key entry``, or None unless the exact tier may serve it."""
+    payload = _payload(raw, scope)
+    if payload is None or payload.exact_until <= now:
+        return None
+    return payload.entry(entry_id)
+
+
+def read_neighbours(
+    reply: object, prefix: bytes, scope: ScopeDigest, attributes: Mapping[str, str], now: float
+) -> list[Neighbour]:
+    """The entries in an ``FT.SEARCH`` reply that the semantic tier may serve, nearest first.
+
+    Raises ``StoreError`` for a reply of another form and for partial results: what such a search
+    did not find may well exist.
+    """
+    neighbours = []
+    for key, fields in _results(reply):
+        payload = _payload(fields.get(ENTRY), scope)
+        if payload is None or payload.semantic_until <= now:
+            continue
+        if any(payload.attributes.get(name) != value for name, value in attributes.items()):
+            continue
+        distance = _distance(fields.get(b"d"))
+        if distance is None:
+            continue
+        neighbours.append(Neighbour(distance, payload.entry(key[len(prefix) :].decode())))
+    neighbours.sort(key=lambda neighbour: neighbour.distance)
+    return neighbours
+
+
+def read_ids(reply: object) -> list[bytes]:
+    """The keys in an ``FT.SEARCH ... NOCONTENT`` reply."""
+    return [key for key, _ in _results(reply)]
+
+
+def _results(reply: object) -> list[tuple[bytes, Mapping[bytes, Any]]]:
+    if not isinstance(reply, dict) or b"results" not in reply:
+        raise StoreError(
+            f"FT.SEARCH answered with a {type(reply).__name__}, not with a RESP3 map of results; "
+            "use Redis 7.2 or later with Search 2.8 or later."
+        )
+    if reply.get(b"warning"):
+        raise StoreError(
+            f"FT.SEARCH gave partial results ({reply[b'warning'][0]!r}); raise the server's "
+            "search-timeout, or shrink the index."
+        )
+    return [(row[b"id"], row.get(b"extra_attributes") or {}) for row in reply[b"results"]]
+
+
+def _distance(raw: object) -> float | None:
+    if not isinstance(raw, bytes | float | int):
+        return None
+    try:
+        distance = float(raw)
+    except ValueError:
+        return None
+    return min(2.0, max(0.0, distance)) if math.isfinite(distance) else None

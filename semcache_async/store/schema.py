@@ -1,0 +1,131 @@
+"""The index: created once by whoever comes first, refused when it has another shape."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from semcache_async.errors import ConfigError, IndexMismatchError, StoreError
+
+__all__ = ["ATTRIBUTES", "ENTRY", "SCOPE", "TAGS", "VECTOR", "IndexShape", "ensure_index"]
+
+SCHEMA_VERSION = 1
+
+SCOPE, ATTRIBUTES, TAGS, VECTOR, ENTRY = b"scope", b"attr", b"tags", b"vec", b"entry"
+"""Fields of an entry's hash. ``entry`` is the JSON payload, the one field that is returned."""
+
+_HNSW = ("M", "16", "EF_CONSTRUCTION", "200")
+
+
+class IndexShape(NamedTuple):
+    """What the index has to look like."""
+
+    dim: int
+    dtype: str
+    """``float32`` or ``float16``."""
+    algorithm: str
+    """``hnsw`` or ``flat``."""
+
+    def fingerprint(self, embedder: str) -> str:
+        """16 hex digits for the embedder's own fingerprint, this shape and the schema version."""
+        text = f"{SCHEMA_VERSION}|{self.dim}|{self.dtype}|{self.algorithm}|{embedder}"
+        return blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def create_command(self, index: str, prefix: str) -> tuple[str | bytes, ...]:
+        """``FT.CREATE`` for this shape."""
+        options = (
+            "TYPE",
+            self.dtype.upper(),
+            "DIM",
+            str(self.dim),
+            "DISTANCE_METRIC",
+            "COSINE",
+            *(_HNSW if self.algorithm == "hnsw" else ()),
+        )
+        return (
+            *("FT.CREATE", index, "ON", "HASH", "PREFIX", "1", prefix, "SCHEMA"),
+            *(SCOPE, "TAG", ATTRIBUTES, "TAG", TAGS, "TAG"),
+            *(VECTOR, "VECTOR", self.algorithm.upper(), str(len(options)), *options),
+        )
+
+    def check(self, index: str, prefix: str, info: Mapping[bytes, Any]) -> None:
+        """Raise ``IndexMismatchError`` unless ``FT.INFO`` (RESP3) describes this shape."""
+        wanted: dict[str, object] = {
+            "prefix": prefix,
+            "scope": "TAG",
+            "attr": "TAG",
+            "tags": "TAG",
+            "vec": "VECTOR",
+            "algorithm": self.algorithm.upper(),
+            "type": self.dtype.upper(),
+            "dimension": self.dim,
+            "metric": "COSINE",
+        }
+        found = _describe(info)
+        wrong = [
+            f"{name} is {found.get(name, 'absent')}, needed is {value}"
+            for name, value in wanted.items()
+            if found.get(name) != value
+        ]
+        if wrong:
+            raise IndexMismatchError(
+                f"The index {index!r} exists with another shape ({'; '.join(wrong)}). Choose "
+                f"another CacheConfig.name, or drop it: FT.DROPINDEX {index} DD"
+            )
+
+
+async def ensure_index(
+    one: Callable[..., Awaitable[Any]], index: str, prefix: str, shape: IndexShape
+) -> None:
+    """Create the index, or check the one that is there; ``one`` runs one command or raises.
+
+    Safe for any number of processes at once: whoever comes second finds it."""
+    info = await _info(one, index)
+    if info is None:
+        try:
+            await one(*shape.create_command(index, prefix))
+        except StoreError as error:
+            _check_creation(error)
+        info = await _info(one, index)
+    shape.check(index, prefix, info or {})
+
+
+async def _info(one: Callable[..., Awaitable[Any]], index: str) -> Mapping[bytes, Any] | None:
+    try:
+        info = await one("FT.INFO", index)
+    except StoreError as error:
+        text = str(error).lower()
+        if "unknown index name" in text or "no such index" in text:
+            return None
+        raise
+    if not isinstance(info, dict):
+        raise StoreError("FT.INFO did not answer in RESP3; use Redis 7.2 or later.")
+    return info
+
+
+def _check_creation(error: StoreError) -> None:
+    text = str(error).lower()
+    if "db != 0" in text:
+        raise ConfigError(
+            "Redis Search works in database 0 only; end the URL with /0 and separate caches by "
+            "CacheConfig.name."
+        ) from None
+    if "already exists" not in text:
+        raise error
+
+
+def _describe(info: Mapping[bytes, Any]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    prefixes = info.get(b"index_definition", {}).get(b"prefixes", [])
+    if len(prefixes) == 1:
+        found["prefix"] = prefixes[0].decode()
+    for attribute in info.get(b"attributes", []):
+        name = attribute[b"attribute"].decode()
+        found[name] = attribute[b"type"].decode()
+        if name == VECTOR.decode() and found[name] == "VECTOR":
+            found["algorithm"] = attribute.get(b"algorithm", b"?").decode()
+            found["type"] = attribute.get(b"data_type", b"?").decode()
+            found["dimension"] = attribute.get(b"dim")
+            found["metric"] = attribute.get(b"distance_metric", b"?").decode()
+    return found

@@ -1,0 +1,170 @@
+"""Both tiers behind micro-batches, failing open: what fails is counted, logged and a miss."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from semcache_async.complaints import Complaints
+from semcache_async.config import CacheConfig
+from semcache_async.errors import CacheClosedError, EmbeddingError, PromptError
+from semcache_async.flow.batcher import MicroBatcher
+from semcache_async.flow.vectors import Vectors
+from semcache_async.protocols import Embedder, Store
+from semcache_async.request import Request, check_answer
+from semcache_async.stats import Counters, Stats
+from semcache_async.text.decide import decide
+from semcache_async.types import Answer, Entry, EntryKey, Neighbour, Record, Source, VectorQuery
+
+__all__ = ["Tiers"]
+
+_FETCH_BATCH, _SEARCH_BATCH, _PUT_BATCH = 256, 32, 32
+"""Commands in one pipeline at most: about 1 ms (fetch) to 5 ms (search) of Redis's time."""
+_SEARCH_PIPELINES = 2
+"""Pipelines of searches under way: one is being read while Redis works on the other."""
+
+
+class Tiers:
+    """The exact and the semantic tier: reading, and keeping answers."""
+
+    def __init__(
+        self, vectors: Vectors, store: Store, config: CacheConfig, counters: Counters
+    ) -> None:
+        self._vectors = vectors
+        self._store = store
+        self._config = config
+        self._counters = counters
+        self._complaints = Complaints()
+        self._fetches: MicroBatcher[EntryKey, Entry | None] = MicroBatcher(
+            store.fetch, budget=_FETCH_BATCH
+        )
+        self._searches: MicroBatcher[VectorQuery, Sequence[Neighbour]] = MicroBatcher(
+            store.search, budget=_SEARCH_BATCH, concurrency=_SEARCH_PIPELINES
+        )
+        self._puts: MicroBatcher[Record, str] = MicroBatcher(store.put, budget=_PUT_BATCH)
+
+    @property
+    def embedder(self) -> Embedder:
+        """What turns prompts into vectors."""
+        return self._vectors.embedder
+
+    async def find(self, request: Request) -> Answer | None:
+        """What the tiers have for this request, exact before semantic, within the budget."""
+        try:
+            async with asyncio.timeout(self._config.lookup_budget_s):
+                entry = await self._fetch(request)
+                if entry is not None:
+                    return request.hit(Source.EXACT, entry, 0.0)
+                await self._embed(request)
+                neighbours = await self._search(request)
+        except TimeoutError:
+            self._counters.lookup_timeouts += 1
+            self._complaints.warn("lookup", "out of time, counted as a miss")
+            return None
+        chosen = decide(request.prompt, neighbours, request.policy).chosen
+        if chosen is None:
+            return None
+        return request.hit(Source.SEMANTIC, chosen.entry, chosen.distance)
+
+    async def keep(self, request: Request, text: str, started_at: float) -> str | None:
+        """Store an answer that was just made; its entry id, or None where it was not stored."""
+        if request.store_failed:
+            return None
+        try:
+            check_answer(text, self._config)
+            return await self._puts.submit(request.record(text, started_at))
+        except PromptError as error:
+            self._complaints.warn("answer not stored", error)
+        except Exception as error:
+            self._store_failed(request, error)
+        return None
+
+    async def withdraw(self, request: Request, entry_id: str) -> None:
+        """Delete an entry that was invalidated while it was being stored."""
+        try:
+            await self._store.remove(entry_ids=[entry_id])
+        except Exception as error:
+            self._store_failed(request, error)
+
+    async def put(self, request: Request, text: str, started_at: float) -> str:
+        """Store an answer; raises ``EmbeddingError`` or a ``StoreError`` where those fail."""
+        try:
+            request.vector = await self._vectors.vector(request.prompt)
+        except (EmbeddingError, CacheClosedError):
+            raise
+        except Exception as error:
+            raise EmbeddingError(f"The embedder failed: {error!r}") from error
+        return await self._puts.submit(request.record(text, started_at))
+
+    def stats(self, *, flights: int, waiting: int) -> Stats:
+        """A snapshot of every counter and gauge."""
+        packer = self._vectors.packer
+        batchers = (self._fetches, self._searches, self._puts)
+        return Stats(
+            **asdict(self._counters),
+            requests=self._counters.requests,
+            flights=flights,
+            waiting=waiting,
+            queued=self._vectors.queued + sum(batcher.queued for batcher in batchers),
+            connections=getattr(self._store, "connections", 0),
+            embedder=getattr(self.embedder, "backend", type(self.embedder).__name__),
+            embedded_texts=packer.items,
+            embed_batches=packer.batches,
+            embed_fill=packer.fill,
+            embed_remembered=self._vectors.hits,
+            exact_batches=self._fetches.batches,
+            search_batches=self._searches.batches,
+            searches=self._searches.items,
+        )
+
+    async def aclose(self) -> None:
+        for batcher in (self._fetches, self._searches, self._puts):
+            await batcher.aclose()
+
+    async def _fetch(self, request: Request) -> Entry | None:
+        if request.store_failed:
+            return None
+        began = time.perf_counter()
+        try:
+            return await self._fetches.submit(request.key)
+        except Exception as error:
+            self._store_failed(request, error)
+            return None
+        finally:
+            request.exact_s += time.perf_counter() - began
+
+    async def _embed(self, request: Request) -> None:
+        if request.vector is not None:
+            return
+        began = time.perf_counter()
+        try:
+            request.vector = await self._vectors.vector(request.prompt)
+        except CacheClosedError:
+            raise
+        except Exception as error:
+            self._counters.embed_errors += 1
+            self._complaints.warn("embedder", error)
+        finally:
+            request.embed_s += time.perf_counter() - began
+
+    async def _search(self, request: Request) -> Sequence[Neighbour]:
+        if request.vector is None or request.store_failed:
+            return ()
+        began = time.perf_counter()
+        query = VectorQuery(request.key.scope, request.vector, self._config.neighbours)
+        try:
+            return await self._searches.submit(query)
+        except Exception as error:
+            self._store_failed(request, error)
+            return ()
+        finally:
+            request.search_s += time.perf_counter() - began
+
+    def _store_failed(self, request: Request, error: Exception) -> None:
+        if isinstance(error, CacheClosedError):
+            raise error
+        request.store_failed = True
+        self._counters.store_errors += 1
+        self._complaints.warn("store", error)

@@ -1,0 +1,49 @@
+"""Shared by all tests: both event loops, one real Redis, and a watch for leftovers."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from semcache_async.store.embedded import embedded_redis
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(("asyncio", {"debug": True}), id="asyncio"),
+        pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+    ]
+)
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """An embedded Redis with Search, one for the whole session."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(embedded_redis()) as url,
+    ):
+        yield url
+
+
+@pytest.fixture
+def name() -> str:
+    """A cache name of this test's own."""
+    return f"test-{secrets.token_hex(8)}"
+
+
+@pytest.fixture
+async def no_leftovers() -> AsyncIterator[None]:
+    """Fails a test that leaves tasks behind."""
+    before = asyncio.all_tasks()
+    yield
+    await asyncio.sleep(0)
+    left = asyncio.all_tasks() - before
+    assert not left, f"left behind: {left}"
