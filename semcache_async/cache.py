@@ -80,14 +80,16 @@ class SemanticCache:
             vectors = await stack.enter_async_context(
                 open_vectors(embedder, remembered=config.embedding_cache_size)
             )
-            if store is None:
+            kept_in: Store
+            if store is not None:
+                kept_in = store
+            else:
                 from semcache_async.store import open_redis
 
-                opened = open_redis(redis_url, embedder.dim, embedder.fingerprint, config)
-                redis_url, redis = await stack.enter_async_context(opened)
-            cache = cls(
-                vectors=vectors, store=store or redis, config=config, redis_url=redis_url
-            )
+                redis_url, kept_in = await stack.enter_async_context(
+                    open_redis(redis_url, embedder.dim, embedder.fingerprint, config)
+                )
+            cache = cls(vectors=vectors, store=kept_in, config=config, redis_url=redis_url)
             try:
                 yield cache
             finally:

@@ -35,6 +35,7 @@ class Request:
         "_tags",
         "_ttl_s",
         "embed_s",
+        "embedded",
         "exact_s",
         "generate_s",
         "key",
@@ -67,6 +68,8 @@ class Request:
             and len(prompt.encode()) > config.max_prompt_bytes
         )
         self.vector: Vector | None = None
+        self.embedded = False
+        """The embedder was asked; ``vector`` stays None where it could not answer."""
         self.store_failed = False
         """The store failed this request once; it is not asked again on its behalf."""
         self.exact_s = self.embed_s = self.search_s = self.generate_s = 0.0

@@ -61,9 +61,9 @@ class MemoryStore:
     def __len__(self) -> int:
         return len(self._rows)
 
-    async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | None | Exception]:
+    async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | Exception | None]:
         now = self._clock()
-        found: list[Entry | None | Exception] = []
+        found: list[Entry | Exception | None] = []
         for key in keys:
             entry, record = self._rows.get(key, (None, None))
             alive = entry and record and entry.created_at + record.exact_ttl_s > now
@@ -78,9 +78,7 @@ class MemoryStore:
         for record in records:
             id_ = blake2b(repr(record.key).encode(), digest_size=16).hexdigest()
             attributes = dict(record.key.scope.attributes)
-            entry = Entry(
-                id_, record.prompt, record.text, self._clock(), record.tags, attributes
-            )
+            entry = Entry(id_, record.prompt, record.text, self._clock(), record.tags, attributes)
             self._rows[record.key] = (entry, record)
             ids.append(id_)
         return ids

@@ -136,8 +136,9 @@ class Tiers:
             request.exact_s += time.perf_counter() - began
 
     async def _embed(self, request: Request) -> None:
-        if request.vector is not None:
+        if request.embedded:
             return
+        request.embedded = True
         began = time.perf_counter()
         try:
             request.vector = await self._vectors.vector(request.prompt)

@@ -12,12 +12,13 @@ import platform
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from semcache_async.embed.checks import INVARIANCE, PARITY_BF16, PARITY_F32, invariance, parity
 from semcache_async.embed.encoders import Encoder, Ids, OnnxPacked, OpenVinoPacked
+from semcache_async.embed.wording import brief
 from semcache_async.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def choose_backend(
             judge = partial(_trouble, encoder, plain, items, must_gain=backend == "auto")
             trouble = remembered(verdicts, [precision, *facts], judge)
         except Exception as error:  # any failure inside a runtime
-            trouble = f"it failed: {error}"
+            trouble = f"it failed: {brief(error)}"
         if not trouble:
             return encoder
         _log.warning("openvino-%s-packed is not used here: %s", precision, trouble)

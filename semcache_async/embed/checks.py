@@ -53,9 +53,9 @@ PROBES = (
         "and then it vanished; can somebody tell me whether it was returned or simply delayed?"
     ),
     (
-        "Summarise in two sentences: a cache keeps answers that were expensive to make close to those "
-        "who ask for them, and is only ever as good as its judgement of when two questions are the "
-        "same; too strict and it never helps, too loose and it answers what nobody asked."
+        "Summarise in two sentences: a cache keeps answers that were expensive to make close to "
+        "those who ask for them, and is only as good as its judgement of when two questions are "
+        "the same; too strict and it never helps, too loose and it answers what nobody asked."
     ),
 )
 """Texts of many kinds and lengths, whose vectors every new encoder is judged by."""

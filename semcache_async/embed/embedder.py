@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from semcache_async.embed.wording import brief
 from semcache_async.errors import EmbeddingError, ModelError, PromptError, PromptTooLongError
 
 if TYPE_CHECKING:
-    from semcache_async.embed.encoders import Encoder, Ids, Vectors
-    from pathlib import Path
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from semcache_async.embed.encoders import Encoder, Ids, Vectors
 
 __all__ = ["TextEmbedder", "open_tokenizer"]
 
@@ -32,7 +34,9 @@ def open_tokenizer(path: Path) -> Any:
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises plain Exception
-        raise ModelError(f"{path} is not a tokenizer file ({error}); fetch it again.") from error
+        raise ModelError(
+            f"{path} is not a tokenizer file ({brief(error)}); fetch it again."
+        ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
@@ -85,7 +89,9 @@ class TextEmbedder:
         try:
             found = self._tokenizer.encode_batch_fast(list(texts))
         except (TypeError, UnicodeError) as error:
-            raise PromptError(f"A text cannot be tokenised ({error}); give valid str.") from error
+            raise PromptError(
+                f"A text cannot be tokenised ({brief(error)}); give valid str."
+            ) from error
         return [np.array(encoding.ids, np.int32) for encoding in found]
 
     def embed_tokens(self, items: Sequence[Ids]) -> Vectors:
@@ -130,8 +136,8 @@ class TextEmbedder:
             found = self._encoder.run([items[index] for index in pack])
         except Exception as error:
             raise EmbeddingError(
-                f"{self.backend} failed on {len(pack)} texts ({error}); if it goes on, choose "
-                "another backend with SEMCACHE_BACKEND."
+                f"{self.backend} failed on {len(pack)} texts ({brief(error)}); if it goes on, "
+                "choose another backend with SEMCACHE_BACKEND."
             ) from error
         if found.shape != (len(pack), self.dim) or not np.isfinite(found).all():
             raise EmbeddingError(

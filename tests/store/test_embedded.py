@@ -56,11 +56,6 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(autouse=True)
 def temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """One of its own with a short path, empty again at the end of every test."""
@@ -224,7 +219,7 @@ async def test_an_error_in_the_body_comes_out_as_it_is() -> None:
     assert not socket_of(url).parent.exists()
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.005, 0.03, 0.06, 0.5])
+@pytest.mark.parametrize("after_s", [0.0, 0.005, 0.03, 0.2])
 async def test_cancelling_leaves_nothing(after_s: float, temporary_directory: Path) -> None:
     async def use() -> None:
         async with embedded_redis():
@@ -335,8 +330,11 @@ async def test_killed_server_comes_back_with_its_data(tmp_path: Path) -> None:
         async with client(url) as redis:
             await redis.set("k", "v")
         pid = await server_pid(url)
-        os.kill(pid, signal.SIGKILL)
-        await until_back(url, not_pid=pid)
+        guard = parent(pid)
+        for _ in range(3):
+            os.kill(pid, signal.SIGKILL)
+            pid = await until_back(url, not_pid=pid)
+            assert parent(pid) == guard
         async with client(url) as redis:
             assert await redis.get("k") == b"v"
 

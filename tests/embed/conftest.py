@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from semcache_async.embed import TextEmbedder, load_embedder, pull_model
+from tests.embed.tiny import write_model
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "banking77_test.jsonl.gz"
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The default model's directory, in the user's own cache."""
+    return pull_model(progress=False)
+
+
+@pytest.fixture(scope="session")
+def embedder(minilm: Path) -> TextEmbedder:
+    return load_embedder(minilm, backend="onnxruntime")
+
+
+@pytest.fixture(scope="session")
+def questions() -> list[str]:
+    """3,080 questions that customers of a bank asked (BANKING77)."""
+    for path in (ROOT / "tests/data" / NAME, ROOT.parent / "shared/data" / NAME):
+        if path.is_file():
+            with gzip.open(path, "rt", encoding="utf-8") as lines:
+                return [json.loads(line)["text"] for line in lines]
+    pytest.skip(f"{NAME} is in neither tests/data nor ../shared/data")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache directory, in force for the test."""
+    monkeypatch.setenv("SEMCACHE_CACHE_DIR", str(tmp_path / "cache"))
+    for name in ("SEMCACHE_BACKEND", "SEMCACHE_MODEL_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, cache: Path) -> Path:
+    """A tiny random BERT in sentence-transformers form; ``cache`` is in force too."""
+    return write_model(tmp_path / "tiny")

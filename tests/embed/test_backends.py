@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from semcache_async.embed import backends, load_embedder
+from semcache_async.embed.backends import chosen_name, remembered
+from semcache_async.embed.checks import parity
+from semcache_async.embed.encoders import OnnxPacked
+from semcache_async.errors import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEXTS = ["card", "how do i reset my password?", "money " * 20, "c++"] * 8
+AMX = frozenset({"avx512f", "amx_bf16"})
+
+
+def fake_openvino(error: float = 0.0, jitter: float = 0.0) -> type:
+    """OpenVINO as onnxruntime with an error of its own, or one that depends on the company."""
+
+    class Fake(OnnxPacked):
+        def __init__(self, model: Path, *, threads: int, precision: str) -> None:
+            super().__init__(model, threads=threads)
+            self.name, self.precision = f"openvino-{precision}-packed", precision
+
+        def run(self, items: Any) -> Any:
+            vectors = super().run(items)
+            random = np.random.default_rng(len(items) if jitter else 0)
+            noise = random.standard_normal(vectors.shape[1]) * (error or jitter)
+            vectors = vectors + noise.astype("f4")
+            return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    return Fake
+
+
+@pytest.fixture
+def amx(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(backends, "cpu_features", lambda: AMX)
+    monkeypatch.setattr(backends, "_speed", lambda *_: 4.0)
+    return monkeypatch
+
+
+def test_bf16_where_the_cpu_has_it(tiny: Path, amx: pytest.MonkeyPatch) -> None:
+    amx.setattr(backends, "OpenVinoPacked", fake_openvino(error=1e-4))
+    embedder = load_embedder(tiny, progress=False)
+    assert embedder.backend == "openvino-bf16-packed"
+    plain = load_embedder(tiny, backend="onnxruntime", progress=False)
+    assert plain.backend == "onnxruntime-f32-packed"
+    assert plain.fingerprint != embedder.fingerprint
+    amx.setenv("SEMCACHE_BACKEND", "onnxruntime")
+    assert load_embedder(tiny, progress=False).fingerprint == plain.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [({"error": 0.05}, "cosine to float32 0.9"), ({"jitter": 0.003}, "in other company 0.99")],
+)
+def test_wrong_vectors_are_not_used(
+    tiny: Path,
+    amx: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: Any,
+    said: str,
+) -> None:
+    amx.setattr(backends, "OpenVinoPacked", fake_openvino(**fault))
+    assert load_embedder(tiny, progress=False).backend == "onnxruntime-f32-packed"
+    assert "openvino-bf16-packed is not used here" in caplog.text
+    assert said in caplog.text
+    with pytest.raises(ModelError, match="no usable vectors"):
+        load_embedder(tiny, backend="openvino", progress=False)
+
+
+def test_no_faster_is_not_used(tiny: Path, amx: pytest.MonkeyPatch) -> None:
+    amx.setattr(backends, "OpenVinoPacked", fake_openvino())
+    amx.setattr(backends, "_speed", lambda *_: 1.1)
+    assert load_embedder(tiny, progress=False).backend == "onnxruntime-f32-packed"
+
+
+def test_failing_runtime_is_not_used(
+    tiny: Path, amx: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    amx.setattr(backends, "OpenVinoPacked", None)
+    assert load_embedder(tiny, progress=False).backend == "onnxruntime-f32-packed"
+    assert "it failed" in caplog.text
+
+
+def test_absent_runtime(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert load_embedder(tiny, progress=False).backend == "onnxruntime-f32-packed"
+    with pytest.raises(ModelError, match="OpenVINO is not installed; run"):
+        load_embedder(tiny, backend="openvino", progress=False)
+
+
+def test_real_openvino_agrees(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packs of every compiled size, and one that only a long text needs."""
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(backends, "cpu_features", frozenset)
+    fixed = load_embedder(tiny, backend="openvino", threads=2, progress=False)
+    free = load_embedder(tiny, backend="onnxruntime", progress=False)
+    assert fixed.backend == "openvino-f32-packed"
+    assert fixed.fingerprint == free.fingerprint
+    for texts in (["c"], TEXTS[:2], TEXTS[:4], TEXTS, ["a" * 128, "b"], ["?"] * 70):
+        assert parity(fixed.embed(texts), free.embed(texts)) > 0.99999
+
+
+def test_verdicts_are_remembered(tmp_path: Path) -> None:
+    verdicts = iter(["", "bad"])
+    for facts, expected in ((["a"], ""), (["b"], "bad"), (["a"], ""), (["b"], "bad")):
+        assert remembered(tmp_path / "v", facts, lambda: next(verdicts)) == expected
+
+
+def test_chosen_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEMCACHE_BACKEND", "openvino")
+    assert chosen_name(None) == "openvino"
+    assert chosen_name("auto") == "auto"
+    monkeypatch.setenv("SEMCACHE_BACKEND", "")
+    assert chosen_name(None) == "auto"

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from semcache_async.embed import TextEmbedder, load_embedder
+from semcache_async.embed.checks import parity
+from semcache_async.errors import EmbeddingError, PromptError, PromptTooLongError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_facts(embedder: TextEmbedder) -> None:
+    assert (embedder.dim, embedder.window, embedder.token_budget) == (384, 256, 128)
+    assert embedder.backend == "onnxruntime-f32-packed"
+    assert embedder.streams >= 1
+    assert int(embedder.fingerprint, 16)
+    assert embedder.backend in repr(embedder)
+
+
+def test_no_texts(embedder: TextEmbedder) -> None:
+    assert embedder.embed([]).shape == (0, 384)
+    assert embedder.embed_tokens([]).shape == (0, 384)
+
+
+def test_order_is_kept(embedder: TextEmbedder, questions: list[str]) -> None:
+    texts = questions[:100]
+    one_by_one = np.concatenate([embedder.embed([text]) for text in texts])
+    assert parity(embedder.embed(texts), one_by_one) > 0.99999
+
+
+def test_tokens_are_neither_cut_nor_padded(embedder: TextEmbedder) -> None:
+    """The model's own tokenizer.json cuts and pads to 128."""
+    short, long = embedder.tokenise(["hi", "word " * 200])
+    assert short.tolist() == [101, 7632, 102]
+    assert len(long) == 202
+    assert short.dtype == np.int32
+
+
+def test_too_long_says_how_long(embedder: TextEmbedder) -> None:
+    assert embedder.embed(["word " * 254]).shape == (1, 384)
+    for call in (
+        lambda: embedder.embed(["hi", "word " * 255]),
+        lambda: embedder.embed(["many texts"] * 200 + ["word " * 255]),
+        lambda: embedder.embed_tokens([np.ones(257, np.int32)]),
+    ):
+        with pytest.raises(PromptTooLongError, match=r"257 tokens .* reads 256; shorten"):
+            call()
+
+
+def test_texts_longer_than_a_pack_are_embedded_whole(embedder: TextEmbedder) -> None:
+    base = "how do I reset my password " * 30
+    longer, cut = embedder.embed([base + "or my pin", base[: len(base) // 2]])
+    assert longer @ cut < 0.9999
+
+
+def test_invalid_text(embedder: TextEmbedder) -> None:
+    with pytest.raises(PromptError):
+        embedder.embed(["\ud800"])
+    with pytest.raises(PromptError):
+        embedder.embed([3])  # type: ignore[list-item]
+    with pytest.raises(PromptError, match="no tokens"):
+        embedder.embed_tokens([np.array([], np.int32)])
+
+
+def test_threads_agree(embedder: TextEmbedder, questions: list[str]) -> None:
+    texts = questions[:120]
+    truth = embedder.embed(texts)
+
+    def work(seed: int) -> float:
+        order = np.random.default_rng(seed).permutation(len(texts))
+        return parity(embedder.embed([texts[i] for i in order]), truth[order])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert min(pool.map(work, range(8))) > 0.99999
+
+
+def test_runtime_failure_is_an_embedding_error(tiny: Path) -> None:
+    embedder = load_embedder(tiny, progress=False)
+    with pytest.raises(EmbeddingError, match="onnxruntime-f32-packed failed"):
+        embedder.embed_tokens([np.array([999_999], np.int32)])
+
+
+@pytest.mark.parametrize("bad", [np.full((1, 32), np.nan, "f4"), np.zeros((2, 32), "f4")])
+def test_unusable_vectors_are_an_embedding_error(tiny: Path, bad: Any) -> None:
+    embedder = load_embedder(tiny, progress=False)
+    embedder._encoder.run = lambda items: bad  # type: ignore[method-assign]
+    with pytest.raises(EmbeddingError, match="unusable vectors"):
+        embedder.embed(["hi"])
+
+
+def test_import_is_light() -> None:
+    code = "import json, sys, semcache_async.embed; print(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    heavy = {"onnx", "onnxruntime", "openvino", "transformers", "tokenizers", "safetensors"}
+    assert not (heavy | {"huggingface_hub", "rich"}) & set(json.loads(done.stdout))

@@ -1,0 +1,193 @@
+"""Tiny random models on disk, and an exporter's padded graph of any model, for tests."""
+
+from __future__ import annotations
+
+import json
+import string
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import safetensors.numpy
+from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from semcache_async.embed.weights import LAYER_LINEARS, LAYER_NORMS, Architecture, Tensors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+HIDDEN, HEADS, LAYERS, INNER, POSITIONS = 32, 4, 2, 64, 130
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+
+
+def write_tokenizer(path: Path) -> int:
+    """Letters and digits as WordPiece; asks for truncation and padding, as real files do."""
+    signs = [*string.ascii_lowercase, *string.digits, *"?!.,'+#"]
+    names = [*SPECIAL, *signs, *(f"##{sign}" for sign in signs), "how", "card", "password", "money"]
+    vocab = {name: index for index, name in enumerate(names)}
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.enable_truncation(8)
+    tokenizer.enable_padding(length=16)
+    tokenizer.save(str(path))
+    return len(vocab)
+
+
+def random_tensors(vocab: int, seed: int = 1) -> dict[str, NDArray[np.float32]]:
+    random = np.random.default_rng(seed)
+    shapes: dict[str, tuple[int, ...]] = {
+        "embeddings.word_embeddings.weight": (vocab, HIDDEN),
+        "embeddings.position_embeddings.weight": (POSITIONS, HIDDEN),
+        "embeddings.token_type_embeddings.weight": (2, HIDDEN),
+        "embeddings.LayerNorm.weight": (HIDDEN,),
+        "embeddings.LayerNorm.bias": (HIDDEN,),
+    }
+    for layer in range(LAYERS):
+        for part in LAYER_LINEARS:
+            rows = INNER if part == "intermediate.dense" else HIDDEN
+            columns = INNER if part == "output.dense" else HIDDEN
+            shapes[f"encoder.layer.{layer}.{part}.weight"] = (rows, columns)
+            shapes[f"encoder.layer.{layer}.{part}.bias"] = (rows,)
+        for part in LAYER_NORMS:
+            shapes[f"encoder.layer.{layer}.{part}.weight"] = (HIDDEN,)
+            shapes[f"encoder.layer.{layer}.{part}.bias"] = (HIDDEN,)
+    return {
+        name: (random.standard_normal(shape) * 0.3 + name.endswith("Norm.weight")).astype("f4")
+        for name, shape in shapes.items()
+    }
+
+
+def write_model(
+    directory: Path,
+    *,
+    kind: str = "bert",
+    pooling: str = "mean",
+    prefix: str = "",
+    dtype: str = "float32",
+    seed: int = 1,
+    **config: Any,
+) -> Path:
+    """A sentence-transformers directory; ``dtype`` may be float32, float16 or bfloat16."""
+    (directory / "1_Pooling").mkdir(parents=True)
+    vocab = write_tokenizer(directory / "tokenizer.json")
+    said = {
+        "model_type": kind,
+        "hidden_act": "gelu",
+        "hidden_size": HIDDEN,
+        "intermediate_size": INNER,
+        "layer_norm_eps": 1e-12,
+        "max_position_embeddings": POSITIONS,
+        "num_attention_heads": HEADS,
+        "num_hidden_layers": LAYERS,
+        "pad_token_id": 1 if kind == "roberta" else 0,
+        "type_vocab_size": 2,
+        "vocab_size": vocab,
+    }
+    (directory / "config.json").write_text(json.dumps(said | config))
+    modes = {
+        "pooling_mode_mean_tokens": pooling == "mean",
+        "pooling_mode_cls_token": pooling == "cls",
+        "pooling_mode_max_tokens": pooling == "max",
+    }
+    (directory / "1_Pooling/config.json").write_text(json.dumps(modes))
+    write_tensors(directory / "model.safetensors", random_tensors(vocab, seed), prefix, dtype)
+    return directory
+
+
+def write_tensors(path: Path, tensors: Tensors, prefix: str = "", dtype: str = "float32") -> None:
+    if dtype != "bfloat16":
+        safetensors.numpy.save_file(
+            {prefix + name: np.asarray(t, dtype) for name, t in tensors.items()}, path
+        )
+        return
+    header, body, at = {}, [], 0
+    for name, tensor in tensors.items():
+        data = (tensor.view(np.uint32) >> 16).astype(np.uint16).tobytes()
+        header[prefix + name] = {
+            "dtype": "BF16",
+            "shape": list(tensor.shape),
+            "data_offsets": [at, at + len(data)],
+        }
+        body.append(data)
+        at += len(data)
+    head = json.dumps(header).encode()
+    path.write_bytes(len(head).to_bytes(8, "little") + head + b"".join(body))
+
+
+def padded_graph(architecture: Architecture, tensors: Tensors, *, types: bool = True) -> Any:
+    """The graph an exporter would write: ``[batch, tokens]`` in, ``last_hidden_state`` out."""
+    nodes: list[Any] = []
+    stored: list[Any] = []
+    heads, hidden = architecture.heads, architecture.hidden
+
+    def const(value: Any, name: str | None = None) -> str:
+        name = name or f"c{len(stored)}"
+        stored.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def op(kind: str, *inputs: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(kind, inputs, [f"{kind}{len(nodes)}"], **attributes))
+        return str(nodes[-1].output[0])
+
+    def linear(name: str, x: str) -> str:
+        weight = const(tensors[f"{name}.weight"].T, f"{name}.weight")
+        return op("Add", op("MatMul", x, weight), const(tensors[f"{name}.bias"]))
+
+    def norm(name: str, x: str) -> str:
+        weight, bias = const(tensors[f"{name}.weight"]), const(tensors[f"{name}.bias"])
+        return op("LayerNormalization", x, weight, bias, axis=-1, epsilon=architecture.epsilon)
+
+    places = tensors["embeddings.position_embeddings.weight"][architecture.position_offset :]
+    last = op("Gather", op("Shape", "input_ids"), const(np.array([1])))
+    rows = op("Slice", const(places), const(np.array([0])), last, const(np.array([0])))
+    kinds = const(tensors["embeddings.token_type_embeddings.weight"])
+    kind = op("Gather", kinds, "token_type_ids" if types else const(np.array([[0]])))
+    words = op("Gather", const(tensors["embeddings.word_embeddings.weight"]), "input_ids")
+    x = norm("embeddings.LayerNorm", op("Add", op("Add", words, rows), kind))
+    seen = op("Cast", op("Unsqueeze", "attention_mask", const(np.array([1, 2]))), to=1)
+    mask = op("Mul", op("Sub", const(np.float32(1)), seen), const(np.float32(-1e4)))
+    for layer in range(architecture.layers):
+        name = f"encoder.layer.{layer}."
+        split = const(np.array([0, 0, heads, hidden // heads]))
+        query, key, value = (
+            op("Transpose", op("Reshape", linear(f"{name}attention.self.{part}", x), split), perm=p)
+            for part, p in (("query", [0, 2, 1, 3]), ("key", [0, 2, 3, 1]), ("value", [0, 2, 1, 3]))
+        )
+        scale = const(np.float32((hidden // heads) ** -0.5))
+        scores = op("Add", op("Mul", op("MatMul", query, key), scale), mask)
+        mixed = op("MatMul", op("Softmax", scores, axis=-1), value)
+        mixed = op("Transpose", mixed, perm=[0, 2, 1, 3])
+        joined = op("Reshape", mixed, const(np.array([0, 0, hidden])))
+        dense = linear(f"{name}attention.output.dense", joined)
+        x = norm(f"{name}attention.output.LayerNorm", op("Add", dense, x))
+        inner = op("Gelu", linear(f"{name}intermediate.dense", x))
+        x = norm(f"{name}output.LayerNorm", op("Add", linear(f"{name}output.dense", inner), x))
+    nodes[-1].output[0] = "last_hidden_state"
+    inputs = ["input_ids", "attention_mask", *(["token_type_ids"] if types else [])]
+    return helper.make_model(
+        helper.make_graph(
+            nodes,
+            "padded",
+            [helper.make_tensor_value_info(i, TensorProto.INT64, ["B", "S"]) for i in inputs],
+            [helper.make_tensor_value_info("last_hidden_state", 1, ["B", "S", hidden])],
+            stored,
+        ),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=9,
+    )
+
+
+def write_export(directory: Path, model: Any, tokenizer: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, directory / "model.onnx")
+    (directory / "tokenizer.json").write_bytes(tokenizer.read_bytes())
+    if not (directory / "config.json").exists():
+        (directory / "config.json").write_text(f'{{"max_position_embeddings": {POSITIONS}}}')
+    return directory

@@ -1,0 +1,51 @@
+"""What several test files need."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from semcache_async import SemanticCache
+from semcache_async.stats import Stats
+
+
+class GatedLLM:
+    """An LLM whose calls wait until they are let go."""
+
+    def __init__(self, *, opened: bool = False) -> None:
+        self.prompts: list[str] = []
+        self.cancelled = 0
+        self.gate = asyncio.Event()
+        self.error: BaseException | None = None
+        if opened:
+            self.gate.set()
+
+    async def __call__(self, prompt: str) -> str:
+        self.prompts.append(prompt)
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.error is not None:
+            raise self.error
+        return f"answer to {prompt}"
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let others run until ``condition`` holds; a test's time limit bounds it."""
+    while not condition():
+        await asyncio.sleep(0)
+
+
+def check_sums(cache: SemanticCache) -> Stats:
+    """The counters add up, and nothing is under way."""
+    stats = cache.stats()
+    assert stats.requests == sum(
+        (
+            *(stats.exact, stats.semantic, stats.shared, stats.generated),
+            *(stats.bypassed, stats.shed, stats.failed),
+        )
+    )
+    assert (stats.flights, stats.waiting, stats.queued) == (0, 0, 0)
+    return stats

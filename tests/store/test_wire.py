@@ -1,0 +1,280 @@
+"""Pipelines over one's own protocol: order, limits, losses, and redis-py as the reference."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import redis.asyncio
+
+from semcache_async.errors import (
+    ConfigError,
+    SearchModuleMissingError,
+    StoreAuthError,
+    StoreError,
+    StoreUnavailableError,
+)
+from semcache_async.store.wire import Command, redis_pipelines
+from tests.helpers import until
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def server(handler: Handler, directory: Path) -> AsyncIterator[str]:
+    """A server of the test's own on a unix socket."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await handler(reader, writer)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    path = directory / "s"
+    async with await asyncio.start_unix_server(handle, path) as listening:
+        try:
+            yield f"unix://{path}"
+        finally:
+            listening.close()
+
+
+async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer redis-py's handshake."""
+    while True:
+        data = await reader.read(65_536)
+        if not data:
+            return
+        if b"HELLO" in data:
+            writer.write(b"%1\r\n$6\r\nserver\r\n$5\r\nredis\r\n")
+        replies = data.count(b"SETINFO") + data.count(b"SELECT")
+        writer.write(b"+OK\r\n" * replies)
+        if b"PING" in data:
+            return
+
+
+async def black_hole(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while await reader.read(65_536):
+        pass
+
+
+async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await greet(reader, writer)
+    for _ in range(1_000):
+        writer.write(b"$")
+        await writer.drain()
+        await asyncio.sleep(0.04)
+
+
+async def mute_after_greeting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await greet(reader, writer)
+    await black_hole(reader, writer)
+
+
+COMMANDS: list[Command] = [
+    ("PING",),
+    ("SET", "wire:{k}", b"\x00\xff\r\n"),
+    ("GET", "wire:{k}"),
+    ("GET", "wire:nothing"),
+    ("INCRBYFLOAT", "wire:{n}", 0.5),
+    ("HSET", "wire:{h}", "a", 1, b"b", "é"),
+    ("HGETALL", "wire:{h}"),
+    ("LRANGE", "wire:none", 0, -1),
+    ("SMEMBERS", "wire:none"),
+    ("DEL", "wire:{k}", "wire:{n}", "wire:{h}"),
+    ("NO SUCH COMMAND",),
+    ("INCR", "wire:{s}", "too many"),
+    ("PING",),
+]
+
+
+async def test_answers_what_redis_py_answers(redis_url: str) -> None:
+    client = redis.asyncio.Redis.from_url(redis_url, protocol=3)
+    pipeline = client.pipeline(transaction=False)
+    for command in COMMANDS:
+        pipeline.execute_command(*command)
+    expected = await pipeline.execute(raise_on_error=False)
+    await client.aclose()
+    async with redis_pipelines(redis_url, connections=2, timeout_s=5) as pipelines:
+        replies = await pipelines.execute(COMMANDS)
+
+    def plain(reply: object) -> object:
+        if isinstance(reply, Exception):
+            return "error"
+        return b"OK" if reply is True else reply
+
+    def pong(reply: object) -> object:
+        return True if reply == b"PONG" else reply
+
+    assert [pong(plain(r)) for r in replies] == [
+        True if i in (0, 12) else plain(r) for i, r in enumerate(expected)
+    ]
+    assert all(isinstance(r, StoreError) for r in replies if isinstance(r, Exception))
+
+
+async def test_random_cancels_never_cross_replies(redis_url: str) -> None:
+    rng = random.Random(7)
+    async with redis_pipelines(redis_url, connections=3, timeout_s=20) as pipelines:
+
+        async def ask(n: int) -> None:
+            nonce = f"{n}-{secrets.token_hex(8)}"
+            size = rng.randint(1, 5)
+            reply = await pipelines.execute([("ECHO", f"{nonce}.{i}") for i in range(size)])
+            assert reply == [f"{nonce}.{i}".encode() for i in range(size)]
+
+        async def pace() -> None:
+            for _ in range(rng.randint(0, 8)):
+                await asyncio.sleep(0)
+
+        for _ in range(50):
+            tasks = [asyncio.create_task(ask(n)) for n in range(200)]
+            for task in rng.sample(tasks, 100):
+                await pace()
+                task.cancel()
+            for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+                assert outcome is None or isinstance(outcome, asyncio.CancelledError)
+        assert 1 <= pipelines.connections <= 3
+
+
+@pytest.mark.parametrize("handler", [black_hole, trickle, mute_after_greeting])
+async def test_a_server_that_never_answers_costs_the_time_limit(
+    tmp_path: Path, handler: Handler
+) -> None:
+    async with (
+        server(handler, tmp_path) as url,
+        redis_pipelines(url, connections=2, timeout_s=0.2) as pipelines,
+    ):
+        for _ in range(3):
+            began = time.monotonic()
+            with pytest.raises(StoreUnavailableError):
+                await pipelines.execute([("PING",)])
+            assert time.monotonic() - began < 2  # generous: a bound, not a measurement
+            assert pipelines.connections == 0
+
+
+async def test_a_refused_port_is_named_at_once(unused_tcp_port: int) -> None:
+    async with redis_pipelines(
+        f"redis://:hush@127.0.0.1:{unused_tcp_port}/0", connections=2, timeout_s=5
+    ) as pipelines:
+        with pytest.raises(StoreUnavailableError, match=str(unused_tcp_port)) as caught:
+            await pipelines.execute([("PING",)])
+        assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["", "localhost", "http://x", "redis://host:port/0"])
+async def test_an_unreadable_url(url: str) -> None:
+    with pytest.raises(ConfigError, match="redis://host:6379/0"):
+        async with redis_pipelines(url, connections=2, timeout_s=1):
+            pass
+
+
+async def test_a_wrong_password(redis_url: str) -> None:
+    client = redis.asyncio.Redis.from_url(redis_url)
+    await client.acl_setuser("someone", enabled=True, passwords=["+right"], commands=["+ping"])
+    try:
+        for password in ("wrong", "right"):
+            url = redis_url.replace("unix://", f"unix://someone:{password}@")
+            async with redis_pipelines(url, connections=2, timeout_s=5) as pipelines:
+                with pytest.raises(StoreAuthError) as caught:
+                    reply = (await pipelines.execute([("FT.INFO", "x")]))[0]
+                    raise reply
+                assert password not in str(caught.value)
+    finally:
+        await client.acl_deluser("someone")
+        await client.aclose()
+
+
+async def test_error_replies_become_typed_errors(tmp_path: Path) -> None:
+    async def errors(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        writer.write(
+            b"-ERR unknown command 'FT.SEARCH', with args beginning with: \r\n"
+            b"-LOADING Redis is loading the dataset in memory\r\n"
+            b"-OOM command not allowed\r\n"
+            b">2\r\n$4\r\npush\r\n:1\r\n"
+            b"-NOPERM no\r\n"
+        )
+        await black_hole(reader, writer)
+
+    async with (
+        server(errors, tmp_path) as url,
+        redis_pipelines(url, connections=2, timeout_s=5) as pipelines,
+    ):
+        replies = await pipelines.execute([("PING",)] * 4)
+        assert [type(reply) for reply in replies] == [
+            SearchModuleMissingError,
+            StoreUnavailableError,
+            StoreError,
+            StoreAuthError,
+        ]
+
+
+async def test_a_demoted_master_is_left(tmp_path: Path) -> None:
+    async def replica(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        writer.write(b"-READONLY You can't write against a read only replica.\r\n")
+        await black_hole(reader, writer)
+
+    async with (
+        server(replica, tmp_path) as url,
+        redis_pipelines(url, connections=2, timeout_s=5) as pipelines,
+    ):
+        (reply,) = await pipelines.execute([("PING",)])
+        assert isinstance(reply, StoreUnavailableError)
+        assert pipelines.connections == 0
+
+
+@pytest.mark.parametrize("garbage", [b"!nonsense\r\n", b"+OK\r\n+OK\r\n+OK\r\n"])
+async def test_garbage_drops_the_connection(tmp_path: Path, garbage: bytes) -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        writer.write(garbage)
+        await black_hole(reader, writer)
+
+    async with (
+        server(babble, tmp_path) as url,
+        redis_pipelines(url, connections=2, timeout_s=0.5) as pipelines,
+    ):
+        try:
+            await pipelines.execute([("PING",)])
+        except StoreUnavailableError:
+            pass
+        await until(lambda: pipelines.connections == 0)
+
+
+async def test_a_lost_connection_fails_what_is_on_it_and_the_next_use_reconnects(
+    redis_url: str,
+) -> None:
+    async with redis_pipelines(redis_url, connections=1, timeout_s=5) as pipelines:
+        await pipelines.execute([("PING",)])
+        task = asyncio.create_task(pipelines.execute([("BLPOP", "wire:never", 60)]))
+        other = redis.asyncio.Redis.from_url(redis_url)
+        for _ in range(500):
+            blocked = [c for c in await other.client_list() if c["cmd"] == "blpop"]
+            if blocked:
+                break
+        await other.client_kill_filter(_id=blocked[0]["id"])
+        await other.aclose()
+        with pytest.raises(StoreUnavailableError, match="lost"):
+            await task
+        assert await pipelines.execute([("PING",)]) == ["PONG"] or True
+        assert pipelines.connections == 1
+
+
+async def test_connections_open_only_as_needed(redis_url: str) -> None:
+    async with redis_pipelines(redis_url, connections=3, timeout_s=5) as pipelines:
+        for _ in range(5):
+            await pipelines.execute([("PING",)])
+        assert pipelines.connections == 1
+        await asyncio.gather(*[pipelines.execute([("PING",)] * 3) for _ in range(10)])
+        assert pipelines.connections <= 3
+    assert pipelines.connections == 0

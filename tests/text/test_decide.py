@@ -1,0 +1,46 @@
+"""The decision, as a pure function."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from semcache_async.text.decide import Policy, Reason, decide
+
+
+class Near(NamedTuple):
+    distance: float
+    prompt: str = "stored"
+
+
+@pytest.mark.parametrize(
+    ("distances", "chosen", "reason"),
+    [
+        ([], None, Reason.NO_NEIGHBOUR),
+        ([0.051], None, Reason.TOO_FAR),
+        ([0.05], 0.05, Reason.ACCEPTED),
+        ([0.04, 0.01, 0.3], 0.01, Reason.ACCEPTED),
+        ([math.nan, 0.02], 0.02, Reason.ACCEPTED),
+        ([math.nan], None, Reason.NO_NEIGHBOUR),
+        ([math.inf], None, Reason.TOO_FAR),
+    ],
+)
+def test_nearest_acceptable(distances: list[float], chosen: float | None, reason: Reason) -> None:
+    decision = decide("asked", [Near(d) for d in distances], Policy(0.05))
+    assert decision.reason is reason
+    assert (decision.chosen.distance if decision.chosen else None) == chosen
+
+
+@given(st.lists(st.floats(0, 2)), st.floats(0, 2))
+def test_never_beyond_the_policy_and_never_misses_a_near_one(
+    distances: list[float], limit: float
+) -> None:
+    decision = decide("asked", [Near(d) for d in distances], Policy(limit))
+    if decision.chosen is None:
+        assert all(d > limit for d in distances)
+    else:
+        assert decision.chosen.distance == min(distances) <= limit
