@@ -24,6 +24,7 @@ from semcache_async.store.schema import (
     VECTOR,
     IndexShape,
     ensure_index,
+    is_missing_index,
 )
 from semcache_async.store.wire import Command, RedisPipelines, redis_pipelines
 from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, Vector, VectorQuery
@@ -87,7 +88,8 @@ class RedisStore:
         ]
 
     async def search(self, queries: Sequence[VectorQuery]) -> list[list[Neighbour] | Exception]:
-        """Semantic tier: one ``FT.SEARCH`` an item."""
+        """Semantic tier: one ``FT.SEARCH`` an item. An index that is gone (a flushed or replaced
+        server) is an error for these queries, and made anew for the next."""
         digests = [self._keys.scope(query.scope) for query in queries]
         replies = await self._pipelines.execute(
             [
@@ -95,6 +97,8 @@ class RedisStore:
                 for digest, query in zip(digests, queries, strict=True)
             ]
         )
+        if any(is_missing_index(reply) for reply in replies):
+            await ensure_index(self._one, self._keys.index, self._keys.prefix, self._shape)
         now = time.time()
         return [
             self._neighbours(reply, digest, query, now)
@@ -292,11 +296,12 @@ def _checked(outcome: Any) -> Any:
     return outcome
 
 
-def _first_error(outcome: Any) -> Exception | None:
-    """The error of an ``EXEC``: of the whole, or of the first command within it."""
-    for part in outcome if isinstance(outcome, list) else (outcome,):
-        if isinstance(part, Exception):
-            return part
+def _first_error(replies: list[Any]) -> Exception | None:
+    """The first error among the replies of one ``MULTI ... EXEC``, those within it included."""
+    for reply in replies:
+        for part in reply if isinstance(reply, list) else (reply,):
+            if isinstance(part, Exception):
+                return part
     return None
 
 

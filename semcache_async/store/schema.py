@@ -8,7 +8,16 @@ from typing import Any, NamedTuple
 
 from semcache_async.errors import ConfigError, IndexMismatchError, StoreError
 
-__all__ = ["ATTRIBUTES", "ENTRY", "SCOPE", "TAGS", "VECTOR", "IndexShape", "ensure_index"]
+__all__ = [
+    "ATTRIBUTES",
+    "ENTRY",
+    "SCOPE",
+    "TAGS",
+    "VECTOR",
+    "IndexShape",
+    "ensure_index",
+    "is_missing_index",
+]
 
 SCHEMA_VERSION = 1
 
@@ -95,13 +104,18 @@ async def _info(one: Callable[..., Awaitable[Any]], index: str) -> Mapping[bytes
     try:
         info = await one("FT.INFO", index)
     except StoreError as error:
-        text = str(error).lower()
-        if "unknown index name" in text or "no such index" in text:
+        if is_missing_index(error):
             return None
         raise
     if not isinstance(info, dict):
         raise StoreError("FT.INFO did not answer in RESP3; use Redis 7.2 or later.")
     return info
+
+
+def is_missing_index(reply: object) -> bool:
+    """Is this the error reply to a command on an index that does not exist?"""
+    text = str(reply).lower() if isinstance(reply, StoreError) else ""
+    return "unknown index name" in text or "no such index" in text
 
 
 def _check_creation(error: StoreError) -> None:

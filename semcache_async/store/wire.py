@@ -145,11 +145,11 @@ async def _connect(
     try:
         async with asyncio.timeout(timeout_s):
             await connection.connect()
-    except redis.exceptions.AuthenticationError as error:
-        raise StoreAuthError(
-            f"Redis refused the user name or password in the URL ({error})."
-        ) from None
     except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
+        if _refused(error) or _refused(error.__cause__):
+            raise StoreAuthError(
+                f"Redis refused the user name or password in the URL ({error})."
+            ) from None
         raise StoreUnavailableError(
             f"Cannot connect to Redis at {_where(factory)}: {error}. Is it running, and is the "
             "URL right?"
@@ -157,6 +157,10 @@ async def _connect(
     except redis.exceptions.RedisError as error:
         raise _reply_error(str(error)) from None
     return _Line(connection, lines)
+
+
+def _refused(error: BaseException | None) -> bool:
+    return isinstance(error, redis.exceptions.AuthenticationError) or "NOAUTH" in str(error)
 
 
 def _where(factory: redis.asyncio.ConnectionPool) -> str:

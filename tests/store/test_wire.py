@@ -32,10 +32,13 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 async def server(handler: Handler, directory: Path) -> AsyncIterator[str]:
     """A server of the test's own on a unix socket."""
 
+    handling: set[asyncio.Task[None] | None] = set()
+
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handling.add(asyncio.current_task())
         try:
             await handler(reader, writer)
-        except ConnectionError:
+        except (ConnectionError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
@@ -46,6 +49,9 @@ async def server(handler: Handler, directory: Path) -> AsyncIterator[str]:
             yield f"unix://{path}"
         finally:
             listening.close()
+            for task in handling - {None}:
+                task.cancel()
+            await asyncio.gather(*handling)
 
 
 async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -85,11 +91,10 @@ COMMANDS: list[Command] = [
     ("SET", "wire:{k}", b"\x00\xff\r\n"),
     ("GET", "wire:{k}"),
     ("GET", "wire:nothing"),
-    ("INCRBYFLOAT", "wire:{n}", 0.5),
+    ("INCRBY", "wire:{n}", 5),
     ("HSET", "wire:{h}", "a", 1, b"b", "é"),
     ("HGETALL", "wire:{h}"),
     ("LRANGE", "wire:none", 0, -1),
-    ("SMEMBERS", "wire:none"),
     ("DEL", "wire:{k}", "wire:{n}", "wire:{h}"),
     ("NO SUCH COMMAND",),
     ("INCR", "wire:{s}", "too many"),
@@ -116,7 +121,7 @@ async def test_answers_what_redis_py_answers(redis_url: str) -> None:
         return True if reply == b"PONG" else reply
 
     assert [pong(plain(r)) for r in replies] == [
-        True if i in (0, 12) else plain(r) for i, r in enumerate(expected)
+        True if i in (0, 11) else plain(r) for i, r in enumerate(expected)
     ]
     assert all(isinstance(r, StoreError) for r in replies if isinstance(r, Exception))
 
@@ -161,11 +166,11 @@ async def test_a_server_that_never_answers_costs_the_time_limit(
             assert pipelines.connections == 0
 
 
-async def test_a_refused_port_is_named_at_once(unused_tcp_port: int) -> None:
+async def test_a_refused_port_is_named_at_once(free_tcp_port: int) -> None:
     async with redis_pipelines(
-        f"redis://:hush@127.0.0.1:{unused_tcp_port}/0", connections=2, timeout_s=5
+        f"redis://:hush@127.0.0.1:{free_tcp_port}/0", connections=2, timeout_s=5
     ) as pipelines:
-        with pytest.raises(StoreUnavailableError, match=str(unused_tcp_port)) as caught:
+        with pytest.raises(StoreUnavailableError, match=str(free_tcp_port)) as caught:
             await pipelines.execute([("PING",)])
         assert "hush" not in str(caught.value)
 
@@ -266,7 +271,7 @@ async def test_a_lost_connection_fails_what_is_on_it_and_the_next_use_reconnects
         await other.aclose()
         with pytest.raises(StoreUnavailableError, match="lost"):
             await task
-        assert await pipelines.execute([("PING",)]) == ["PONG"] or True
+        assert await pipelines.execute([("ECHO", "back")]) == [b"back"]
         assert pipelines.connections == 1
 
 
