@@ -112,8 +112,10 @@ class RedisStore:
         for id_, record in zip(ids, records, strict=True):
             commands += self._put_commands(id_, record)
         replies = await self._pipelines.execute(commands)
-        outcomes = replies[_ENTRY_COMMANDS - 1 :: _ENTRY_COMMANDS]
-        return [_first_error(outcome) or id_ for id_, outcome in zip(ids, outcomes, strict=True)]
+        return [
+            _first_error(replies[n * _ENTRY_COMMANDS : (n + 1) * _ENTRY_COMMANDS]) or id_
+            for n, id_ in enumerate(ids)
+        ]
 
     async def remove(
         self,
