@@ -13,9 +13,8 @@ import gzip
 import json
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -28,6 +27,9 @@ from semcache_async.embed.graph import read_graph_tensors
 from semcache_async.embed.models import GRAPH, MANIFEST
 from semcache_async.embed.weights import Architecture, read_json
 from tests.embed.tiny import padded_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Vectors = NDArray[np.float32]
 
@@ -43,17 +45,15 @@ def main() -> None:
     single = load_embedder(threads=1)
     items = embedder.tokenise(texts)
     tokens, cpus = sum(map(len, items)), usable_cpus()
+    both = f"{cpus} CPUs"
     padded = {threads: padded_session(threads) for threads in {1, cpus}}
     contenders: dict[str, tuple[int, Callable[[], Vectors]]] = {
         "padded, one at a time, 1 CPU": (1, lambda: run_padded(padded[1], items, 1)),
         "padded, 32 in arrival order, 1 CPU": (1, lambda: run_padded(padded[1], items, 32)),
-        f"padded, 32 in arrival order, {cpus} CPUs": (
-            cpus,
-            lambda: run_padded(padded[cpus], items, 32),
-        ),
+        f"padded, 32 in arrival order, {both}": (cpus, lambda: run_padded(padded[cpus], items, 32)),
         "packed, one at a time, 1 CPU": (1, lambda: one_by_one(single, items)),
         "packed, 1 CPU": (1, lambda: single.embed_tokens(items)),
-        f"packed, {cpus} CPUs": (cpus, lambda: embedder.embed(texts)),
+        f"packed, {both}": (cpus, lambda: embedder.embed(texts)),
     }
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     truth = single.embed_tokens(items)
@@ -135,9 +135,8 @@ def gemm_peak() -> float:
         [info("y", 1, [512, 1536])],
         [onnx.numpy_helper.from_array(weight, "w")],
     )
-    model = onnx.helper.make_model(
-        graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9
-    )
+    opsets = [onnx.helper.make_opsetid("", 20)]
+    model = onnx.helper.make_model(graph, ir_version=9, opset_imports=opsets)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options)

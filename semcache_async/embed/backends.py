@@ -34,9 +34,9 @@ _WORTHWHILE = 1.15
 """How many times as fast as onnxruntime another runtime must be to be taken unasked."""
 
 
-def chosen_name(backend: str | None) -> Backend:
-    """``backend``, else SEMCACHE_BACKEND, else "auto"; raises ``ConfigError`` for another name."""
-    name = backend or os.environ.get("SEMCACHE_BACKEND") or "auto"
+def chosen_name(backend: str) -> Backend:
+    """``backend``, or what SEMCACHE_BACKEND says in place of "auto"; ``ConfigError`` if unknown."""
+    name = backend if backend != "auto" else os.environ.get("SEMCACHE_BACKEND") or "auto"
     for known in get_args(Backend):
         if name == known:
             return known  # type: ignore[no-any-return]
@@ -51,7 +51,13 @@ def choose_backend(
     "auto" tries OpenVINO only where it can gain: with bfloat16 or AVX-512 in hardware. A verdict
     is kept below ``verdicts``, under ``key``, the runtimes' versions and the CPU's features.
     """
-    plain = OnnxPacked(graph, threads=threads)
+    try:
+        plain = OnnxPacked(graph, threads=threads)
+    except Exception as error:  # the runtime has many kinds
+        raise ModelError(
+            f"{graph} cannot be loaded ({brief(error)}); delete its directory, and the model is "
+            "built again."
+        ) from error
     if backend == "onnxruntime":
         return plain
     if importlib.util.find_spec("openvino") is None:

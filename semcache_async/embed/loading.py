@@ -29,7 +29,7 @@ def default_embedder() -> TextEmbedder:
 def load_embedder(
     model: str | Path | None = None,
     *,
-    backend: Backend | None = None,
+    backend: Backend = "auto",
     threads: int | None = None,
     progress: bool = True,
 ) -> TextEmbedder:
@@ -37,8 +37,8 @@ def load_embedder(
 
     ``model``: None for the default one, or a directory that holds ``tokenizer.json`` and either
     BERT-family weights in sentence-transformers form (``config.json``, ``model.safetensors``) or
-    an exported ``model.onnx`` (also ``onnx/model.onnx``). ``backend``: None means
-    SEMCACHE_BACKEND, else "auto". ``threads``: CPUs to use; None means all this process may use.
+    an exported ``model.onnx`` (also ``onnx/model.onnx``). ``backend``: "auto" is
+    what SEMCACHE_BACKEND says, else the quickest that gives right vectors here. ``threads``: CPUs to use; None means all this process may use.
     Raises ``ModelError`` for a model that cannot be had, and ``ConfigError`` for a bad argument.
     """
     runtime = chosen_name(backend)

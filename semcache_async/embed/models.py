@@ -162,9 +162,10 @@ def _install(
 
 
 def _is_whole(target: Path) -> bool:
-    if not (target / MANIFEST).is_file():
+    try:
+        return read_json(target / MANIFEST).get("builder") == BUILDER
+    except ModelError:
         return False
-    return read_json(target / MANIFEST).get("builder") == BUILDER
 
 
 def _flush(directory: Path) -> None:

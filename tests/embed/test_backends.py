@@ -115,7 +115,7 @@ def test_verdicts_are_remembered(tmp_path: Path) -> None:
 
 def test_chosen_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEMCACHE_BACKEND", "openvino")
-    assert chosen_name(None) == "openvino"
-    assert chosen_name("auto") == "auto"
+    assert chosen_name("auto") == "openvino"
+    assert chosen_name("onnxruntime") == "onnxruntime"
     monkeypatch.setenv("SEMCACHE_BACKEND", "")
-    assert chosen_name(None) == "auto"
+    assert chosen_name("auto") == "auto"

@@ -94,6 +94,17 @@ def test_damaged_files(tmp_path: Path, tiny: Path) -> None:
         load(tmp_path / "empty")
 
 
+def test_damaged_install(tiny: Path) -> None:
+    packed = build_packed(tiny, progress=False)
+    (packed / GRAPH).write_bytes(b"nonsense")
+    with pytest.raises(ModelError, match="delete its directory"):
+        load(tiny)
+    (packed / MANIFEST).write_text("{")
+    with pytest.raises(ModelError, match="cannot be read as JSON"):
+        load(packed)
+    assert load(tiny).dim == 32  # built again
+
+
 def test_damaged_tokenizer(tiny: Path) -> None:
     (tiny / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelError, match="not a tokenizer file"):

