@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from anyio.from_thread import start_blocking_portal
 
+from semcache_async.embed import TextEmbedder, default_embedder
 from semcache_async.store.embedded import embedded_redis
 
 
@@ -46,3 +47,9 @@ async def no_leftovers() -> AsyncIterator[None]:
     await asyncio.sleep(0)
     left = [task for task in asyncio.all_tasks() if "TestRunner" not in repr(task)]
     assert not left, f"left behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def text_embedder() -> TextEmbedder:
+    """The real model, as ``open()`` would use it."""
+    return default_embedder()

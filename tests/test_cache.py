@@ -84,7 +84,8 @@ async def test_generated_then_exact_then_semantic(cache: SemanticCache) -> None:
 
 
 async def test_scope_is_a_hard_boundary(cache: SemanticCache) -> None:
-    base = dict(tenant="a", locale="en", model="m", system_prompt="s", corpus_version="1")
+    base = {"tenant": "a", "locale": "en", "model": "m", "system_prompt": "s"}
+    base["corpus_version"] = "1"
     scope = Scope(**base, temperature=0.2, parameters={"top_p": 1})  # type: ignore[arg-type]
     await cache.store("at 10", "secret", scope=scope)
     others = [

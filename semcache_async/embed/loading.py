@@ -37,8 +37,9 @@ def load_embedder(
 
     ``model``: None for the default one, or a directory that holds ``tokenizer.json`` and either
     BERT-family weights in sentence-transformers form (``config.json``, ``model.safetensors``) or
-    an exported ``model.onnx`` (also ``onnx/model.onnx``). ``backend``: "auto" is
-    what SEMCACHE_BACKEND says, else the quickest that gives right vectors here. ``threads``: CPUs to use; None means all this process may use.
+    an exported ``model.onnx`` (also ``onnx/model.onnx``). ``backend``: "auto" is what
+    SEMCACHE_BACKEND says, else the quickest that gives right vectors here. ``threads``: CPUs to
+    use; None means all this process may use.
     Raises ``ModelError`` for a model that cannot be had, and ``ConfigError`` for a bad argument.
     """
     runtime = chosen_name(backend)

@@ -17,6 +17,9 @@ __all__ = ["reference_vectors"]
 
 Array = NDArray[np.float32]
 
+_TOKENS = 64
+"""In one pass: as many as stay in a core's cache."""
+
 
 def reference_vectors(
     architecture: Architecture, tensors: Tensors, items: Sequence[NDArray[np.int32]]
@@ -26,9 +29,10 @@ def reference_vectors(
     for index, ids in enumerate(items):
         by_length[len(ids)].append(index)
     vectors = np.empty((len(items), architecture.hidden), np.float32)
-    for indices in by_length.values():
-        for start in range(0, len(indices), 16):
-            some = indices[start : start + 16]
+    for length, indices in by_length.items():
+        rows = max(1, _TOKENS // length)
+        for start in range(0, len(indices), rows):
+            some = indices[start : start + rows]
             vectors[some] = _forward(architecture, tensors, np.stack([items[i] for i in some]))
     return vectors
 

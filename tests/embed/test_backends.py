@@ -27,7 +27,7 @@ def fake_openvino(error: float = 0.0, jitter: float = 0.0) -> type:
             self.name, self.precision = f"openvino-{precision}-packed", precision
 
         def run(self, items: Any) -> Any:
-            vectors = super().run(items)
+            vectors: Any = super().run(items)
             random = np.random.default_rng(len(items) if jitter else 0)
             noise = random.standard_normal(vectors.shape[1]) * (error or jitter)
             vectors = vectors + noise.astype("f4")

@@ -49,7 +49,7 @@ def test_too_long_says_how_long(embedder: TextEmbedder) -> None:
     for call in (
         lambda: embedder.embed(["hi", "word " * 255]),
         lambda: embedder.embed(["many texts"] * 200 + ["word " * 255]),
-        lambda: embedder.embed_tokens([np.ones(257, np.int32)]),
+        lambda: embedder.embed_tokens([np.full(257, 7, np.int32)]),
     ):
         with pytest.raises(PromptTooLongError, match=r"257 tokens .* reads 256; shorten"):
             call()

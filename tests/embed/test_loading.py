@@ -18,7 +18,7 @@ from tests.embed.tiny import padded_graph, write_export, write_model
 GOLDEN = np.load(Path(__file__).parent / "golden_tiny.npz")
 
 
-def load(directory: Path, **options: Any) -> TextEmbedder:
+def load(directory: Path | str, **options: Any) -> TextEmbedder:
     return load_embedder(directory, progress=False, **options)
 
 

@@ -64,10 +64,10 @@ def hub(directory: Path) -> Iterator[str]:
     """A Hugging Face hub of one repository, on a free port."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:  # noqa: N802
+        def do_HEAD(self) -> None:
             self.reply(body=False)
 
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             self.reply(body=True)
 
         def reply(self, *, body: bool) -> None:
