@@ -30,7 +30,6 @@ from tests.embed.tiny import padded_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
 Vectors = NDArray[np.float32]
 
 
@@ -64,8 +63,7 @@ def main() -> None:
             if turn:
                 seconds[name].append(time.perf_counter() - started)
             assert np.einsum("nd,nd->n", vectors, truth).min() > 0.9999, name
-    peak = gemm_peak()
-    flops = forward_flops(pull_model(progress=False))
+    peak, flops = gemm_peak(), forward_flops(pull_model(progress=False))
     print(f"{len(texts)} texts, {tokens / len(texts):.1f} tokens each; {embedder!r}")
     print(
         f"float32 GEMM peak of one CPU: {peak / 1e9:.0f} GFLOP/s, {flops / 1e6:.1f} MFLOP a token"
@@ -135,8 +133,8 @@ def gemm_peak() -> float:
         [info("y", 1, [512, 1536])],
         [onnx.numpy_helper.from_array(weight, "w")],
     )
-    opsets = [onnx.helper.make_opsetid("", 20)]
-    model = onnx.helper.make_model(graph, ir_version=9, opset_imports=opsets)
+    opset = onnx.helper.make_opsetid("", 20)
+    model = onnx.helper.make_model(graph, ir_version=9, opset_imports=[opset])
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options)

@@ -39,8 +39,8 @@ class CacheConfig:
     store_timeout_s: float = 1.0
     """Seconds one round trip to the store may take, connecting included."""
     lookup_budget_s: float = 10.0
-    """Seconds a lookup may take in all, waiting for the embedder included, before it counts as a
-    miss. Redis being down costs ``store_timeout_s``, not this."""
+    """Seconds a lookup may wait for the embedder and the search before it counts as a miss. Redis
+    being down costs ``store_timeout_s``, not this."""
     generate_timeout_s: float = 600.0
     """Seconds an LLM call may take before its callers get ``TimeoutError``."""
     finish_abandoned: bool = True

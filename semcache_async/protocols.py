@@ -40,6 +40,7 @@ class Embedder(Protocol):
 class Store(Protocol):
     """Keeps answers. Every method takes many items at once and answers each one by itself:
     an exception in the returned sequence concerns that item alone, a raised one the whole batch.
+    A store bounds its own waiting: the cache counts what raises as a miss, and waits meanwhile.
     """
 
     async def fetch(self, keys: Sequence[EntryKey]) -> Sequence[Entry | Exception | None]:

@@ -51,12 +51,12 @@ class Tiers:
         return self._vectors.embedder
 
     async def find(self, request: Request) -> Answer | None:
-        """What the tiers have for this request, exact before semantic, within the budget."""
+        """What the tiers have for this request, exact before semantic."""
+        entry = await self._fetch(request)
+        if entry is not None:
+            return request.hit(Source.EXACT, entry, 0.0)
         try:
             async with asyncio.timeout(self._config.lookup_budget_s):
-                entry = await self._fetch(request)
-                if entry is not None:
-                    return request.hit(Source.EXACT, entry, 0.0)
                 await self._embed(request)
                 neighbours = await self._search(request)
         except TimeoutError:

@@ -57,6 +57,7 @@ class TextEmbedder:
         self.window = window
         """The most tokens one text may have, special ones included."""
         self._tokenizer = tokenizer
+        self._unknown = _unknown_token(tokenizer)
         self._encoder = encoder
         self._helpers = ThreadPoolExecutor(encoder.streams, thread_name_prefix="semcache-embed")
 
@@ -93,6 +94,11 @@ class TextEmbedder:
                 f"A text cannot be tokenised ({brief(error)}); give valid str."
             ) from error
         return [np.array(encoding.ids, np.int32) for encoding in found]
+
+    def readable(self, tokens: Ids) -> bool:
+        """Does the vocabulary have every character? Where it lacks one, texts that differ in it
+        alone get one and the same vector."""
+        return self._unknown is None or self._unknown not in tokens
 
     def embed_tokens(self, items: Sequence[Ids]) -> Vectors:
         """Float32 ``[len(items), dim]``, on the calling thread, in as few passes as packing allows.
@@ -145,3 +151,11 @@ class TextEmbedder:
                 "backend with SEMCACHE_BACKEND, or pull the model again."
             )
         vectors[pack] = found
+
+
+def _unknown_token(tokenizer: Any) -> int | None:
+    for token in ("[UNK]", "<unk>"):
+        number: int | None = tokenizer.token_to_id(token)
+        if number is not None:
+            return number
+    return None

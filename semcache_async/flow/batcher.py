@@ -29,7 +29,10 @@ class _Job(Generic[K, V]):
 
     @property
     def abandoned(self) -> bool:
-        return all(waiter.done() for waiter in self.waiters)
+        for waiter in self.waiters:  # noqa: SIM110 - a generator would double its cost
+            if not waiter.done():
+                return False
+        return True
 
     def settle(self, result: V | BaseException) -> None:
         for waiter in self.waiters:

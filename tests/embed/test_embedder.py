@@ -14,6 +14,7 @@ from semcache_async.embed.checks import parity
 from semcache_async.errors import EmbeddingError, PromptError, PromptTooLongError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -46,11 +47,12 @@ def test_tokens_are_neither_cut_nor_padded(embedder: TextEmbedder) -> None:
 
 def test_too_long_says_how_long(embedder: TextEmbedder) -> None:
     assert embedder.embed(["word " * 254]).shape == (1, 384)
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: embedder.embed(["hi", "word " * 255]),
         lambda: embedder.embed(["many texts"] * 200 + ["word " * 255]),
         lambda: embedder.embed_tokens([np.full(257, 7, np.int32)]),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(PromptTooLongError, match=r"257 tokens .* reads 256; shorten"):
             call()
 
@@ -101,3 +103,19 @@ def test_import_is_light() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     heavy = {"onnx", "onnxruntime", "openvino", "transformers", "tokenizers", "safetensors"}
     assert not (heavy | {"huggingface_hub", "rich"}) & set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize(
+    ("text", "readable"),
+    [("How do I locate my card?", True), ("What does 🙂 mean?", False), ("naïve café", True)],
+)
+def test_a_text_beyond_the_vocabulary_is_not_readable(
+    embedder: TextEmbedder, text: str, readable: bool
+) -> None:
+    (tokens,) = embedder.tokenise([text])
+    assert embedder.readable(tokens) is readable
+
+
+def test_unreadable_texts_would_share_a_vector(embedder: TextEmbedder) -> None:
+    one, other = embedder.embed(["What does 🙂 mean?", "What does 🙃 mean?"])
+    assert one @ other > 0.9999

@@ -29,6 +29,7 @@ def test_sentence_transformers_agrees(embedder: TextEmbedder) -> None:
     assert parity(embedder.embed(golden["texts"].tolist()), golden["vectors"]) >= 0.99999
 
 
+@pytest.mark.timeout(300)
 def test_reference_agrees_on_2000_questions(
     minilm: Path, embedder: TextEmbedder, questions: list[str]
 ) -> None:

