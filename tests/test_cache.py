@@ -131,7 +131,7 @@ async def test_each_tier_has_its_own_ttl(embedder: AngleEmbedder) -> None:
 
 async def test_ttl_jitter_only_shortens(store: MemoryStore, embedder: AngleEmbedder) -> None:
     config = CacheConfig(exact_ttl_s=100, semantic_ttl_s=200, ttl_jitter=0.1)
-    ttls = []
+    ttls: list[tuple[float, float]] = []
 
     class Watching(MemoryStore):
         async def put(self, records: Sequence[Record]) -> list[str | Exception]:
@@ -407,10 +407,14 @@ async def test_closing_settles_everybody(embedder: AngleEmbedder) -> None:
 
 
 class BrokenStore(MemoryStore):
-    async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | Exception | None]:
+    async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | None | Exception]:
         raise StoreUnavailableError("down")
 
-    search = put = fetch  # type: ignore[assignment]
+    async def search(self, queries: Sequence[Any]) -> list[Any]:
+        raise StoreUnavailableError("down")
+
+    async def put(self, records: Sequence[Record]) -> list[str | Exception]:
+        raise StoreUnavailableError("down")
 
 
 async def test_a_broken_store_is_a_miss_and_flights_still_protect_the_llm(

@@ -10,7 +10,7 @@ from semcache_async.errors import PromptError
 __all__ = ["check_text", "normalise"]
 
 _SPACES = re.compile(" {2,}")
-_ENDING = re.compile(r"[?!.\s]+\Z")
+_ENDING = "?!." + "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 
 
 def check_text(what: str, text: object) -> str:
@@ -53,10 +53,10 @@ def normalise(prompt: str) -> str:
 
 
 def _without_ending(text: str) -> str:
-    ending = _ENDING.search(text)
-    if ending is None or ending.start() == 0:
+    body = text.rstrip(_ENDING)
+    if not body:
         return text
-    body, marks = text[: ending.start()], ending.group()
-    if marks[0] == "!" and (body[-1].isdigit() or body[-1] == ")"):
+    if text[len(body)] == "!" and (body[-1].isdigit() or body[-1] == ")"):
+        marks = text[len(body) :]
         return body + marks[: len(marks) - len(marks.lstrip("!"))]
     return body
