@@ -186,7 +186,7 @@ async def _capacities(
     unseen = [question.text for question in banking77("test") if question.text not in asked]
     return [
         await _burst(cache, scope, "the traffic's own prompts", seen, seconds),
-        await _burst(cache, scope, "prompts never seen, each embedded", unseen, seconds),
+        await _burst(cache, scope, "prompts never seen", unseen, seconds),
     ]
 
 

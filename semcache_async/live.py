@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
 import numpy as np
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -98,9 +98,12 @@ async def _watch_lines(traffic: Traffic, total: int, console: Console) -> None:
         console.print(line, soft_wrap=True)
 
 
-def _panel(traffic: Traffic, total: int) -> Group:
+def _panel(traffic: Traffic, total: int) -> Table:
     cells = [f"[dim]{name}[/] {value}" for name, value in traffic.summary()]
-    table = Table.grid(padding=(0, 3))
+    numbers = Table.grid(padding=(0, 3))
     for first in range(0, len(cells), _COLUMNS):
-        table.add_row(*cells[first : first + _COLUMNS])
-    return Group(ProgressBar(total=total, completed=len(traffic.outcomes), width=60), table)
+        numbers.add_row(*cells[first : first + _COLUMNS])
+    panel = Table.grid()
+    panel.add_row(ProgressBar(total=total, completed=len(traffic.outcomes), width=60))
+    panel.add_row(numbers)
+    return panel

@@ -64,7 +64,9 @@ def print_report(result: DemoResult, console: Console) -> None:
         if section.table.row_count:
             console.print(f"\n[bold]{section.title}[/]")
             console.print(section.table)
-            console.print(f"[dim]{section.note}[/]" if section.note else "")
+            if section.note:
+                console.print(f"[dim]{section.note}[/]")
+    console.print()
     _print_sums(result, console)
 
 
@@ -199,7 +201,11 @@ def _capacity(result: DemoResult) -> _Section:
         rate = capacity.lookups / capacity.seconds
         share = capacity.hits / max(1, capacity.lookups)
         table.add_row(capacity.prompts, f"{rate:,.0f}", f"{share:.1%}")
-    return _Section("Capacity: 64 callers, each looking up again once answered", table)
+    return _Section(
+        "Capacity: 64 callers, each looking up again once answered",
+        table,
+        "Seen prompts are found without running the model; unseen ones cost an embedding each.",
+    )
 
 
 # -- examples

@@ -407,7 +407,7 @@ async def test_closing_settles_everybody(embedder: AngleEmbedder) -> None:
 
 
 class BrokenStore(MemoryStore):
-    async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | None | Exception]:
+    async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | Exception | None]:
         raise StoreUnavailableError("down")
 
     async def search(self, queries: Sequence[Any]) -> list[Any]:

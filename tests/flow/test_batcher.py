@@ -97,7 +97,7 @@ async def test_an_item_under_way_is_joined_only_if_pure(pure: bool, batches: obj
     await settle()
     second = batcher.submit("a")
     gate.opened.set()
-    assert await asyncio.gather(first, second) == ["A", "A"]
+    assert await asyncio.gather(*[first, second]) == ["A", "A"]
     assert gate.batches == batches
 
 

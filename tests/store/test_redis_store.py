@@ -89,7 +89,7 @@ async def test_every_kind_of_index(redis_url: str, name: str, dtype: str, index:
     async with open_store(redis_url, name, vector_dtype=dtype, index=index) as store:
         await store.put([record(f"at {angle}", angle) for angle in range(0, 360, 10)])
         assert await found(store, 101) == ["at 100", "at 110", "at 90"]
-        ((first, *_),) = await store.search([VectorQuery(SCOPE, unit(100), 1)])  # type: ignore[misc]
+        ((first, *_),) = await store.search([VectorQuery(SCOPE, unit(100), 1)])
         assert first.distance == pytest.approx(0, abs=1e-3)
 
 
@@ -132,7 +132,7 @@ async def test_no_user_text_in_keys_tags_or_queries(
     scope = Scope(tenant="TENANT", attributes={"who": "ATTRIBUTE"})
     await store.put([record("PROMPT", 0, scope, tags=("TAG",))])
     (key,) = await keys_of(client, name)
-    row = await client.hgetall(key)
+    row: Any = await client.hgetall(key)
     visible = key + row[b"scope"] + row[b"attr"] + row[b"tags"]
     for secret in (b"TENANT", b"ATTRIBUTE", b"PROMPT", b"TAG"):
         assert secret not in visible
@@ -193,7 +193,8 @@ async def test_an_expired_entry_that_redis_still_lists_is_a_miss_and_hides_nobod
 
 
 async def _entry(client: redis.asyncio.Redis, key: bytes) -> bytes:
-    return await client.hget(key, "entry") or b""  # type: ignore[misc]
+    entry: Any = await client.hget(key, "entry")
+    return bytes(entry or b"")
 
 
 @pytest.mark.parametrize(
@@ -216,9 +217,9 @@ async def test_a_damaged_or_foreign_entry_is_a_miss(
     (key,) = await keys_of(client, name)
     await store.put([record("good", 5)])
     if payload is None:
-        await client.hdel(key, "entry")  # type: ignore[misc]
+        await client.hdel(key, "entry")
     else:
-        await client.hset(key, "entry", payload)  # type: ignore[misc]
+        await client.hset(key, "entry", payload)
     assert await store.fetch([EntryKey(SCOPE, "damaged")]) == [None]
     assert await found(store, 0) == ["good"]
 
