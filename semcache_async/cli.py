@@ -96,7 +96,7 @@ def demo(
         typer.Option(min=1, help="Requests under way at once, at most; the others' wait counts."),
     ] = 1_000,
     zipf: Annotated[
-        float, typer.Option(min=0.0, max=10.0, help="Exponent of the questions' popularity.")
+        float, typer.Option(min=0.0, max=10.0, help="Exponent of the intents' popularity.")
     ] = 1.1,
     llm_ms: Annotated[
         float, typer.Option(min=0.0, max=600_000, help="Median time of the simulated LLM, in ms.")

@@ -114,7 +114,7 @@ async def run_demo(options: DemoOptions, console: Console) -> DemoResult:
         config = CacheConfig(name="semcache-demo", max_distance=options.max_distance)
     console.print(
         f"{len(arrivals):,} questions out of {len(questions):,} from BANKING77 at "
-        f"{options.rate:g}/s, LLM median {options.llm_ms:g} ms, max_distance "
+        f"{options.rate:g}/s, simulated LLM (median {options.llm_ms:g} ms), max_distance "
         f"{config.max_distance:g}, seed {options.seed}. Opening the embedder and Redis ..."
     )
     embedder = await anyio.to_thread.run_sync(default_embedder)

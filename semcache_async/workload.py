@@ -47,8 +47,9 @@ def make_workload(
 ) -> list[Arrival]:
     """``requests`` arrivals in order of time, at ``rate`` a second on average.
 
-    Popularity is Zipf with exponent ``zipf`` over the questions, ranked at random. The gaps are
-    gamma distributed with ``burstiness`` as their coefficient of variation (1 = Poisson).
+    Popularity is Zipf with exponent ``zipf`` over the intents, ranked at random; who has an intent
+    words it as any of its questions does: the source's own paraphrases. The gaps are gamma
+    distributed with ``burstiness`` as their coefficient of variation (1 = Poisson).
     ``crowd_share`` of the requests come in flash crowds: dozens of callers who ask one question, or
     another of its intent in nearly the same words, at the same moment. One seed, one workload.
     """
@@ -89,10 +90,14 @@ def _bursts(
 def _popular(
     questions: Sequence[Question], count: int, zipf: float, random: np.random.Generator
 ) -> list[Question]:
-    by_rank = random.permutation(len(questions))
-    weights = np.arange(1, len(questions) + 1, dtype=np.float64) ** -zipf
-    ranks = random.choice(len(questions), size=count, p=weights / weights.sum())
-    return [questions[index] for index in by_rank[ranks]]
+    wordings: dict[str, list[Question]] = {}
+    for question in questions:
+        wordings.setdefault(question.intent, []).append(question)
+    by_rank = [list(wordings)[index] for index in random.permutation(len(wordings))]
+    weights = np.arange(1, len(by_rank) + 1, dtype=np.float64) ** -zipf
+    ranks = random.choice(len(by_rank), size=count, p=weights / weights.sum())
+    asked = [wordings[by_rank[rank]] for rank in ranks]
+    return [words[int(random.integers(len(words)))] for words in asked]
 
 
 def _crowd(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import secrets
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import redis.asyncio
+import trustme
 
 from semcache_async.errors import (
     ConfigError,
@@ -286,3 +288,29 @@ async def test_connections_open_only_as_needed(redis_url: str) -> None:
         await asyncio.gather(*[pipelines.execute([("PING",)] * 3) for _ in range(10)])
         assert pipelines.connections <= 3
     assert pipelines.connections == 0
+
+
+async def test_tls(redis_url: str, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_unix_connection(redis_url.removeprefix("unix://"))
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while data := await source.read(65_536):
+                sink.write(data)
+            sink.close()
+
+        with contextlib.suppress(ConnectionError):
+            await asyncio.gather(pump(reader, back), pump(there, writer))
+
+    async with await asyncio.start_server(relay, "localhost", 0, ssl=context) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        url = f"rediss://localhost:{port}/0?ssl_ca_certs={tmp_path / 'ca.pem'}"
+        async with redis_pipelines(url, connections=2, timeout_s=5) as pipelines:
+            big = b"x" * 1_000_000
+            assert await pipelines.execute([("ECHO", big), ("ECHO", "b")]) == [big, b"b"]
+        await until(lambda: len(asyncio.all_tasks()) <= 3)

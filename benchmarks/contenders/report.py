@@ -1,0 +1,108 @@
+"""A run's figures as a table, and raw."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from benchmarks.contenders.rounds import Round
+
+PERCENTILES = (50.0, 90.0, 99.0, 99.9)
+
+Row: TypeAlias = dict[str, Any]
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """Median and range."""
+    return f"{np.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def report(found: Row) -> Iterator[str]:
+    machine, options = found["machine"], found["options"]
+    contenders: dict[str, Row] = found["contenders"]
+    rounds: dict[str, list[Round]] = {label: row["rounds"] for label, row in contenders.items()}
+    first = next(iter(rounds))
+    modules = ", ".join(f"{name} {version}" for name, version in found["redis"]["modules"].items())
+    yield (
+        f"{machine['cpu']}, {machine['cpus']} CPUs, {' '.join(machine['flags'])}; "
+        f"{machine['system']}; Redis {found['redis']['version']} ({modules})"
+    )
+    for label, row in contenders.items():
+        versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
+        yield f"{label}: {row['about']}; {versions}"
+    yield (
+        f"{options['entries']} entries, {options['texts']} texts a round, {options['rounds']} "
+        f"rounds in turns, distance <= {options['max_distance']}; medians over rounds (range), "
+        "p99.9 over all"
+    )
+    yield ""
+    heads = "".join(f"{head:>9}" for head in ("p50", "p90", "p99", "p99.9"))
+    yield f"{options['callers']} callers{'':8}{'lookups/s':>22}{heads} ms{'hits':>8}"
+    for label, turns in rounds.items():
+        times = [float(np.median([turn.load.at(p) for turn in turns])) for p in PERCENTILES[:-1]]
+        pooled = list(itertools.chain.from_iterable(turn.load.latencies_ms for turn in turns))
+        times.append(float(np.percentile(pooled, PERCENTILES[-1])))
+        hits = sum(answer is not None for turn in turns for answer in turn.load.answers)
+        yield (
+            f"{label:18}{spread([turn.load.per_s for turn in turns], 1):>22}"
+            f"{''.join(f'{time:9.1f}' for time in times)}   {hits:8}"
+        )
+    yield ""
+    yield (
+        f"{'':18}{'one caller, ms':>18}{'p99':>8}{'embedding alone/s':>23}{'one caller, ms':>20}"
+        f"{'CPU ms a lookup':>17}{'Redis':>7}{'idle CPU':>10}{'fill s':>8}"
+    )
+    for label, turns in rounds.items():
+        idle = max(turn.load.idle_cpu for turn in turns)
+        yield (
+            f"{label:18}{spread([turn.rest.at(50) for turn in turns], 1):>18}"
+            f"{np.median([turn.rest.at(99) for turn in turns]):8.1f}"
+            f"{spread([turn.embed.per_s for turn in turns], 1):>23}"
+            f"{spread([turn.embed_rest.at(50) for turn in turns], 1):>20}"
+            f"{np.median([turn.load.worker_cpu_ms for turn in turns]):17.1f}"
+            f"{np.median([turn.load.redis_cpu_ms for turn in turns]):7.2f}"
+            f"{idle:10.1%}{contenders[label]['fill_s']:8.0f}"
+        )
+    if len(rounds) > 1:
+        yield ""
+        yield (
+            f"{first + ' to':18}{'lookups/s':>22}{'p50':>20}{'p99':>20}{'one caller':>20}"
+            f"{'embedding alone':>22}{'other answers':>15}"
+        )
+    for label in list(rounds)[1:]:
+        both = list(zip(rounds[first], rounds[label], strict=True))
+        other = sum(
+            a != b
+            for ours, theirs in both
+            for a, b in zip(ours.load.answers, theirs.load.answers, strict=True)
+        )
+        asked = sum(len(ours.load.answers) for ours, _ in both)
+        yield (
+            f"{label:18}{spread([a.load.per_s / b.load.per_s for a, b in both], 2):>22}"
+            f"{spread([a.load.at(50) / b.load.at(50) for a, b in both], 3):>20}"
+            f"{spread([a.load.at(99) / b.load.at(99) for a, b in both], 3):>20}"
+            f"{spread([a.rest.at(50) / b.rest.at(50) for a, b in both], 3):>20}"
+            f"{spread([a.embed.per_s / b.embed.per_s for a, b in both], 2):>22}"
+            f"{f'{other}/{asked}':>15}"
+        )
+
+
+def raw(found: Row) -> str:
+    """As JSON, answers by whether there was one."""
+    contenders = {
+        label: {**row, "rounds": [_plain(taken) for taken in row["rounds"]]}
+        for label, row in found["contenders"].items()
+    }
+    return json.dumps({**found, "contenders": contenders}, indent=1)
+
+
+def _plain(taken: Round) -> Row:
+    row: Row = {}
+    for name, loop in taken._asdict().items():
+        row[name] = {**loop._asdict(), "hits": sum(a is not None for a in loop.answers)}
+        del row[name]["answers"]
+    return row

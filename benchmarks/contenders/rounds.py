@@ -1,0 +1,62 @@
+"""One contender's turn, as measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import redis.asyncio
+
+from benchmarks.contenders.process import Worker
+
+
+class Loop(NamedTuple):
+    """One closed loop, as measured."""
+
+    per_s: float
+    latencies_ms: list[float]
+    answers: list[str | None]
+    worker_cpu_ms: float
+    """CPU a call by the contender's process."""
+    redis_cpu_ms: float
+    """CPU a call by Redis."""
+    idle_cpu: float
+    """Share of a CPU that its process used while the others ran."""
+
+    def at(self, percentile: float) -> float:
+        return float(np.percentile(self.latencies_ms, percentile))
+
+
+class Round(NamedTuple):
+    """One turn of one contender."""
+
+    load: Loop
+    """``lookup`` by all callers."""
+    rest: Loop
+    """``lookup`` by one caller."""
+    embed: Loop
+    """The embedding step by all callers."""
+    embed_rest: Loop
+    """The embedding step by one caller."""
+
+
+async def measure(
+    worker: Worker, client: redis.asyncio.Redis, call: str, texts: Sequence[str], callers: int
+) -> Loop:
+    before = await redis_cpu(client)
+    reply = await worker.ask("loop", call=call, texts=texts, callers=callers)
+    spent = await redis_cpu(client) - before
+    return Loop(
+        per_s=len(texts) / reply["elapsed_s"],
+        latencies_ms=reply["latencies_ms"],
+        answers=reply["answers"],
+        worker_cpu_ms=reply["cpu_s"] / len(texts) * 1e3,
+        redis_cpu_ms=spent / len(texts) * 1e3,
+        idle_cpu=reply["idle_cpu"],
+    )
+
+
+async def redis_cpu(client: redis.asyncio.Redis) -> float:
+    info = await client.info("cpu")
+    return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])

@@ -1,0 +1,148 @@
+"""One contender in a process of its own, told what to do by JSON lines.
+
+    python -m benchmarks.contenders.worker NAME --redis-url URL --model DIR ...
+
+Each line of stdin is a command, ``{"do": NAME, ...}``, and each line of stdout its reply; one that
+fails has the traceback under ``error``. Whatever libraries print goes to stderr.
+
+    open                           -> versions, about
+    fill   pairs                   -> elapsed_s
+    loop   call, callers, texts    -> elapsed_s, latencies_ms and answers (by text), cpu_s
+    quit
+
+Every reply has ``idle_cpu``, the share of a CPU used between the last command and this one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import IO, Any
+
+from benchmarks.contenders import Contender, ContenderModule, Setup, load
+
+
+async def closed_loop(
+    call: Callable[[str], Awaitable[str | None]], texts: Sequence[str], callers: int
+) -> dict[str, Any]:
+    """So many callers, each taking the next text when its last is answered."""
+    latencies = [0.0] * len(texts)
+    answers: list[str | None] = [None] * len(texts)
+    waiting = iter(enumerate(texts))
+
+    async def caller() -> None:
+        for index, text in waiting:
+            sent = time.perf_counter()
+            answers[index] = await call(text)
+            latencies[index] = round((time.perf_counter() - sent) * 1e3, 3)
+
+    cpu, began = time.process_time(), time.perf_counter()
+    await asyncio.gather(*[caller() for _ in range(callers)])
+    elapsed = time.perf_counter() - began
+    return {
+        "elapsed_s": elapsed,
+        "cpu_s": time.process_time() - cpu,
+        "latencies_ms": latencies,
+        "answers": answers,
+    }
+
+
+class Session:
+    """The commands, for one contender."""
+
+    def __init__(self, module: ContenderModule, setup: Setup, stack: AsyncExitStack) -> None:
+        self._module, self._setup, self._stack = module, setup, stack
+        self._contender: Contender | None = None
+
+    async def obey(self, command: dict[str, Any]) -> dict[str, Any]:
+        match command:
+            case {"do": "open"}:
+                opening = self._module.open_contender(self._setup)
+                self._contender = await self._stack.enter_async_context(opening)
+                return {"versions": versions(self._module), "about": self._contender.about}
+            case {"do": "fill", "pairs": pairs}:
+                began = time.perf_counter()
+                await self._open().fill([(prompt, answer) for prompt, answer in pairs])
+                return {"elapsed_s": time.perf_counter() - began}
+            case {"do": "loop", "call": ("lookup" | "embed") as name, **options}:
+                call = getattr(self._open(), name)
+                return await closed_loop(call, options["texts"], options["callers"])
+            case {"do": "quit"}:
+                return {}
+        raise ValueError(f"unknown command {command.get('do')!r}")
+
+    def _open(self) -> Contender:
+        if self._contender is None:
+            raise RuntimeError("not open")
+        return self._contender
+
+
+def versions(module: ContenderModule) -> dict[str, str]:
+    """Of Python and of the contender's packages, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for package in module.PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+async def serve(module: ContenderModule, setup: Setup, replies: IO[str]) -> None:
+    """Obeys until told to quit or the driver is gone."""
+    async with AsyncExitStack() as stack:
+        session = Session(module, setup, stack)
+        cpu, left = time.process_time(), time.perf_counter()
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            idle = (time.process_time() - cpu) / (time.perf_counter() - left)
+            command = json.loads(line)
+            try:
+                reply = await session.obey(command)
+            except Exception:
+                reply = {"error": traceback.format_exc()}
+            replies.write(json.dumps({**reply, "idle_cpu": idle}) + "\n")
+            replies.flush()
+            if command.get("do") == "quit":
+                return
+            cpu, left = time.process_time(), time.perf_counter()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("contender")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--redis-url", required=True)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--max-distance", type=float, required=True)
+    chosen = parser.parse_args()
+    setup = Setup(
+        name=chosen.name,
+        redis_url=chosen.redis_url,
+        model=chosen.model,
+        max_distance=chosen.max_distance,
+    )
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    try:
+        import uvloop
+    except ImportError:
+        pass
+    else:
+        loop_factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(serve(load(chosen.contender), setup, replies))
+
+
+if __name__ == "__main__":
+    main()
