@@ -94,6 +94,11 @@ class MicroBatcher(Generic[K, V]):
         return len(self._queue)
 
     @property
+    def busy(self) -> bool:
+        """Is anything queued or under way?"""
+        return bool(self._queue or self._tasks)
+
+    @property
     def under_way(self) -> int:
         """Batches being run."""
         return len(self._tasks)

@@ -76,10 +76,10 @@ class Vectors:
                 cost=len,
                 pure=True,
             )
-            self._packer: MicroBatcher[_Text, Vector] = MicroBatcher(
+            self._packer: MicroBatcher[_Text, Vector | None] = MicroBatcher(
                 partial(self._embed_tokens, embedder),
                 budget=embedder.token_budget,
-                cost=lambda item: len(item.tokens),
+                cost=lambda item: 0 if item.tokens is None else len(item.tokens),
                 concurrency=embedder.streams,
                 pure=True,
             )
@@ -89,7 +89,7 @@ class Vectors:
         """Texts whose vector was remembered."""
 
     @property
-    def packer(self) -> MicroBatcher[_Text, Vector]:
+    def packer(self) -> MicroBatcher[_Text, Vector | None]:
         """The batcher in front of the embedder."""
         return self._packer
 
@@ -109,12 +109,13 @@ class Vectors:
             self.hits += 1
             return known
         tokens = None
-        if self._tokeniser is not None:
+        if self._tokeniser is not None and (self._tokeniser.busy or self._packer.busy):
             tokens = await self._tokeniser.submit(text)
             if tokens is None:
                 return None
         vector = await self._packer.submit(_Text(text, tokens))
-        self._remembered.put(text, vector)
+        if vector is not None:
+            self._remembered.put(text, vector)
         return vector
 
     async def probe(self) -> None:
@@ -129,17 +130,14 @@ class Vectors:
         await self._packer.aclose()
 
     async def _tokenise(self, embedder: _TokenEmbedder, texts: list[str]) -> Sequence[Any]:
-        items = await self._executor.run(embedder.tokenise, texts)
-        return [
-            item if len(item) <= embedder.window and embedder.readable(item) else None
-            for item in items
-        ]
+        return await self._executor.run(partial(_read, embedder), texts)
 
     async def _embed_tokens(
         self, embedder: _TokenEmbedder, items: list[_Text]
-    ) -> Sequence[Vector | Exception]:
-        tokens = [item.tokens for item in items]
-        return self._checked(await self._executor.run(embedder.embed_tokens, tokens), len(items))
+    ) -> Sequence[Vector | Exception | None]:
+        tokens, vectors = await self._executor.run(partial(_read_and_embed, embedder), items)
+        found = iter(self._checked(vectors, len(vectors)))
+        return [None if item is None else next(found) for item in tokens]
 
     async def _embed_texts(self, items: list[_Text]) -> Sequence[Vector | Exception]:
         texts = [item.text for item in items]
@@ -177,6 +175,25 @@ class Vectors:
             )
             for row, length in zip(matrix, lengths.tolist(), strict=True)
         ]
+
+
+def _read(embedder: _TokenEmbedder, texts: Sequence[str]) -> list[Any]:
+    """The tokens of each text that the model can read whole, None for the others."""
+    return [
+        tokens if len(tokens) <= embedder.window and embedder.readable(tokens) else None
+        for tokens in embedder.tokenise(texts)
+    ]
+
+
+def _read_and_embed(
+    embedder: _TokenEmbedder, items: Sequence[_Text]
+) -> tuple[list[Any], NDArray[np.float32]]:
+    """The tokens of each item, and a vector for each that has any. A text that found everybody
+    idle comes without tokens, which saves it a change of threads."""
+    tokens = [
+        _read(embedder, [item.text])[0] if item.tokens is None else item.tokens for item in items
+    ]
+    return tokens, embedder.embed_tokens([item for item in tokens if item is not None])
 
 
 @asynccontextmanager
