@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from semcache_async.errors import SemcacheError
+from semcache_async.load.command import load
 
 if TYPE_CHECKING:
     from semcache_async.types import Answer
@@ -202,6 +203,9 @@ def ask(
         found = _run(once)
         made_by = "the simulated LLM" if answer is None else "--answer"
         _show_json(found, made_by) if as_json else _show(found, made_by)
+
+
+app.command()(load)
 
 
 @model_app.command()

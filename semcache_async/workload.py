@@ -12,7 +12,7 @@ import numpy as np
 
 from semcache_async.data import Question
 
-__all__ = ["Arrival", "Replayed", "make_workload", "replay", "reworded"]
+__all__ = ["Arrival", "Popularity", "Replayed", "make_workload", "replay", "reworded"]
 
 _CROWD_SIZES = (24, 64)
 _CROWD_SPREAD_S = 0.03
@@ -61,7 +61,7 @@ def make_workload(
         Arrival(at, question.text, question)
         for at, question in zip(
             _bursts(steady, duration, burstiness, random),
-            _popular(questions, steady, zipf, random),
+            Popularity(questions, zipf, random).draw(steady, random),
             strict=True,
         )
     ]
@@ -87,17 +87,26 @@ def _bursts(
     return scaled
 
 
-def _popular(
-    questions: Sequence[Question], count: int, zipf: float, random: np.random.Generator
-) -> list[Question]:
-    wordings: dict[str, list[Question]] = {}
-    for question in questions:
-        wordings.setdefault(question.intent, []).append(question)
-    by_rank = [list(wordings)[index] for index in random.permutation(len(wordings))]
-    weights = np.arange(1, len(by_rank) + 1, dtype=np.float64) ** -zipf
-    ranks = random.choice(len(by_rank), size=count, p=weights / weights.sum())
-    asked = [wordings[by_rank[rank]] for rank in ranks]
-    return [words[int(random.integers(len(words)))] for words in asked]
+class Popularity:
+    """Who asks what: intents by Zipf's law with exponent ``zipf``, ranked at random, each in any of
+    the wordings that the questions give it."""
+
+    def __init__(
+        self, questions: Sequence[Question], zipf: float, random: np.random.Generator
+    ) -> None:
+        wordings: dict[str, list[Question]] = {}
+        for question in questions:
+            wordings.setdefault(question.intent, []).append(question)
+        intents = list(wordings)
+        self._by_rank = [wordings[intents[place]] for place in random.permutation(len(intents))]
+        weights = np.arange(1, len(intents) + 1, dtype=np.float64) ** -zipf
+        self._shares = weights / weights.sum()
+
+    def draw(self, count: int, random: np.random.Generator) -> list[Question]:
+        """``count`` questions, each independent of the others."""
+        ranks = random.choice(len(self._by_rank), size=count, p=self._shares)
+        asked = [self._by_rank[rank] for rank in ranks]
+        return [words[int(random.integers(len(words)))] for words in asked]
 
 
 def _crowd(

@@ -17,6 +17,8 @@ PACKAGES = (
 
 _BATCH = 64
 _FILLERS = 32
+_TIMEOUT_S = 60
+"""It embeds on the event loop: with redis-py's own timeouts, connecting fails under load."""
 
 
 class RedisVLAsync:
@@ -64,6 +66,7 @@ async def open_redisvl(setup: Setup) -> AsyncIterator[tuple[Any, Any, str]]:
         distance_threshold=setup.max_distance,
         vectorizer=vectorizer,
         redis_url=setup.redis_url,
+        connection_kwargs={"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S},
     )
     algorithm = cache.index.schema.fields["prompt_vector"].attrs.algorithm.value
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from functools import cache
 from secrets import token_hex
 from typing import Any
 
@@ -15,7 +14,9 @@ import numpy as np
 from semcache_async.config import CacheConfig
 from semcache_async.errors import StoreError
 from semcache_async.store.keys import KeySpace, ScopeDigest
-from semcache_async.store.payload import Payload, read_entry, read_ids, read_neighbours
+from semcache_async.store.knn import KnnPlanner
+from semcache_async.store.payload import Payload, read_entry, read_neighbours
+from semcache_async.store.removal import remove
 from semcache_async.store.schema import (
     ATTRIBUTES,
     ENTRY,
@@ -31,7 +32,6 @@ from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, Vect
 
 __all__ = ["RedisStore", "redis_store"]
 
-_PAGE = 1_000
 _ENTRY_COMMANDS = 4
 _encode = msgspec.json.encode
 
@@ -63,6 +63,7 @@ class RedisStore:
         self._keys = keys
         self._shape = shape
         self._dtype = np.dtype(shape.dtype)
+        self._planner = KnnPlanner(keys.index, graph=shape.algorithm == "hnsw")
         self._prefix = keys.prefix.encode()
 
     @property
@@ -91,18 +92,22 @@ class RedisStore:
         """Semantic tier: one ``FT.SEARCH`` an item. An index that is gone (a flushed or replaced
         server) is an error for these queries, and made anew for the next."""
         digests = [self._keys.scope(query.scope) for query in queries]
-        replies = await self._pipelines.execute(
-            [
-                self._search_command(digest, query.vector, query.neighbours)
-                for digest, query in zip(digests, queries, strict=True)
-            ]
-        )
+        commands = [
+            self._planner.search(digest, query, self._bytes(query.vector))
+            for digest, query in zip(digests, queries, strict=True)
+        ]
+        unsized = [digest for digest in dict.fromkeys(digests) if self._planner.due(digest)]
+        for digest in unsized:
+            commands += self._planner.questions(digest)
+        replies = await self._pipelines.execute(commands)
+        for digest, answers in zip(unsized, _pairs(replies[len(queries) :]), strict=True):
+            self._planner.learn(digest, *answers)
         if any(is_missing_index(reply) for reply in replies):
             await ensure_index(self._one, self._keys.index, self._keys.prefix, self._shape)
         now = time.time()
         return [
             self._neighbours(reply, digest, query, now)
-            for reply, digest, query in zip(replies, digests, queries, strict=True)
+            for reply, digest, query in zip(replies, digests, queries, strict=False)
         ]
 
     async def put(self, records: Sequence[Record]) -> list[str | Exception]:
@@ -125,28 +130,7 @@ class RedisStore:
         entry_ids: Collection[str] = (),
     ) -> int:
         """Delete the entries that meet every condition named; of ``tags``, any one will do."""
-        if not entry_ids:
-            return await self._remove_found(scope, tags)
-        ids = [id_ for id_ in entry_ids if _is_entry_id(id_)]
-        if scope is not None or tags:
-            ids = await self._meeting(ids, scope, tags)
-        return await self._unlink([self._keys.key(id_).encode() for id_ in ids])
-
-    # -- searching
-
-    def _search_command(self, digest: ScopeDigest, vector: Vector, neighbours: int) -> Command:
-        count = len(digest.attributes)
-        query, params = _filter(count)
-        values: Command = ()
-        for pair in zip(params, digest.attributes, strict=True):
-            values += pair
-        return (
-            *("FT.SEARCH", self._keys.index, query),
-            *("PARAMS", 6 + 2 * count, "s", digest.scope),
-            *values,
-            *("k", neighbours, "v", vector.astype(self._dtype, copy=False).tobytes()),
-            *("RETURN", 2, "d", ENTRY, "LIMIT", 0, neighbours, "DIALECT", 2),
-        )
+        return await remove(self._execute, self._keys, scope=scope, tags=tags, entry_ids=entry_ids)
 
     def _neighbours(
         self, reply: Any, digest: ScopeDigest, query: VectorQuery, now: float
@@ -157,8 +141,6 @@ class RedisStore:
             return read_neighbours(reply, self._prefix, digest, query.scope.attributes, now)
         except StoreError as error:
             return error
-
-    # -- writing
 
     def _put_commands(self, entry_id: str, record: Record) -> tuple[Command, ...]:
         now = time.time()
@@ -177,7 +159,7 @@ class RedisStore:
         vector: tuple[bytes, ...] = ()
         longest = record.exact_ttl_s
         if record.vector is not None:
-            vector = (VECTOR, record.vector.astype(self._dtype, copy=False).tobytes())
+            vector = (VECTOR, self._bytes(record.vector))
             longest = max(longest, record.semantic_ttl_s)
         return (
             ("MULTI",),
@@ -191,74 +173,14 @@ class RedisStore:
             ("EXEC",),
         )
 
-    # -- removing
+    def _bytes(self, vector: Vector) -> bytes:
+        return vector.astype(self._dtype, copy=False).tobytes()
 
-    async def _remove_found(self, scope: Scope | None, tags: Collection[str]) -> int:
-        query, params = self._removal_query(scope, tags)
-        removed = survivors = 0
-        while True:
-            reply = await self._one(
-                *("FT.SEARCH", self._keys.index, query, *params),
-                *("NOCONTENT", "LIMIT", survivors, _PAGE, "DIALECT", 2),
-            )
-            keys = read_ids(reply)
-            if not keys:
-                return removed
-            gone = await self._unlink(keys)
-            removed += gone
-            survivors += len(keys) - gone
-
-    def _removal_query(
-        self, scope: Scope | None, tags: Collection[str]
-    ) -> tuple[str, tuple[str | int, ...]]:
-        terms: list[str] = []
-        params: list[str] = []
-        if scope is not None:
-            digest = self._keys.scope(scope)
-            terms.append("@scope:{$s}")
-            params += ("s", digest.scope)
-            for n, attribute in enumerate(digest.attributes):
-                terms.append(f"@attr:{{$a{n}}}")
-                params += (f"a{n}", attribute)
-        if tags:
-            terms.append("@tags:{" + "|".join(f"$t{n}" for n in range(len(tags))) + "}")
-            for n, tag in enumerate(tags):
-                params += (f"t{n}", self._keys.tag(tag))
-        if not terms:
-            return "*", ()
-        return " ".join(terms), ("PARAMS", len(params), *params)
-
-    async def _meeting(
-        self, ids: Sequence[str], scope: Scope | None, tags: Collection[str]
-    ) -> list[str]:
-        digest = None if scope is None else self._keys.scope(scope)
-        wanted = {self._keys.tag(tag).encode() for tag in tags}
-        rows = await self._pipelines.execute(
-            [("HMGET", self._keys.key(id_), SCOPE, ATTRIBUTES, TAGS) for id_ in ids]
-        )
-        meeting = []
-        for id_, row in zip(ids, rows, strict=True):
-            held_scope, attributes, held_tags = _checked(row)
-            if digest is not None and held_scope != digest.scope.encode():
-                continue
-            held = set((attributes or b"").split(b","))
-            if digest is not None and not all(a.encode() in held for a in digest.attributes):
-                continue
-            if wanted and wanted.isdisjoint((held_tags or b"").split(b",")):
-                continue
-            meeting.append(id_)
-        return meeting
-
-    async def _unlink(self, keys: Sequence[bytes]) -> int:
-        removed = 0
-        for start in range(0, len(keys), _PAGE):
-            removed += await self._one("UNLINK", *keys[start : start + _PAGE])
-        return removed
-
-    # -- plumbing
+    async def _execute(self, commands: Sequence[Command]) -> list[Any]:
+        return [_checked(reply) for reply in await self._pipelines.execute(commands)]
 
     async def _one(self, *command: str | bytes | float) -> Any:
-        return _checked((await self._pipelines.execute([command]))[0])
+        return (await self._execute([command]))[0]
 
     async def _send_canary(self) -> None:
         scope = Scope(tenant=f"canary {token_hex(16)}")
@@ -285,17 +207,14 @@ class RedisStore:
             )
 
 
-@cache
-def _filter(attributes: int) -> tuple[str, tuple[str, ...]]:
-    params = tuple(f"a{n}" for n in range(attributes))
-    terms = "".join(f" @attr:{{${name}}}" for name in params)
-    return f"(@scope:{{$s}}{terms})=>[KNN $k @vec $v AS d]", params
-
-
 def _checked(outcome: Any) -> Any:
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
+
+
+def _pairs(replies: list[Any]) -> list[tuple[Any, Any]]:
+    return list(zip(replies[::2], replies[1::2], strict=True))
 
 
 def _first_error(replies: list[Any]) -> Exception | None:
@@ -305,7 +224,3 @@ def _first_error(replies: list[Any]) -> Exception | None:
             if isinstance(part, Exception):
                 return part
     return None
-
-
-def _is_entry_id(text: object) -> bool:
-    return isinstance(text, str) and len(text) == 32 and not set(text) - set("0123456789abcdef")

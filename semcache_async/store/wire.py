@@ -77,6 +77,8 @@ class RedisPipelines:
         Raises ``StoreUnavailableError`` when the whole does not finish within the time limit, and
         ``StoreAuthError`` when connecting is refused.
         """
+        if not commands:
+            return []
         payload = b"".join([_pack(command) for command in commands])
         self.pipelines += 1
         self.commands += len(commands)

@@ -1,0 +1,13 @@
+"""Load: requests at their intended times, or from so many callers, and what became of them.
+
+    texts.py      whose questions           arrivals.py   when they come: a trace, or a process
+    driver.py     open and closed loop      tally.py      what is counted meanwhile, and where
+    targets.py    the cache in process      http.py       an OpenAI-compatible URL
+    histogram.py  HdrHistogram              result.py     one run's figures; merging them
+    runs.py       sweeps and repeats        machine.py    what it ran on
+    figures.py    medians, spread, noise    tables.py     them, as people read them
+    charts.py, drawing.py, page.py, report.py             HTML, Markdown and PNG
+    command.py    ``semcache load``         live.py       progress and tables on the terminal
+
+Needs the extra ``load``. ``Target`` is the seam: whatever answers a prompt can be put under load.
+"""
