@@ -8,6 +8,7 @@
     figures.py    medians, spread, noise    tables.py     them, as people read them
     charts.py, drawing.py, page.py, report.py             HTML, Markdown and PNG
     command.py    ``semcache load``         live.py       progress and tables on the terminal
+    extra.py      errors; what only this package needs
 
 Needs the extra ``load``. ``Target`` is the seam: whatever answers a prompt can be put under load.
 """

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from semcache_async.load.drawing import COLOURS, INKS, Chart
+from semcache_async.load.drawing import COLOURS, INKS, Chart, legend
 from semcache_async.load.extra import need
 from semcache_async.load.figures import Group, Span
 from semcache_async.load.histogram import Histogram
@@ -102,7 +102,7 @@ def _percentiles(axes: Any, lines: Sequence[tuple[str, str, Histogram]]) -> None
     axes.set(xscale="log", yscale="log", xlim=(1.0, most), ylabel="ms", xlabel="percentile")
     axes.set_xticks([x for _, x in _NINES if x <= most], [n for n, x in _NINES if x <= most])
     _whole_decades(axes)
-    _legend(axes)
+    legend(axes)
 
 
 # -- sweeps
@@ -156,7 +156,7 @@ def _answered_by_load(axes: Any, sweeps: dict[str, list[Group]]) -> None:
     for number, (name, own) in enumerate(sweeps.items()):
         _line(axes, [(g.offered.median, g.achieved) for g in own], "o-", number, name, 1.0)
     axes.set(xlabel="offered requests/s", ylabel="answered/s", xlim=(0, top), ylim=(0, top))
-    _legend(axes, loc="upper left")
+    legend(axes)
 
 
 def _throughput(axes: Any, sweeps: dict[str, list[Group]]) -> None:
@@ -189,12 +189,7 @@ def _line(
 def _from_zero(axes: Any) -> None:
     axes.set_xlim(left=0.0)
     _whole_decades(axes)
-    _legend(axes, loc="upper left")
-
-
-def _legend(axes: Any, **options: str) -> None:
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(**options)
+    legend(axes)
 
 
 def _whole_decades(axes: Any) -> None:

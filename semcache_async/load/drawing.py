@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from semcache_async.load.extra import need
 
-__all__ = ["COLOURS", "INKS", "Chart", "save_png", "svg"]
+__all__ = ["COLOURS", "INKS", "Chart", "legend", "save_png", "svg"]
 
 COLOURS = (
     *(("#2563eb", "#60a5fa"), ("#d97706", "#fbbf24"), ("#059669", "#34d399")),
@@ -26,6 +26,8 @@ INKS = {
 }
 
 _SIZE = (5.4, 3.7)
+_LEGEND_WIDTH, _LEGEND_LINE = 85, 8
+"""Characters of a line of legend, and those that a sample of a curve takes."""
 _STYLE = {
     "font.size": 10.0,
     "font.family": "sans-serif",
@@ -58,6 +60,20 @@ class Chart(NamedTuple):
     draw: Callable[[Any], None]
 
 
+def legend(axes: Any) -> None:
+    """Above the axes, where it hides nothing."""
+    labels = axes.get_legend_handles_labels()[1]
+    if labels:
+        columns = max(1, min(len(labels), _LEGEND_WIDTH // (max(map(len, labels)) + _LEGEND_LINE)))
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.0),
+            ncols=columns,
+            borderaxespad=0.3,
+            columnspacing=1.4,
+        )
+
+
 def svg(chart: Chart, key: str) -> str:
     """For a page that defines ``--c0``, ``--c1``, ... and the inks; ``key`` keeps its ids apart."""
     with need("matplotlib").rc_context({**_STYLE, "svg.hashsalt": key}):
@@ -81,7 +97,9 @@ def save_png(drawn: Sequence[Chart], path: Path) -> None:
             axes.set_axis_off()
         for axes, chart in zip(places, drawn, strict=False):
             chart.draw(axes)
-            axes.set_title(chart.title, loc="left", color=INKS["ink"][0])
+            shown = axes.get_legend()
+            above = 0.0 if shown is None else shown.get_window_extent().height * 72 / figure.dpi
+            axes.set_title(chart.title, loc="left", color=INKS["ink"][0], pad=6.0 + above)
         figure.savefig(path, format="png", dpi=130, facecolor="white")
 
 

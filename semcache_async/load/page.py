@@ -48,7 +48,8 @@ section { margin: 0 0 16px; }
 .scroll { overflow-x: auto; margin: 8px -4px 0; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 6px 10px; text-align: right; white-space: nowrap; }
-th { font-weight: 550; font-size: 13px; color: var(--faint); border-bottom: 1px solid var(--grid); }
+th { white-space: normal; vertical-align: bottom; font-weight: 550;
+  font-size: 13px; color: var(--faint); border-bottom: 1px solid var(--grid); }
 tr + tr td { border-top: 1px solid var(--grid); }
 th:first-child, td:first-child { text-align: left; padding-left: 4px; }
 td.words { white-space: normal; text-align: left; overflow-wrap: anywhere; }
