@@ -4,6 +4,7 @@
 
 - semantic: ``lookup`` by 64 callers against the embedder alone on the same texts
 - exact: hits by 256 callers against redis-py pipelines of 256 GETs of the same payloads
+- local: the same hits with ``local_answers``, against the same GETs
 - rest: one caller's ``lookup`` against one ``embed`` plus one FT.SEARCH by redis-py
 """
 
@@ -130,6 +131,17 @@ async def run(rounds: int, entries: int) -> None:
             lambda: drive(EXACT_CALLERS, hits, cache.lookup),
             lambda: pipelined_gets(client, keys),
         )
+
+        local = CacheConfig(local_answers=len(prompts))
+        async with SemanticCache.open(cache.redis_url, embedder=embedder, config=local) as near:
+            await drive(EXACT_CALLERS, prompts, near.lookup)
+            await compare(
+                "the same, from local_answers : GETs",
+                "1/s",
+                rounds,
+                lambda: drive(EXACT_CALLERS, hits, near.lookup),
+                lambda: pipelined_gets(client, keys),
+            )
 
         async def raw(text: str) -> object:
             vector = (await asyncio.to_thread(embedder.embed, [text]))[0]

@@ -17,7 +17,7 @@ from semcache_async.errors import ConfigError, PromptError
 from semcache_async.flow.flights import Flight, Flights, Seat
 from semcache_async.flow.vectors import Vectors, open_vectors
 from semcache_async.protocols import Embedder, Generate, Store
-from semcache_async.request import Request, check_answer, check_tags
+from semcache_async.request import Request, check_answer, check_tags, remembered
 from semcache_async.stats import Counters, Stats
 from semcache_async.tiers import Tiers
 from semcache_async.types import Answer, Scope, Source
@@ -44,7 +44,6 @@ class SemanticCache:
         self.config = config
         self.redis_url = redis_url
         """Where a second process finds the same Redis; None with a store of another kind."""
-        self._store = store
         self._counters = Counters()
         self._tiers = Tiers(vectors, store, config, self._counters)
         self._flights: Flights[Answer | _Made] = Flights(finish_abandoned=config.finish_abandoned)
@@ -121,6 +120,10 @@ class SemanticCache:
         raises (``TimeoutError`` past ``generate_timeout_s``), ``PromptError`` or ``ConfigError``
         for arguments that make no sense, ``CacheClosedError`` if the cache closes meanwhile.
         """
+        entry = self._tiers.recall(prompt, scope)
+        if entry is not None:
+            self._counters.exact += 1
+            return remembered(entry)
         request = Request.make(prompt, scope, tags, ttl_s, max_distance, self.config)
         try:
             answer = await self._answer(request, generate)
@@ -135,6 +138,11 @@ class SemanticCache:
         self, prompt: str, *, scope: Scope = Scope(), max_distance: float | None = None
     ) -> Answer | None:
         """The cached answer to ``prompt`` or to one near enough, or None. Never calls the LLM."""
+        entry = self._tiers.recall(prompt, scope)
+        if entry is not None:
+            self._counters.lookups += 1
+            self._counters.lookup_hits += 1
+            return remembered(entry)
         return await self._look(Request.make(prompt, scope, (), None, max_distance, self.config))
 
     async def lookup_many(
@@ -272,7 +280,7 @@ class SemanticCache:
             raise ConfigError("Nothing named to invalidate; give a scope, tags or entry_ids.")
         if not entry_ids:
             self._flights.ground(lambda flight: flight.meets(scope, tags))
-        return await self._store.remove(scope=scope, tags=tags, entry_ids=entry_ids)
+        return await self._tiers.remove(scope=scope, tags=tags, entry_ids=entry_ids)
 
     def stats(self) -> Stats:
         """A snapshot of every counter and gauge."""

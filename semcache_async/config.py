@@ -53,6 +53,10 @@ class CacheConfig:
     embedding_cache_size: int = 10_000
     """Vectors kept in memory by text, least recently used dropped first (0 = none)."""
 
+    local_answers: int = 0
+    """Exact answers kept in this process (0 = none), by wording and scope. Redis reports changes by
+    any process, so one may be served until the report arrives: usually within a millisecond, and
+    with the connection lost unnoticed, 1 s + ``store_timeout_s``."""
     vector_dtype: Literal["float32", "float16"] = "float32"
     """How vectors are kept in Redis."""
     index: Literal["hnsw", "flat"] = "hnsw"
@@ -78,6 +82,7 @@ class CacheConfig:
         _check_count("max_prompt_bytes", self.max_prompt_bytes, 1, 2**29)
         _check_count("max_answer_bytes", self.max_answer_bytes, 1, 2**29)
         _check_count("embedding_cache_size", self.embedding_cache_size, 0, 10**9)
+        _check_count("local_answers", self.local_answers, 0, 10**9)
         _check_choice("vector_dtype", self.vector_dtype, ("float32", "float16"))
         _check_choice("index", self.index, ("hnsw", "flat"))
         if len(str(self.secret).encode()) > 64:

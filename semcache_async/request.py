@@ -23,7 +23,7 @@ from semcache_async.types import (
     Vector,
 )
 
-__all__ = ["Request", "check_answer", "check_tags"]
+__all__ = ["Request", "check_answer", "check_tags", "remembered"]
 
 
 class Request:
@@ -154,6 +154,18 @@ class Request:
             generate_s=self.generate_s,
             total_s=time.perf_counter() - self._began,
         )
+
+
+def remembered(entry: Entry) -> Answer:
+    """An exact hit from this process's own memory."""
+    return Answer(
+        text=entry.text,
+        source=Source.EXACT,
+        distance=0.0,
+        matched_prompt=entry.prompt,
+        entry_id=entry.id,
+        age_s=max(0.0, time.time() - entry.created_at),
+    )
 
 
 def check_answer(text: object, config: CacheConfig) -> str:

@@ -78,7 +78,16 @@ class MemoryStore:
         for record in records:
             id_ = blake2b(repr(record.key).encode(), digest_size=16).hexdigest()
             attributes = dict(record.key.scope.attributes)
-            entry = Entry(id_, record.prompt, record.text, self._clock(), record.tags, attributes)
+            now = self._clock()
+            entry = Entry(
+                id_,
+                record.prompt,
+                record.text,
+                now,
+                now + record.exact_ttl_s,
+                record.tags,
+                attributes,
+            )
             self._rows[record.key] = (entry, record)
             ids.append(id_)
         return ids

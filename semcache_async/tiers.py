@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
+from typing import Protocol, runtime_checkable
 
 from semcache_async.complaints import Complaints
 from semcache_async.config import CacheConfig
-from semcache_async.errors import CacheClosedError, EmbeddingError, PromptError
+from semcache_async.errors import (
+    CacheClosedError,
+    ConfigError,
+    EmbeddingError,
+    PromptError,
+    StoreError,
+)
 from semcache_async.flow.batcher import MicroBatcher
+from semcache_async.flow.recent import RecentAnswers
 from semcache_async.flow.vectors import Vectors
 from semcache_async.protocols import Embedder, Store
 from semcache_async.request import Request, check_answer
 from semcache_async.stats import Counters, Stats
 from semcache_async.text.decide import decide
-from semcache_async.types import Answer, Entry, EntryKey, Neighbour, Record, Source, VectorQuery
+from semcache_async.types import (
+    Answer,
+    Entry,
+    EntryKey,
+    Neighbour,
+    Record,
+    Scope,
+    Source,
+    VectorQuery,
+)
 
 __all__ = ["Tiers"]
 
@@ -24,6 +41,15 @@ _FETCH_BATCH, _SEARCH_BATCH, _PUT_BATCH = 256, 32, 32
 """Commands in one pipeline at most: about 1 ms (fetch) to 5 ms (search) of Redis's time."""
 _SEARCH_PIPELINES = 2
 """Pipelines of searches under way: one is being read while Redis works on the other."""
+
+_WATCH_AGAIN_S = 1.0
+
+
+@runtime_checkable
+class WatchableStore(Store, Protocol):
+    """A store that tells of changes by any client: the Redis store."""
+
+    async def watch(self, changed: Callable[[str | None], None]) -> None: ...
 
 
 class Tiers:
@@ -44,11 +70,29 @@ class Tiers:
             store.search, budget=_SEARCH_BATCH, concurrency=_SEARCH_PIPELINES
         )
         self._puts: MicroBatcher[Record, str] = MicroBatcher(store.put, budget=_PUT_BATCH)
+        self._recent = RecentAnswers(config.local_answers)
+        self._watching: asyncio.Task[None] | None = None
+        if config.local_answers:
+            if not isinstance(store, WatchableStore):
+                raise ConfigError(
+                    "local_answers needs a store that reports changes, as the Redis store does; "
+                    "leave it at 0."
+                )
+            self._watching = asyncio.create_task(self._watch(store))
 
     @property
     def embedder(self) -> Embedder:
         """What turns prompts into vectors."""
         return self._vectors.embedder
+
+    def recall(self, prompt: str, scope: Scope) -> Entry | None:
+        """An exact answer that this process remembers: no tier is asked."""
+        if self._watching is None:
+            return None
+        try:
+            return self._recent.get(scope, prompt)
+        except TypeError:  # unhashable: for the checks of a request to explain
+            return None
 
     async def find(self, request: Request) -> Answer | None:
         """What the tiers have for this request, exact before semantic."""
@@ -74,7 +118,7 @@ class Tiers:
             return None
         try:
             check_answer(text, self._config)
-            return await self._puts.submit(request.record(text, started_at))
+            return await self._put(request, text, started_at)
         except PromptError as error:
             self._complaints.warn("answer not stored", error)
         except Exception as error:
@@ -84,7 +128,7 @@ class Tiers:
     async def withdraw(self, request: Request, entry_id: str) -> None:
         """Delete an entry that was invalidated while it was being stored."""
         try:
-            await self._store.remove(entry_ids=[entry_id])
+            await self.remove(scope=None, tags=(), entry_ids=[entry_id])
         except Exception as error:
             self._store_failed(request, error)
 
@@ -96,7 +140,16 @@ class Tiers:
             raise
         except Exception as error:
             raise EmbeddingError(f"The embedder failed: {error!r}") from error
-        return await self._puts.submit(request.record(text, started_at))
+        return await self._put(request, text, started_at)
+
+    async def remove(
+        self, *, scope: Scope | None, tags: Collection[str], entry_ids: Collection[str]
+    ) -> int:
+        """Delete what meets every condition; raises ``StoreError`` where the store fails."""
+        try:
+            return await self._store.remove(scope=scope, tags=tags, entry_ids=entry_ids)
+        finally:
+            self._recent.forget_all()
 
     def stats(self, *, flights: int, waiting: int) -> Stats:
         """A snapshot of every counter and gauge."""
@@ -120,6 +173,9 @@ class Tiers:
         )
 
     async def aclose(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         for batcher in (self._fetches, self._searches, self._puts):
             await batcher.aclose()
 
@@ -127,8 +183,12 @@ class Tiers:
         if request.store_failed:
             return None
         began = time.perf_counter()
+        since = self._recent.now()
         try:
-            return await self._fetches.submit(request.key)
+            entry = await self._fetches.submit(request.key)
+            if entry is not None:
+                self._recent.keep(request.key.scope, request.prompt, entry, since)
+            return entry
         except Exception as error:
             self._store_failed(request, error)
             return None
@@ -162,6 +222,21 @@ class Tiers:
             return ()
         finally:
             request.search_s += time.perf_counter() - began
+
+    async def _put(self, request: Request, text: str, started_at: float) -> str:
+        entry_id = await self._puts.submit(request.record(text, started_at))
+        self._recent.change(entry_id)
+        return entry_id
+
+    async def _watch(self, store: WatchableStore) -> None:
+        while True:
+            try:
+                await store.watch(self._recent.change)
+            except StoreError as error:
+                self._complaints.warn("local answers are off", error)
+            finally:
+                self._recent.deafen()
+            await asyncio.sleep(_WATCH_AGAIN_S)
 
     def _store_failed(self, request: Request, error: Exception) -> None:
         if isinstance(error, CacheClosedError):

@@ -170,6 +170,8 @@ class Entry(msgspec.Struct, frozen=True):
     text: str
     created_at: float
     """Unix seconds."""
+    exact_until: float
+    """Unix seconds until which the exact tier may serve it."""
     tags: tuple[str, ...] = ()
     attributes: Mapping[str, str] = {}
 

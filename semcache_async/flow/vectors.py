@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semcache_async.errors import EmbeddingError
 from semcache_async.flow.batcher import MicroBatcher
+from semcache_async.flow.recent import Recent
 from semcache_async.protocols import Embedder
 from semcache_async.types import Vector
 
@@ -67,7 +67,7 @@ class Vectors:
     def __init__(self, embedder: Embedder, *, remembered: int, executor: _Executor) -> None:
         self.embedder = embedder
         self._executor = executor
-        self._remembered = _Recent[Vector](remembered)
+        self._remembered = Recent[str, Vector](remembered)
         self._tokeniser: MicroBatcher[str, Any] | None = None
         if isinstance(embedder, _TokenEmbedder):
             self._tokeniser = MicroBatcher(
@@ -222,25 +222,3 @@ class _Executor:
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-class _Recent(Generic[T]):
-    """A bounded mapping that forgets what was used longest ago."""
-
-    __slots__ = ("_items", "_size")
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._items: OrderedDict[str, T] = OrderedDict()
-
-    def get(self, key: str) -> T | None:
-        item = self._items.get(key)
-        if item is not None:
-            self._items.move_to_end(key)
-        return item
-
-    def put(self, key: str, item: T) -> None:
-        if self._size:
-            self._items[key] = item
-            if len(self._items) > self._size:
-                self._items.popitem(last=False)

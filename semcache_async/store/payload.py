@@ -29,7 +29,15 @@ class Payload(msgspec.Struct, omit_defaults=True):
     attributes: dict[str, str] = {}
 
     def entry(self, entry_id: str) -> Entry:
-        return Entry(entry_id, self.prompt, self.text, self.created_at, self.tags, self.attributes)
+        return Entry(
+            entry_id,
+            self.prompt,
+            self.text,
+            self.created_at,
+            self.exact_until,
+            self.tags,
+            self.attributes,
+        )
 
 
 _decode = msgspec.json.Decoder(Payload).decode

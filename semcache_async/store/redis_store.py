@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from secrets import token_hex
 from typing import Any
@@ -121,6 +121,25 @@ class RedisStore:
             _first_error(replies[n * _ENTRY_COMMANDS : (n + 1) * _ENTRY_COMMANDS]) or id_
             for n, id_ in enumerate(ids)
         ]
+
+    async def watch(self, changed: Callable[[str | None], None]) -> None:
+        """Report the id of every entry that any client writes, deletes or lets expire, a moment
+        after it happened, and None once this begins to work. Returns never; raises a
+        ``StoreError`` when reports can no longer be relied on."""
+        begun = False
+
+        def heard(push: list[Any]) -> None:
+            nonlocal begun
+            if not push:
+                if not begun:
+                    begun = True
+                    changed(None)
+            elif push[0] == b"invalidate":
+                for key in push[1] or (None,):
+                    changed(None if key is None else key[len(self._prefix) :].decode())
+
+        tracking = ("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)
+        await self._pipelines.listen(tracking, heard)
 
     async def remove(
         self,

@@ -34,6 +34,8 @@ __all__ = ["Command", "RedisPipelines", "redis_pipelines"]
 Command: TypeAlias = tuple[str | bytes | int | float, ...]
 Reply: TypeAlias = Any
 
+_PULSE_S = 1.0
+"""How often a listening connection is tried."""
 _LOST = "The connection to Redis was lost; it is opened again at the next use."
 
 
@@ -116,6 +118,25 @@ class RedisPipelines:
                 return line
             await asyncio.wait(self._opening, return_when=asyncio.FIRST_COMPLETED)
 
+    async def listen(self, command: Command, heard: Callable[[list[Any]], None]) -> None:
+        """Send ``command`` on a connection of its own and pass what is pushed there to ``heard``.
+        Returns never; raises a ``StoreError`` when it is refused or the connection is lost."""
+        line = await _connect(self._factory, [], self._timeout_s)
+        line.heard = heard
+        try:
+            while True:
+                async with asyncio.timeout(self._timeout_s):
+                    (reply,) = await line.send(_pack(command), 1)
+                if isinstance(reply, StoreError):
+                    raise reply
+                heard([])
+                await asyncio.sleep(_PULSE_S)
+                command = ("PING",)
+        except TimeoutError:
+            raise StoreUnavailableError(_LOST) from None
+        finally:
+            line.drop()
+
     def _open(self) -> asyncio.Task[_Line]:
         task = asyncio.create_task(_connect(self._factory, self._lines, self._timeout_s))
         self._opening.add(task)
@@ -188,6 +209,8 @@ class _Line(asyncio.Protocol):
         self._transport.set_protocol(self)
         connection._reader = connection._writer = None
         lines.append(self)
+        self.heard: Callable[[list[Any]], None] | None = None
+        """Takes what the server pushes."""
 
     def load(self) -> int:
         """Commands without a reply yet."""
@@ -210,6 +233,8 @@ class _Line(asyncio.Protocol):
         try:
             while (reply := gets()) is not _NOT_ENOUGH:
                 if isinstance(reply, hiredis.PushNotification):
+                    if self.heard is not None:
+                        self.heard(reply)
                     continue
                 self._replies.append(reply)
                 if len(self._replies) == self._pending[0][1]:
