@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcache_async.errors import SemcacheError
 from semcache_async.load.command import load
+from semcache_async.shell import run, tidy
 
 if TYPE_CHECKING:
     from semcache_async.types import Answer
 
 __all__ = ["app", "main"]
-
-T = TypeVar("T")
 
 app = typer.Typer(
     name="semcache",
@@ -121,7 +116,7 @@ def demo(
 
       semcache demo --redis-url redis://localhost:6379/0
     """
-    with _tidy(debug):
+    with tidy(debug):
         from rich.console import Console
 
         from semcache_async.demo import DemoOptions, run_demo
@@ -138,7 +133,7 @@ def demo(
             redis_url=redis_url or None,
             max_distance=max_distance,
         )
-        result = _run(lambda: run_demo(options, console))
+        result = run(lambda: run_demo(options, console))
         print_report(result, console)
         if result.disagreements():
             raise typer.Exit(1)
@@ -178,7 +173,7 @@ def ask(
 
       semcache ask "How do I reset my PIN?" --tenant acme --json
     """
-    with _tidy(debug):
+    with tidy(debug):
         from semcache_async.config import CacheConfig
         from semcache_async.types import Scope
 
@@ -200,7 +195,7 @@ def ask(
                     prompt, generate, scope=scope, tags=tag or (), ttl_s=ttl_s
                 )
 
-        found = _run(once)
+        found = run(once)
         made_by = "the simulated LLM" if answer is None else "--answer"
         _show_json(found, made_by) if as_json else _show(found, made_by)
 
@@ -219,43 +214,12 @@ def pull(
 
     Example: semcache model pull --force
     """
-    with _tidy(debug):
+    with tidy(debug):
         from semcache_async.embed import pull_model
 
         directory = pull_model(force=force)
         size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
         typer.echo(f"The model is ready ({size / 1e6:.0f} MB): {directory}")
-
-
-# -- running
-
-
-def _run(work: Callable[[], Awaitable[T]]) -> T:
-    import anyio
-
-    has_uvloop = importlib.util.find_spec("uvloop") is not None
-    return anyio.run(work, backend_options={"use_uvloop": has_uvloop})
-
-
-@contextmanager
-def _tidy(debug: bool) -> Iterator[None]:
-    """One sentence and exit code 1 for this package's errors, 130 for Ctrl-C; no traceback."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    except (SemcacheError, BaseExceptionGroup) as error:
-        own = _own_error(error)
-        if own is None or debug:
-            raise
-        typer.secho(" ".join(str(own).split()), fg="red", err=True)
-        raise typer.Exit(1) from None
-
-
-def _own_error(error: BaseException) -> SemcacheError | None:
-    if isinstance(error, BaseExceptionGroup):
-        return next(filter(None, map(_own_error, error.exceptions)), None)
-    return error if isinstance(error, SemcacheError) else None
 
 
 def _data_directory() -> Path:

@@ -25,9 +25,26 @@ ALLOWED = {
     "stats": set[str](),
     "cache": {"embed", "flow", "request", "stats", "store", "text", "tiers"},
     "testing": set[str](),
+    "workload": {"data"},
+    "live": {"testing", "workload"},
+    "demo": {"cache", "data", "embed", "live", "stats", "testing", "workload"},
+    "report": {"demo", "live", "text"},
+    "load": {"cache", "data", "embed", "shell", "stats", "testing", "text", "workload"},
+    "shell": set[str](),
+    "cli": {"__version__", "cache", "demo", "embed", "load", "report", "shell", "testing"},
 }
 VOCABULARY = {"complaints", "config", "errors", "protocols", "types"}
-HEAVY = ("onnx", "onnxruntime", "openvino", "transformers", "tokenizers", "huggingface_hub", "rich")
+HEAVY = (
+    "hdrh",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "transformers",
+    "tokenizers",
+    "huggingface_hub",
+    "rich",
+)
 
 
 def imported(path: Path) -> set[str]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from semcache_async.shell import run, tidy
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -180,9 +182,7 @@ def load(
 
       semcache load --url http://localhost:8000 --stream --callers 64
     """
-    from semcache_async.cli import _run, _tidy
-
-    with _tidy(debug):
+    with tidy(debug):
         from rich.console import Console
 
         from semcache_async.load.extra import need
@@ -228,7 +228,7 @@ def load(
             async with target() as asked:
                 return await _measure(asked, options, note, console)
 
-        results = _run(work)
+        results = run(work)
         _report(results, output, console)
         if as_json:
             import msgspec

@@ -1,0 +1,45 @@
+"""What every command does around its own work."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import typer
+
+from semcache_async.errors import SemcacheError
+
+__all__ = ["run", "tidy"]
+
+T = TypeVar("T")
+
+
+def run(work: Callable[[], Awaitable[T]]) -> T:
+    """Run it on an event loop, uvloop's where it is installed."""
+    import anyio
+
+    has_uvloop = importlib.util.find_spec("uvloop") is not None
+    return anyio.run(work, backend_options={"use_uvloop": has_uvloop})
+
+
+@contextmanager
+def tidy(debug: bool) -> Iterator[None]:
+    """One sentence and exit code 1 for this package's errors, 130 for Ctrl-C; no traceback."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except (SemcacheError, BaseExceptionGroup) as error:
+        own = _own_error(error)
+        if own is None or debug:
+            raise
+        typer.secho(" ".join(str(own).split()), fg="red", err=True)
+        raise typer.Exit(1) from None
+
+
+def _own_error(error: BaseException) -> SemcacheError | None:
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(_own_error, error.exceptions)), None)
+    return error if isinstance(error, SemcacheError) else None
