@@ -5,13 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := semcache_async tests benchmarks
 
-.PHONY: demo test check format bench-parts clean
+.PHONY: demo test check format bench-smoke bench-parts clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## install, then run the main job
 	$(BIN)/semcache demo
 
-test: check $(VENV)/.installed-dev  ## install, then pass the checks and the tests
+test: check bench-smoke  ## install, then pass the checks, the cost budgets and the tests
 	$(BIN)/python -m pytest -q
 
 check: $(VENV)/.installed-dev  ## format, lint, types
@@ -22,6 +22,9 @@ check: $(VENV)/.installed-dev  ## format, lint, types
 format: $(VENV)/.installed-dev  ## format, and mend what can be mended
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
+
+bench-smoke: $(VENV)/.installed-dev  ## what a lookup costs, counted, against budgets
+	$(BIN)/python -m benchmarks.smoke
 
 bench-parts: $(VENV)/.installed  ## what the cache adds to its parts, as ratios
 	$(BIN)/python -m benchmarks.parts
