@@ -9,11 +9,15 @@ imports it too, so its packages are imported inside functions.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, TypeAlias, cast
+
+Generate: TypeAlias = Callable[[str], Awaitable[str]]
+"""The LLM: a prompt's answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,26 @@ class Contender(Protocol):
 
     async def embed(self, prompt: str) -> None:
         """The embedding step of ``lookup``, alone."""
+
+    async def get_or_generate(self, prompt: str, generate: Generate) -> str:
+        """The answer to the nearest prompt, else the LLM's, which is then kept."""
+
+
+class Checked(ABC):
+    """``get_or_generate`` without single flight, for a cache that leaves the LLM to its caller."""
+
+    @abstractmethod
+    async def lookup(self, prompt: str) -> str | None: ...
+
+    @abstractmethod
+    async def store(self, prompt: str, answer: str) -> None: ...
+
+    async def get_or_generate(self, prompt: str, generate: Generate) -> str:
+        answer = await self.lookup(prompt)
+        if answer is None:
+            answer = await generate(prompt)
+            await self.store(prompt, answer)
+        return answer
 
 
 class ContenderModule(Protocol):

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from benchmarks.contenders import Contender, Setup
+from benchmarks.contenders import Checked, Contender, Setup
 
 ENVIRONMENT = ""
 PACKAGES: tuple[str, ...] = ()
 
 
-class _Memory:
+class _Memory(Checked):
     about = "a dict"
 
     def __init__(self) -> None:
@@ -24,6 +24,9 @@ class _Memory:
     async def lookup(self, prompt: str) -> str | None:
         await asyncio.sleep(0)
         return self._answers.get(prompt)
+
+    async def store(self, prompt: str, answer: str) -> None:
+        self._answers[prompt] = answer
 
     async def embed(self, prompt: str) -> None:
         raise NotImplementedError("a dict embeds nothing")

@@ -27,6 +27,10 @@ class _RedisVLThreads(redisvl_async.RedisVLAsync):
         found = await loop.run_in_executor(self._pool, self._cache.check, prompt)
         return found[0]["response"] if found else None
 
+    async def store(self, prompt: str, answer: str) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._pool, self._cache.store, prompt, answer)
+
     async def embed(self, prompt: str) -> None:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._pool, self._vectorizer.embed, prompt)

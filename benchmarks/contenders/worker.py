@@ -5,9 +5,12 @@
 Each line of stdin is a command, ``{"do": NAME, ...}``, and each line of stdout its reply; one that
 fails has the traceback under ``error``. Whatever libraries print goes to stderr.
 
-    open                           -> versions, about
-    fill   pairs                   -> elapsed_s
-    loop   call, callers, texts    -> elapsed_s, latencies_ms and answers (by text), cpu_s
+    open                           -> versions, about; again: empty, with ``name`` for its keys
+    fill      pairs                -> elapsed_s
+    loop      call, callers, texts -> elapsed_s, latencies_ms and answers (by text), cpu_s
+    generate  llm, texts, and callers (closed loop) or at_s (open loop: by text, in order)
+                                   -> those, generated (prompts, in order), llm_s, late_ms
+    close
     quit
 
 Every reply has ``idle_cpu``, the share of a CPU used between the last command and this one.
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -24,50 +28,30 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import IO, Any
 
 from benchmarks.contenders import Contender, ContenderModule, Setup, load
-
-
-async def closed_loop(
-    call: Callable[[str], Awaitable[str | None]], texts: Sequence[str], callers: int
-) -> dict[str, Any]:
-    """So many callers, each taking the next text when its last is answered."""
-    latencies = [0.0] * len(texts)
-    answers: list[str | None] = [None] * len(texts)
-    waiting = iter(enumerate(texts))
-
-    async def caller() -> None:
-        for index, text in waiting:
-            sent = time.perf_counter()
-            answers[index] = await call(text)
-            latencies[index] = round((time.perf_counter() - sent) * 1e3, 3)
-
-    cpu, began = time.process_time(), time.perf_counter()
-    await asyncio.gather(*[caller() for _ in range(callers)])
-    elapsed = time.perf_counter() - began
-    return {
-        "elapsed_s": elapsed,
-        "cpu_s": time.process_time() - cpu,
-        "latencies_ms": latencies,
-        "answers": answers,
-    }
+from benchmarks.contenders.llm import SimulatedLLM
+from benchmarks.contenders.loops import closed_loop, open_loop
 
 
 class Session:
     """The commands, for one contender."""
 
-    def __init__(self, module: ContenderModule, setup: Setup, stack: AsyncExitStack) -> None:
-        self._module, self._setup, self._stack = module, setup, stack
+    def __init__(self, module: ContenderModule, setup: Setup) -> None:
+        self._module, self._setup = module, setup
+        self._stack = AsyncExitStack()
         self._contender: Contender | None = None
 
     async def obey(self, command: dict[str, Any]) -> dict[str, Any]:
         match command:
-            case {"do": "open"}:
-                opening = self._module.open_contender(self._setup)
+            case {"do": "open", **options}:
+                await self.aclose()
+                name = options.get("name", self._setup.name)
+                opening = self._module.open_contender(dataclasses.replace(self._setup, name=name))
                 self._contender = await self._stack.enter_async_context(opening)
                 return {"versions": versions(self._module), "about": self._contender.about}
             case {"do": "fill", "pairs": pairs}:
@@ -77,9 +61,30 @@ class Session:
             case {"do": "loop", "call": ("lookup" | "embed") as name, **options}:
                 call = getattr(self._open(), name)
                 return await closed_loop(call, options["texts"], options["callers"])
-            case {"do": "quit"}:
+            case {"do": "generate", "texts": texts, "llm": llm, **options}:
+                return await self._generate(texts, SimulatedLLM(**llm), options)
+            case {"do": "close" | "quit"}:
+                await self.aclose()
                 return {}
         raise ValueError(f"unknown command {command.get('do')!r}")
+
+    async def aclose(self) -> None:
+        self._contender = None
+        await self._stack.aclose()
+
+    async def _generate(
+        self, texts: list[str], llm: SimulatedLLM, options: dict[str, Any]
+    ) -> dict[str, Any]:
+        contender = self._open()
+
+        async def call(text: str) -> str:
+            return await contender.get_or_generate(text, llm)
+
+        if "at_s" in options:
+            reply = await open_loop(call, texts, options["at_s"])
+        else:
+            reply = await closed_loop(call, texts, options["callers"])
+        return {"late_ms": 0.0, **reply, "generated": llm.prompts, "llm_s": llm.seconds}
 
     def _open(self) -> Contender:
         if self._contender is None:
@@ -100,8 +105,7 @@ def versions(module: ContenderModule) -> dict[str, str]:
 
 async def serve(module: ContenderModule, setup: Setup, replies: IO[str]) -> None:
     """Obeys until told to quit or the driver is gone."""
-    async with AsyncExitStack() as stack:
-        session = Session(module, setup, stack)
+    async with aclosing(Session(module, setup)) as session:
         cpu, left = time.process_time(), time.perf_counter()
         while line := await asyncio.to_thread(sys.stdin.readline):
             idle = (time.process_time() - cpu) / (time.perf_counter() - left)

@@ -95,8 +95,8 @@ class Histogram:
         self._waiting = array("d")
         self._counts += np.bincount(_places(us, self._hdr), minlength=len(self._counts))
         self._hdr.total_count += len(us)
-        self._hdr.min_value = min(self._hdr.min_value, int(us.min()))
-        self._hdr.max_value = max(self._hdr.max_value, int(us.max()))
+        self._hdr.min_value = min(self._hdr.min_value, int(np.min(us)))
+        self._hdr.max_value = max(self._hdr.max_value, int(np.max(us)))
 
 
 def _new() -> Any:

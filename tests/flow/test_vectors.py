@@ -52,7 +52,7 @@ async def test_real_texts_are_packed_by_token(text_embedder: TextEmbedder) -> No
         assert vectors.packer.fill > 0.7
     expected = text_embedder.embed(texts)
     matrix = np.array([vector for vector in found if vector is not None])
-    assert (matrix * expected).sum(axis=1).min() > 0.9999
+    assert np.min((matrix * expected).sum(axis=1)) > 0.9999
     tokens = sum(len(ids) for ids in text_embedder.tokenise(texts))
     assert packs <= 1.5 * tokens / text_embedder.token_budget + 2 * text_embedder.streams
 

@@ -1,0 +1,32 @@
+"""No cache: the LLM answers everything."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from benchmarks.contenders import Contender, Generate, Setup
+
+ENVIRONMENT = ""
+PACKAGES: tuple[str, ...] = ()
+
+
+class _None:
+    about = "no cache"
+
+    async def fill(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Keeps nothing."""
+
+    async def lookup(self, prompt: str) -> str | None:
+        return None
+
+    async def embed(self, prompt: str) -> None:
+        raise NotImplementedError("no cache embeds nothing")
+
+    async def get_or_generate(self, prompt: str, generate: Generate) -> str:
+        return await generate(prompt)
+
+
+@asynccontextmanager
+async def open_contender(setup: Setup) -> AsyncIterator[Contender]:
+    yield _None()
