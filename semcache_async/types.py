@@ -102,18 +102,18 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
             _check_text(name, getattr(self, name))
         if self.temperature is not None:
             object_setattr(self, "temperature", _finite("temperature", self.temperature))
-        parameters = _frozen("parameters", self.parameters)
+        parameters = {**_frozen("parameters", self.parameters)}
         for key, value in parameters.items():
             if isinstance(value, str):
                 _check_text(f"parameters[{key!r}]", value)
             elif isinstance(value, float):
-                _finite(f"parameters[{key!r}]", value)
+                parameters[key] = _finite(f"parameters[{key!r}]", value)
             elif not isinstance(value, int | None):
                 raise ConfigError(
                     f"Scope.parameters[{key!r}] is a {type(value).__name__}; give a str, int, "
                     "float, bool or None (encode anything else as JSON text)."
                 )
-        object_setattr(self, "parameters", parameters)
+        object_setattr(self, "parameters", FrozenMapping(parameters))
         attributes = _frozen("attributes", self.attributes)
         for key, value in attributes.items():
             _check_text(f"attributes[{key!r}]", value)
@@ -137,7 +137,7 @@ def _check_text(name: str, value: object) -> None:
 def _finite(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ConfigError(f"Scope.{name} must be a finite number, not {value!r}.")
-    return float(value)
+    return float(value) + 0.0  # no -0.0, which is written otherwise than the 0.0 it equals
 
 
 def _frozen(name: str, value: object) -> FrozenMapping:

@@ -62,7 +62,7 @@ def test_costs_are_recovered() -> None:
     costs = Costs(0.0002, 0.15, 0.06)
     rows: list[Row] = []
     for total in (10_000, 100_000):
-        for entries in (30, 300, 3_000, total):
+        for entries in (30, 300, 3_000):
             walk = 0.1 + costs.walk + costs.walk_batch * 3 * total / (entries * 40)
             ways = {"adhoc": {"ms": 0.1 + costs.compare * entries}, "batches": {"ms": walk}}
             rows.append({"entries": entries, "total": total, "ways": ways})

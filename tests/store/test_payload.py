@@ -1,0 +1,99 @@
+"""The one reader of Redis replies: what it takes, what it refuses, what it calls a miss."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from semcache_async.errors import StoreError
+from semcache_async.store.keys import ScopeDigest
+from semcache_async.store.payload import Payload, read_entry, read_ids, read_neighbours
+
+SCOPE = ScopeDigest("aa", (), b"")
+
+
+def payload(**changes: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "scope": "aa",
+        "prompt": "p",
+        "text": "t",
+        "created_at": 1.0,
+        "exact_until": 50.0,
+        "semantic_until": 100.0,
+        "attributes": {"plan": "pro"},
+    }
+    return msgspec.json.encode(Payload(**(fields | changes)))
+
+
+def reply(*rows: dict[bytes, Any], warning: tuple[bytes, ...] = ()) -> dict[bytes, Any]:
+    results = [{b"id": b"prefix:%d" % n, b"extra_attributes": row} for n, row in enumerate(rows)]
+    return {b"total_results": len(rows), b"results": results, b"warning": list(warning)}
+
+
+def read(found: object, attributes: dict[str, str] | None = None, now: float = 10.0) -> list[str]:
+    neighbours = read_neighbours(found, b"prefix:", SCOPE, attributes or {}, now)
+    return [f"{neighbour.entry.id}@{neighbour.distance:g}" for neighbour in neighbours]
+
+
+def test_nearest_first_whatever_the_order() -> None:
+    rows = [{b"d": d, b"entry": payload()} for d in (b"0.3", b"0.1", b"-0.0000001", b"2.0000001")]
+    assert read(reply(*rows)) == ["2@0", "1@0.1", "0@0.3", "3@2"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {},
+        {b"d": b"0.1"},
+        {b"entry": payload()},
+        {b"d": b"nan", b"entry": payload()},
+        {b"d": b"inf", b"entry": payload()},
+        {b"d": b"near", b"entry": payload()},
+        {b"d": None, b"entry": payload()},
+        {b"d": b"0.1", b"entry": payload(scope="bb")},
+        {b"d": b"0.1", b"entry": payload(semantic_until=10.0)},
+        {b"d": b"0.1", b"entry": payload(attributes={})},
+        {b"d": b"0.1", b"entry": b"{}"},
+        {b"d": b"0.1", b"entry": None},
+    ],
+)
+def test_what_may_not_be_served_is_passed_over(row: dict[bytes, Any]) -> None:
+    good = {b"d": b"0.2", b"entry": payload()}
+    assert read(reply(row, good), {"plan": "pro"}) == ["1@0.2"]
+
+
+def test_partial_results_are_an_error_not_a_miss() -> None:
+    with pytest.raises(StoreError, match="partial results"):
+        read(reply(warning=(b"Timeout limit was reached",)))
+
+
+@pytest.mark.parametrize("strange", [None, b"OK", 1, [], [0], {}, {b"total_results": 0}])
+def test_a_reply_of_another_form_is_an_error(strange: object) -> None:
+    with pytest.raises(StoreError, match="RESP3"):
+        read(strange)
+    with pytest.raises(StoreError, match="RESP3"):
+        read_ids(strange)
+
+
+@pytest.mark.parametrize(("now", "alive"), [(49.9, True), (50.0, False)])
+def test_the_exact_tiers_own_end(now: float, alive: bool) -> None:
+    assert (read_entry(payload(), "id", SCOPE, now) is not None) is alive
+
+
+@given(st.binary() | st.text().map(str.encode) | st.none())
+def test_no_payload_breaks_the_reader(raw: bytes | None) -> None:
+    assert read_entry(raw, "id", SCOPE, 10.0) is None
+
+
+@given(st.floats())
+def test_distances_stay_in_range(distance: float) -> None:
+    for neighbour in read_neighbours(
+        reply({b"d": repr(distance).encode(), b"entry": payload()}), b"prefix:", SCOPE, {}, 10.0
+    ):
+        assert 0.0 <= neighbour.distance <= 2.0
+        assert math.isfinite(distance)
