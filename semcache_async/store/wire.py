@@ -173,8 +173,9 @@ async def _connect(
             raise StoreAuthError(
                 f"Redis refused the user name or password in the URL ({error})."
             ) from None
+        reason = str(error).rstrip(".")
         raise StoreUnavailableError(
-            f"Cannot connect to Redis at {_where(factory)}: {error}. Is it running, and is the "
+            f"Cannot connect to Redis at {_where(factory)}: {reason}. Is it running, and is the "
             "URL right?"
         ) from None
     except redis.exceptions.RedisError as error:
