@@ -22,11 +22,10 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import uvloop
 
-from benchmarks.scale_data import SHARES, Corpus, Truth, embed_banking77, make_corpus
+from benchmarks.scale_data import SHARES, Corpus, Truth, embed_banking77, make_corpus, scope_of
 from benchmarks.scale_measure import NEIGHBOURS, Bench, Row, open_bench
 from benchmarks.scale_report import write_report
 from semcache_async.load.machine import describe_machine
@@ -65,7 +64,7 @@ async def kinds(corpus: Corpus) -> Row:
 
 async def _efforts(bench: Bench) -> list[Row]:
     """The one scope searched with more or less effort."""
-    scope = bench.keys.scope(_no_scope()).scope
+    scope = bench.keys.scope(scope_of(0)).scope
     command = bench.command
     ways: dict[str, Callable[[int], Command]] = {
         f"no filter, EF_RUNTIME {ef}": partial(command, terms="*", knn=f"EF_RUNTIME {ef}")
@@ -90,6 +89,7 @@ async def scopes(corpus: Corpus) -> Row:
         if count <= len(corpus.vectors):
             async with open_bench(corpus, f"scopes-{count}") as bench:
                 row = {"scopes": count} | await bench.fill(count) | await bench.search(count)
+                row |= await bench.questions(count)
             rows.append(row)
             _say(row)
     return {"rows": rows}
@@ -136,8 +136,9 @@ def _pick(corpus: Corpus, entries: int, total: int) -> str:
     """The planner's choice, once it knows the sizes."""
     planner = KnnPlanner("plan", graph=True)
     digest = ScopeDigest("0", (), b"")
-    planner.learn(digest, {b"total_results": entries}, {b"num_docs": total})
-    query = VectorQuery(_no_scope(), corpus.queries[0], NEIGHBOURS)
+    planner.learn(digest, {b"total_results": entries})
+    planner.learn(None, {b"num_docs": total})
+    query = VectorQuery(scope_of(0), corpus.queries[0], NEIGHBOURS)
     text = str(planner.search(digest, query, b"")[2])
     return "batches" if "BATCHES" in text else "adhoc" if "ADHOC" in text else "auto"
 
@@ -177,12 +178,6 @@ def _create(bench: Bench, index: str, m: int, construction: int) -> Command:
         *("vec", "VECTOR", "HNSW", 10, "TYPE", "FLOAT32", "DIM", bench.shape.dim),
         *("DISTANCE_METRIC", "COSINE", "M", m, "EF_CONSTRUCTION", construction),
     )
-
-
-def _no_scope() -> Any:
-    from benchmarks.scale_data import scope_of
-
-    return scope_of(0)
 
 
 PARTS: dict[str, Callable[[Corpus], Awaitable[Row]]] = {

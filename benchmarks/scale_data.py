@@ -1,4 +1,4 @@
-"""What the scale benchmark stores and asks: real vectors, stretched to any number, and the truth."""
+"""What the scale benchmark stores and asks: real vectors, stretched to any number; the truth."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcache_async.data import banking77
-from semcache_async.types import EntryKey, Record, Scope, Vector
+from semcache_async.types import EntryKey, Record, Scope
 
-__all__ = ["Corpus", "Floats", "Truth", "embed_banking77", "make_corpus", "number_of", "shares_of"]
+__all__ = ["SHARES", "Corpus", "Floats", "Truth", "embed_banking77", "make_corpus", "number_of"]
 
 Floats: TypeAlias = NDArray[np.float32]
 
@@ -64,7 +64,7 @@ class Corpus(NamedTuple):
     def raw_bytes(self, dtype: str) -> float:
         """Mean bytes of an entry's vector, prompt and answer."""
         texts = sum(len(self.prompt(n).encode()) + len(answer(n)) for n in range(len(self.vectors)))
-        return texts / len(self.vectors) + self.vectors.shape[1] * np.dtype(dtype).itemsize
+        return texts / len(self.vectors) + float(self.vectors[0].astype(dtype).nbytes)
 
 
 def scope_of(number: int) -> Scope:
@@ -153,9 +153,10 @@ def make_corpus(
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], length: float) -> Floats:
-    return (rng.standard_normal(shape) * (length / np.sqrt(shape[1]))).astype(np.float32)
+    noise: Floats = (rng.standard_normal(shape) * (length / np.sqrt(shape[1]))).astype(np.float32)
+    return noise
 
 
-def _unit(vectors: Floats) -> Vector:
-    found: Floats = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return found.astype(np.float32)
+def _unit(vectors: Floats) -> Floats:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / lengths, np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -16,6 +16,7 @@ from benchmarks.scale_data import Corpus, Truth, number_of, scope_of
 from semcache_async.config import CacheConfig
 from semcache_async.store.embedded import embedded_redis
 from semcache_async.store.keys import KeySpace, ScopeDigest
+from semcache_async.store.knn import KnnPlanner
 from semcache_async.store.payload import read_neighbours
 from semcache_async.store.redis_store import RedisStore, redis_store
 from semcache_async.store.schema import ENTRY, IndexShape
@@ -118,7 +119,8 @@ class Bench:
         async def one() -> None:
             nonlocal done
             for batch in waiting:
-                done += len(_raise(await self.store.search(batch)))
+                answers = _raise(await self.store.search(batch))
+                done += len(answers)
                 if time.perf_counter() - began > PHASE_S:
                     return
 
@@ -143,7 +145,11 @@ class Bench:
         )
 
     async def turns(
-        self, ways: dict[str, Callable[[int], Command]], truth: Truth, pipeline: int, limit_s: float
+        self,
+        ways: Mapping[str, Callable[[int], Command]],
+        truth: Truth,
+        pipeline: int,
+        limit_s: float,
     ) -> dict[str, Row]:
         """Each way of searching in turns, a pipeline of queries at a time: ms a query and
         recall."""
@@ -169,6 +175,18 @@ class Bench:
         prefix = self.keys.prefix.encode()
         neighbours = read_neighbours(reply, prefix, digest, {}, time.time())
         return [number_of(neighbour.prompt) for neighbour in neighbours]
+
+    async def questions(self, scopes: int) -> Row:
+        """Median ms of what the planner asks to learn a scope's size: the count, and FT.INFO."""
+        times: list[list[float]] = [[], []]
+        for number in range(100):
+            planner = KnnPlanner(self.keys.index, graph=True)
+            asked = planner.questions([self.keys.scope(scope_of(number % scopes))])
+            for command, own in zip(asked.values(), times, strict=True):
+                began = time.perf_counter()
+                _raise(await self.raw.execute([command]))
+                own.append((time.perf_counter() - began) * 1e3)
+        return {"count_ms": float(np.median(times[0])), "info_ms": float(np.median(times[1]))}
 
     async def _used_memory(self) -> int:
         (reply,) = _raise(await self.raw.execute([("INFO", "memory")]))

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis.asyncio
 
+from benchmarks import versus
 from benchmarks.contenders import Setup, load
+from benchmarks.contenders.asking import Plan, ask, burst, zipf
+from benchmarks.contenders.llm import SimulatedLLM, answer_to
+from benchmarks.contenders.loops import open_loop
 from benchmarks.contenders.model import write_model
 from benchmarks.contenders.process import ROOT, ContenderError, interpreter, start_worker
+from semcache_async.data import banking77
 
 pytestmark = pytest.mark.anyio
 
@@ -19,6 +28,8 @@ PAIRS = [
 ]
 REWORDED = "How can I reset my password?"
 UNRELATED = "Why is the sky blue?"
+SLOW: dict[str, Any] = {"median_s": 1.0, "sigma": 0.0, "seed": 3}
+LLM: dict[str, Any] = {"median_s": 0.02, "sigma": 0.2, "seed": 3}
 
 
 @pytest.fixture
@@ -93,10 +104,157 @@ def test_requirements_are_pinned(path: Path) -> None:
     assert all("==" in line for line in lines if line)
 
 
+# -- the LLM behind the misses
+
+
+def test_thinking_time_is_the_prompts_own() -> None:
+    llm, other = SimulatedLLM(**LLM), SimulatedLLM(**{**LLM, "seed": 4})
+    times = [llm.thinking_s(f"question {number}") for number in range(400)]
+    assert llm.thinking_s("question 7") == times[7] != other.thinking_s("question 7")
+    assert sorted(times)[200] == pytest.approx(LLM["median_s"], rel=0.05)
+
+
+async def test_open_loop_generates_what_is_missed_and_waits_for_nobody(setup: Setup) -> None:
+    texts, at_s = ["a", "a", "a", "b", "a"], [0.0, 0.0, 0.0, 0.0, 0.3]
+    async with start_worker("memory", setup) as worker:
+        await worker.ask("open")
+        reply = await worker.ask("generate", texts=texts, at_s=at_s, llm=LLM)
+    assert sorted(reply["generated"]) == ["a", "a", "a", "b"], "without single flight, one a caller"
+    assert reply["answers"] == [answer_to(text) for text in texts]
+    thought = 1e3 * SimulatedLLM(**LLM).thinking_s("a")
+    assert min(reply["latencies_ms"][:3]) >= thought - 1.0
+    assert reply["latencies_ms"][4] < thought
+    assert reply["elapsed_s"] >= at_s[-1]
+    assert reply["llm_s"] > 3e-3 * thought
+
+
+async def test_closed_loop_generates_once_where_callers_follow_each_other(setup: Setup) -> None:
+    async with start_worker("memory", setup) as worker:
+        await worker.ask("open")
+        reply = await worker.ask("generate", texts=["a", "b", "a", "b"], callers=1, llm=LLM)
+        assert reply["generated"] == ["a", "b"]
+        await worker.ask("open", name="another")
+        reply = await worker.ask("generate", texts=["a"], callers=1, llm=LLM)
+        assert reply["generated"] == ["a"], "opened again, it is empty"
+        await worker.ask("close")
+        with pytest.raises(ContenderError, match="not open"):
+            await worker.ask("generate", texts=["a"], callers=1, llm=LLM)
+
+
+async def test_no_cache_generates_everything(setup: Setup) -> None:
+    async with start_worker("none", setup) as worker:
+        await worker.ask("open")
+        reply = await worker.ask("generate", texts=["a", "a"], callers=1, llm=LLM)
+    assert reply["generated"] == ["a", "a"]
+
+
+async def test_a_failing_request_is_counted_and_the_turn_goes_on(
+    setup: Setup, redis_url: str
+) -> None:
+    plan = Plan(["a", "a"], ["first", "first"], [0.0, 0.0])
+    async with (
+        redis.asyncio.Redis.from_url(redis_url, protocol=3) as client,
+        start_worker("memory", setup) as worker,
+    ):
+        await worker.ask("open")
+        asked = await ask(worker, client, plan, {**LLM, "median_s": "slow"})
+        assert (len(asked.failures), asked.other_intent) == (2, 0)
+        assert "TypeError" in asked.failures[0]
+        assert (await ask(worker, client, plan, LLM)).failures == []
+
+
+async def test_open_loop_charges_a_stalled_event_loop_with_all_that_was_due() -> None:
+    async def stalls(text: str) -> str:
+        time.sleep(0.05)  # noqa: ASYNC251 - as an embedder on the event loop does
+        return text
+
+    reply = await open_loop(stalls, ["a", "b", "c"], [0.0, 0.01, 0.02])
+    assert reply["answers"] == ["a", "b", "c"]
+    assert reply["latencies_ms"][2] >= 3 * 50 - 20 - 1
+    assert reply["late_ms"] >= 20
+
+
+def test_a_burst_shares_its_questions_out_evenly() -> None:
+    questions = banking77("test")
+    plan = burst(questions, callers=64, intents=8, seed=1)
+    assert plan == burst(questions, callers=64, intents=8, seed=1)
+    assert plan != burst(questions, callers=64, intents=8, seed=2)
+    assert sorted(Counter(plan.intents).values()) == [8] * 8
+    assert plan.asked == 8
+    assert len(set(plan.texts)) > 8, "worded in various ways"
+    assert set(plan.at_s) == {0.0}
+    with pytest.raises(LookupError, match="77 intents, not 78"):
+        burst(questions, callers=100, intents=78, seed=1)
+
+
+def test_zipf_is_in_order_of_time_and_has_favourites() -> None:
+    plan = zipf(banking77("test"), requests=500, rate=50.0, exponent=1.1, seed=1)
+    assert len(plan.texts) == len(plan.intents) == 500
+    assert plan.at_s == sorted(plan.at_s)
+    assert plan.at_s[-1] == pytest.approx(10.0, rel=0.05)
+    assert max(Counter(plan.intents).values()) > 3 * 500 / plan.asked
+
+
+async def test_a_turn_counts_calls_and_answers_for_other_intents(
+    setup: Setup, redis_url: str
+) -> None:
+    plan = Plan(["a", "a", "b"], ["first", "first", "second"], [0.0, 0.2, 0.2])
+    async with (
+        redis.asyncio.Redis.from_url(redis_url, protocol=3) as client,
+        start_worker("memory", setup) as worker,
+    ):
+        await worker.ask("open")
+        asked = await ask(worker, client, plan, LLM)
+        assert (asked.llm_calls, asked.intents, asked.per_intent) == (2, 2, 1.0)
+        assert (asked.requests, asked.other_intent) == (3, 0)
+        await worker.ask("fill", pairs=[("b", answer_to("a"))])
+        asked = await ask(worker, client, plan, LLM, 2)
+        assert (asked.llm_calls, asked.other_intent) == (0, 1)
+        await worker.ask("fill", pairs=[("b", "Whose answer is this?")])
+        with pytest.raises(ValueError, match="Whose answer"):
+            await ask(worker, client, plan, LLM)
+
+
+@pytest.mark.parametrize("scenario", ["burst", "zipf", "zipf --rate 0"])
+def test_versus_compares_llm_calls(
+    scenario: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = "--callers 12 --intents 3 --texts 40 --llm-ms 5 --rounds 2 --contenders memory,none"
+    arguments = ["versus", "--scenario", *scenario.split(), *more.split()]
+    monkeypatch.setattr(sys, "argv", arguments + (["--rate", "400"] if scenario == "zipf" else []))
+    versus.main()
+    shown = capsys.readouterr().out
+    assert "memory: a dict" in shown
+    assert "none to" not in shown
+    expected = "12 callers ask 3 intents at once" if scenario == "burst" else "40 requests, Zipf"
+    assert expected in shown
+    calls = next(line for line in shown.splitlines() if line.startswith("none ")).split()[1]
+    assert calls == ("12" if scenario == "burst" else "40")
+
+
+def test_versus_looks_nothing_up_without_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["versus", "--contenders", "none"])
+    with pytest.raises(SystemExit):
+        versus.main()
+
+
 # -- the contenders, each in its environment
 
+CONTENDERS = {
+    "ours": 1,
+    "ours-flightless": 3,
+    "ours-local": 1,
+    "ours-unpacked": 1,
+    "ours-unpipelined": 1,
+    "redisvl-async": 3,
+    "redisvl-threads": 3,
+    "langchain-redis": 3,
+    "gptcache": 3,
+}
+"""And how often they call the LLM when three ask the same at once."""
 
-@pytest.mark.parametrize("contender", ["ours", "redisvl-async", "redisvl-threads"])
+
+@pytest.mark.parametrize("contender", CONTENDERS)
 async def test_contender_finds_what_was_reworded(
     contender: str, redis_url: str, model: Path, name: str
 ) -> None:
@@ -115,3 +273,10 @@ async def test_contender_finds_what_was_reworded(
         assert reply["answers"] == [PAIRS[0][1], None, PAIRS[1][1]]
         reply = await worker.ask("loop", call="embed", callers=3, texts=texts)
         assert reply["answers"] == [None] * 3
+        reply = await worker.ask(
+            "generate", texts=[*[UNRELATED] * 3, REWORDED], at_s=[0] * 4, llm=SLOW
+        )
+        assert reply["generated"] == [UNRELATED] * CONTENDERS[contender]
+        assert reply["answers"] == [answer_to(UNRELATED)] * 3 + [PAIRS[0][1]]
+        reply = await worker.ask("generate", texts=[UNRELATED], callers=1, llm=SLOW)
+        assert reply["generated"] == [], "kept"

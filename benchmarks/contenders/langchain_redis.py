@@ -19,6 +19,8 @@ PACKAGES = (
 _LLM = "simulated"
 _BATCH = 64
 _FILLERS = 32
+_CONNECTIONS, _TIMEOUT_S = 2_000, 60
+"""As for RedisVL."""
 
 
 class _LangChain(Checked):
@@ -52,6 +54,7 @@ class _LangChain(Checked):
 
 @asynccontextmanager
 async def open_contender(setup: Setup) -> AsyncIterator[Contender]:
+    import redis.asyncio
     import torch  # type: ignore[import-not-found]
     from langchain_core.embeddings import Embeddings  # type: ignore[import-not-found]
     from langchain_redis import RedisSemanticCache  # type: ignore[import-not-found]
@@ -82,7 +85,14 @@ async def open_contender(setup: Setup) -> AsyncIterator[Contender]:
         name=setup.name,
         distance_threshold=setup.max_distance,
     )
+    # the client it would make of its synchronous one cannot connect to a Unix socket
+    cache.cache._async_redis_client = redis.asyncio.Redis.from_url(
+        setup.redis_url,
+        max_connections=_CONNECTIONS,
+        socket_timeout=_TIMEOUT_S,
+        socket_connect_timeout=_TIMEOUT_S,
+    )
     try:
-        yield _LangChain(cache, embeddings, f"torch f32, {torch.get_num_threads()} threads")
+        yield _LangChain(cache, embeddings, f"torch f32, {torch.get_num_threads()} threads, flat")
     finally:
         await cache.cache.adisconnect()

@@ -1,7 +1,7 @@
 """Ours with padded batches: 32 texts at most, in arrival order, each as long as the longest.
 
 Runtime, precision and CPUs are the packed embedder's. OpenVINO compiles every shape, so there
-batches are padded further, to the next of a few shapes, all compiled beforehand.
+batches are padded further, to the next of a few shapes, the usual ones compiled beforehand.
 """
 
 from __future__ import annotations
@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 ENVIRONMENT = ours.ENVIRONMENT
 PACKAGES = ours.PACKAGES
 
-_ROWS = (1, 2, 4, 8, 16, 32)
+_ROWS = (1, 4, 16, 32)
 _TOKENS = (16, 24, 32, 48, 64, 96, 128, 256)
+_USUAL = 96
+"""Tokens of the longest shapes that are compiled beforehand."""
+
+_opened: dict[Path, _Padded] = {}
+"""By model: a process that opens the contender again need not compile again."""
 
 
 class _Padded:
@@ -40,11 +45,11 @@ class _Padded:
         self.backend = f"{runtime}-{precision}-padded"
         self._packed = packed
         self._fixed = runtime == "openvino"
-        self._compiled: dict[tuple[int, int], Any] = {}
+        self._requests: dict[tuple[int, int], Any] = {}
         with tempfile.TemporaryDirectory() as scratch:
             graph = _write_padded(model, Path(scratch))
             if self._fixed:
-                self._compile(graph, precision)
+                self._load(graph, precision)
             else:
                 from semcache_async.embed.encoders import open_session, usable_cpus
 
@@ -61,7 +66,7 @@ class _Padded:
             ids[row, : len(item)], mask[row, : len(item)] = item, 1
         inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         if self._fixed:
-            hidden = self._compiled[rows, tokens].infer(inputs)["last_hidden_state"]
+            hidden = self._request(rows, tokens).infer(inputs)["last_hidden_state"]
         else:
             hidden = self._session.run(None, inputs)[0]
         count = len(items)
@@ -69,22 +74,33 @@ class _Padded:
         unit: NDArray[np.float32] = summed / np.linalg.norm(summed, axis=1, keepdims=True)
         return unit
 
-    def _compile(self, graph: Path, precision: str) -> None:
+    def _load(self, graph: Path, precision: str) -> None:
         from semcache_async.embed.encoders import import_openvino, usable_cpus
 
-        core = import_openvino().Core()
-        options = {
+        self._core = import_openvino().Core()
+        self._options = {
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": usable_cpus(),
             "NUM_STREAMS": 1,
         }
-        model = core.read_model(graph)
+        self._model = self._core.read_model(graph)
         for rows in _ROWS:
-            for tokens in _TOKENS:
-                shaped = model.clone()
-                shaped.reshape({name.any_name: [rows, tokens] for name in shaped.inputs})
-                compiled = core.compile_model(shaped, "CPU", options)
-                self._compiled[rows, tokens] = compiled.create_infer_request()
+            for tokens in _TOKENS[: _TOKENS.index(_USUAL) + 1]:
+                self._request(rows, tokens)
+
+    def _request(self, rows: int, tokens: int) -> Any:
+        if (rows, tokens) not in self._requests:
+            shaped = self._model.clone()
+            shaped.reshape({name.any_name: [rows, tokens] for name in shaped.inputs})
+            compiled = self._core.compile_model(shaped, "CPU", self._options)
+            self._requests[rows, tokens] = compiled.create_infer_request()
+        return self._requests[rows, tokens]
+
+
+def _padded(packed: TextEmbedder, model: Path) -> _Padded:
+    if model not in _opened:
+        _opened[model] = _Padded(packed, model)
+    return _opened[model]
 
 
 def _next(sizes: Sequence[int], size: int) -> int:
@@ -107,5 +123,5 @@ def _write_padded(model: Path, directory: Path) -> Path:
 
 @asynccontextmanager
 async def open_contender(setup: Setup) -> AsyncIterator[Contender]:
-    async with ours.open_ours(setup, using=lambda packed: _Padded(packed, setup.model)) as opened:
+    async with ours.open_ours(setup, using=lambda packed: _padded(packed, setup.model)) as opened:
         yield opened

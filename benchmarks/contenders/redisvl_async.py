@@ -17,6 +17,8 @@ PACKAGES = (
 
 _BATCH = 64
 _FILLERS = 32
+_CONNECTIONS = 2_000
+"""redis-py's own 100 make requests fail in an open loop beyond its capacity."""
 _TIMEOUT_S = 60
 """It embeds on the event loop: with redis-py's own timeouts, connecting fails under load."""
 
@@ -69,7 +71,11 @@ async def open_redisvl(setup: Setup) -> AsyncIterator[tuple[Any, Any, str]]:
         distance_threshold=setup.max_distance,
         vectorizer=vectorizer,
         redis_url=setup.redis_url,
-        connection_kwargs={"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S},
+        connection_kwargs={
+            "max_connections": _CONNECTIONS,
+            "socket_timeout": _TIMEOUT_S,
+            "socket_connect_timeout": _TIMEOUT_S,
+        },
     )
     algorithm = cache.index.schema.fields["prompt_vector"].attrs.algorithm.value
     try:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from benchmarks.contenders.asking import Asked
 from benchmarks.contenders.rounds import Round
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
@@ -24,8 +25,6 @@ def spread(values: Sequence[float], digits: int) -> str:
 def report(found: Row) -> Iterator[str]:
     machine, options = found["machine"], found["options"]
     contenders: dict[str, Row] = found["contenders"]
-    rounds: dict[str, list[Round]] = {label: row["rounds"] for label, row in contenders.items()}
-    first = next(iter(rounds))
     modules = ", ".join(f"{name} {version}" for name, version in found["redis"]["modules"].items())
     yield (
         f"{machine['cpu']}, {machine['cpus']} CPUs, {' '.join(machine['flags'])}; "
@@ -34,6 +33,13 @@ def report(found: Row) -> Iterator[str]:
     for label, row in contenders.items():
         versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
         yield f"{label}: {row['about']}; {versions}"
+    tables = _lookups if options["scenario"] == "lookups" else _asked
+    yield from tables(contenders, options)
+
+
+def _lookups(contenders: dict[str, Row], options: Row) -> Iterator[str]:
+    rounds: dict[str, list[Round]] = {label: row["rounds"] for label, row in contenders.items()}
+    first = next(iter(rounds))
     yield (
         f"{options['entries']} entries, {options['texts']} texts a round, {options['rounds']} "
         f"rounds in turns, distance <= {options['max_distance']}; medians over rounds (range), "
@@ -91,6 +97,57 @@ def report(found: Row) -> Iterator[str]:
         )
 
 
+def _asked(contenders: dict[str, Row], options: Row) -> Iterator[str]:
+    rounds: dict[str, list[Asked]] = {label: row["rounds"] for label, row in contenders.items()}
+    first = next(iter(rounds))
+    some = rounds[first][0]
+    yield f"{_plan(some, options)}, each turn from an empty cache"
+    yield (
+        f"{options['rounds']} rounds in turns, distance <= {options['max_distance']}; LLM: "
+        f"lognormal, median {options['llm_ms']:g} ms, sigma {options['llm_sigma']:g}; "
+        "medians over rounds (range)"
+    )
+    yield ""
+    yield (
+        f"{'':18}{'LLM calls':>20}{'an intent':>20}{'p50 ms':>24}{'p90':>9}{'p99':>9}{'most':>9}"
+        f"{'answers/s':>11}{'late ms':>9}{'CPU ms':>8}{'Redis':>7}{'other intent':>14}{'failed':>8}"
+    )
+    for label, turns in rounds.items():
+        over = [float(np.median([turn.at(p) for turn in turns])) for p in (90.0, 99.0, 100.0)]
+        other = sum(turn.other_intent for turn in turns)
+        requests = sum(turn.requests for turn in turns)
+        yield (
+            f"{label:18}{spread([turn.llm_calls for turn in turns], 0):>20}"
+            f"{spread([turn.per_intent for turn in turns], 2):>20}"
+            f"{spread([turn.at(50) for turn in turns], 1):>24}"
+            f"{''.join(f'{time:9.1f}' for time in over)}"
+            f"{np.median([turn.per_s for turn in turns]):11.1f}"
+            f"{np.median([turn.late_ms for turn in turns]):9.1f}"
+            f"{np.median([turn.worker_cpu_ms for turn in turns]):8.1f}"
+            f"{np.median([turn.redis_cpu_ms for turn in turns]):7.2f}"
+            f"{f'{other}/{requests}':>14}{sum(len(turn.failures) for turn in turns):8}"
+        )
+    if len(rounds) > 1:
+        yield ""
+        yield f"{first + ' to':18}{'LLM calls':>24}{'p50':>24}{'p99':>24}"
+    for label in list(rounds)[1:]:
+        both = list(zip(rounds[first], rounds[label], strict=True))
+        yield (
+            f"{label:18}{spread([a.llm_calls / b.llm_calls for a, b in both], 3):>24}"
+            f"{spread([a.at(50) / b.at(50) for a, b in both], 3):>24}"
+            f"{spread([a.at(99) / b.at(99) for a, b in both], 3):>24}"
+        )
+
+
+def _plan(some: Asked, options: Row) -> str:
+    if options["scenario"] == "burst":
+        return f"{some.requests} callers ask {some.intents} intents at once"
+    way = f"at {options['rate']:g}/s, open loop" if options["rate"] else "closed loop"
+    if not options["rate"]:
+        way += f" of {options['callers']} callers"
+    return f"{some.requests} requests, Zipf {options['zipf']:g} over 77 intents, {way}"
+
+
 def raw(found: Row) -> str:
     """As JSON, answers by whether there was one."""
     contenders = {
@@ -100,7 +157,9 @@ def raw(found: Row) -> str:
     return json.dumps({**found, "contenders": contenders}, indent=1)
 
 
-def _plain(taken: Round) -> Row:
+def _plain(taken: Round | Asked) -> Row:
+    if isinstance(taken, Asked):
+        return taken._asdict()
     row: Row = {}
     for name, loop in taken._asdict().items():
         row[name] = {**loop._asdict(), "hits": sum(a is not None for a in loop.answers)}

@@ -9,7 +9,8 @@ fails has the traceback under ``error``. Whatever libraries print goes to stderr
     fill      pairs                -> elapsed_s
     loop      call, callers, texts -> elapsed_s, latencies_ms and answers (by text), cpu_s
     generate  llm, texts, and callers (closed loop) or at_s (open loop: by text, in order)
-                                   -> those, generated (prompts, in order), llm_s, late_ms
+                                   -> those, generated (prompts, in order), llm_s, late_ms,
+                                      failures (what was raised; the answer is null)
     close
     quit
 
@@ -77,14 +78,21 @@ class Session:
     ) -> dict[str, Any]:
         contender = self._open()
 
-        async def call(text: str) -> str:
-            return await contender.get_or_generate(text, llm)
+        failures: list[str] = []
+
+        async def call(text: str) -> str | None:
+            try:
+                return await contender.get_or_generate(text, llm)
+            except Exception as error:
+                failures.append(repr(error))
+                return None
 
         if "at_s" in options:
             reply = await open_loop(call, texts, options["at_s"])
         else:
             reply = await closed_loop(call, texts, options["callers"])
-        return {"late_ms": 0.0, **reply, "generated": llm.prompts, "llm_s": llm.seconds}
+        made = {"generated": llm.prompts, "llm_s": llm.seconds, "failures": failures}
+        return {"late_ms": 0.0, **reply, **made}
 
     def _open(self) -> Contender:
         if self._contender is None:

@@ -43,8 +43,10 @@ def _forward(architecture: Architecture, tensors: Tensors, ids: NDArray[np.int32
     def norm(name: str, x: Array) -> Array:
         centred = x - x.mean(-1, keepdims=True)
         spread = np.sqrt((centred * centred).mean(-1, keepdims=True) + architecture.epsilon)
-        scaled = centred / spread * tensors[f"{name}.weight"] + tensors[f"{name}.bias"]
-        return scaled.astype(np.float32, copy=False)
+        scaled: Array = (
+            centred / spread * tensors[f"{name}.weight"] + tensors[f"{name}.bias"]
+        ).astype(np.float32, copy=False)
+        return scaled
 
     def linear(name: str, x: Array) -> Array:
         flat = x.reshape(-1, x.shape[-1]) @ tensors[f"{name}.weight"].T
@@ -74,8 +76,9 @@ def _forward(architecture: Architecture, tensors: Tensors, ids: NDArray[np.int32
         inner = _gelu(linear(f"{name}intermediate.dense", x))
         x = norm(f"{name}output.LayerNorm", linear(f"{name}output.dense", inner) + x)
     pooled = x[:, 0] if architecture.pooling == "cls" else x.mean(1)
-    unit = pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
-    return unit.astype(np.float32, copy=False)
+    lengths = np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
+    unit: Array = (pooled / lengths).astype(np.float32, copy=False)
+    return unit
 
 
 def _gelu(x: Array) -> Array:

@@ -1,8 +1,8 @@
 """How each scope is best searched: by distance to all of it, or by the graph and a filter.
 
 For a filtered KNN, Search 2.10's own choice compares the vector with every entry of the scope
-(``ADHOC_BF``) up to sizes where walking the graph (``BATCHES``) is far cheaper: 1.9 ms against
-0.25 ms for one scope of 10,000 entries; yet for 10 entries among 10,000 the graph takes 3 ms and
+(``ADHOC_BF``) up to sizes where walking the graph (``BATCHES``) is far cheaper: 2.2 ms against
+0.4 ms for one scope of 10,000 entries; yet for 10 entries among 10,000 the graph takes 3.5 ms and
 the comparison 0.1 ms (docs/decisions.md). So the scope's size decides, and is asked for now and
 then.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from semcache_async.store.keys import ScopeDigest
@@ -28,23 +28,16 @@ _FIRST_S, _LONGEST_S = 0.5, 32.0
 
 _BATCH = 40
 """Candidates the graph walk takes at a time."""
-_COMPARE_MS, _WALK_MS, _WALK_BATCH_MS = 0.000_19, 0.15, 0.06
-"""Cost per entry compared, per walk, and per further batch of candidates (MiniLM, 2-core Zen 3)."""
+_COMPARE_MS, _WALK_MS, _WALK_BATCH_MS = 0.000_65, 0.21, 0.08
+"""Cost per entry compared, per walk, and per further batch of candidates: fitted to 16 scope sizes
+in indexes of 10,000 and 100,000 (benchmarks/results/scale.md)."""
 
 
 @dataclass(slots=True)
 class _Size:
     entries: int
-    total: int
     due: float
     wait_s: float
-
-    def walk(self, neighbours: int) -> bool:
-        """Is walking the graph cheaper than comparing with every entry of the scope?"""
-        if not self.entries:
-            return False
-        batches = neighbours * self.total / (self.entries * _BATCH)
-        return _WALK_MS + _WALK_BATCH_MS * batches < _COMPARE_MS * self.entries
 
 
 class KnnPlanner:
@@ -56,12 +49,11 @@ class KnnPlanner:
         self._index = index
         self._graph = graph
         self._clock = clock
-        self._sizes: OrderedDict[ScopeDigest, _Size] = OrderedDict()
+        self._sizes: OrderedDict[ScopeDigest | None, _Size] = OrderedDict()
 
     def search(self, digest: ScopeDigest, query: VectorQuery, vector: bytes) -> Command:
         """``FT.SEARCH`` for the nearest entries of a scope."""
-        size = self._sizes.get(digest)
-        walk = size is not None and size.walk(query.neighbours)
+        walk = self._walks(digest, query.neighbours)
         policy = f"HYBRID_POLICY BATCHES BATCH_SIZE {_BATCH} " if walk else ""
         terms, params = scope_filter(digest)
         return (
@@ -72,29 +64,41 @@ class KnnPlanner:
             *("RETURN", 2, "d", ENTRY, "LIMIT", 0, query.neighbours, "DIALECT", 2),
         )
 
-    def due(self, digest: ScopeDigest) -> bool:
-        """Should the scope's size be asked for? Then send ``questions``."""
+    def questions(self, digests: Iterable[ScopeDigest]) -> dict[ScopeDigest | None, Command]:
+        """What to ask, by what to ``learn`` the reply for: sizes of scopes, of the index (None)."""
         if not self._graph:
-            return False
-        size = self._sizes.get(digest)
-        return size is None or self._clock() >= size.due
+            return {}
+        asked: dict[ScopeDigest | None, Command] = {}
+        for digest in digests:
+            if self._due(digest):
+                terms, params = scope_filter(digest)
+                count: Command = ("FT.SEARCH", self._index, terms, "PARAMS", len(params))
+                asked[digest] = (*count, *params, "LIMIT", 0, 0, "DIALECT", 2)
+        if self._due(None):
+            asked[None] = ("FT.INFO", self._index)
+        return asked
 
-    def questions(self, digest: ScopeDigest) -> tuple[Command, Command]:
-        """What to ask for the sizes of the scope and of the index; ``learn`` takes the replies."""
-        terms, params = scope_filter(digest)
-        count: Command = ("FT.SEARCH", self._index, terms, "PARAMS", len(params))
-        return (*count, *params, "LIMIT", 0, 0, "DIALECT", 2), ("FT.INFO", self._index)
-
-    def learn(self, digest: ScopeDigest, counted: object, info: object) -> None:
-        """Remember the answers to ``questions``; an error among them teaches nothing."""
-        if not isinstance(counted, dict) or not isinstance(info, dict):
+    def learn(self, digest: ScopeDigest | None, reply: object) -> None:
+        """Remember the answer to a question; an error teaches nothing."""
+        if not isinstance(reply, dict):
             return
+        entries = int(reply[b"num_docs" if digest is None else b"total_results"])
         known = self._sizes.pop(digest, None)
         wait_s = _FIRST_S if known is None else min(_LONGEST_S, known.wait_s * 2)
-        entries, total = int(counted[b"total_results"]), int(info[b"num_docs"])
-        self._sizes[digest] = _Size(entries, total, self._clock() + wait_s, wait_s)
+        self._sizes[digest] = _Size(entries, self._clock() + wait_s, wait_s)
         if len(self._sizes) > _REMEMBERED:
             self._sizes.popitem(last=False)
+
+    def _walks(self, digest: ScopeDigest, neighbours: int) -> bool:
+        size, index = self._sizes.get(digest), self._sizes.get(None)
+        if size is None or index is None or not size.entries:
+            return False
+        batches = neighbours * max(index.entries, size.entries) / (size.entries * _BATCH)
+        return _WALK_MS + _WALK_BATCH_MS * batches < _COMPARE_MS * size.entries
+
+    def _due(self, digest: ScopeDigest | None) -> bool:
+        size = self._sizes.get(digest)
+        return size is None or self._clock() >= size.due
 
 
 def scope_filter(digest: ScopeDigest) -> tuple[str, tuple[str, ...]]:

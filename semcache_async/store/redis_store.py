@@ -96,12 +96,10 @@ class RedisStore:
             self._planner.search(digest, query, self._bytes(query.vector))
             for digest, query in zip(digests, queries, strict=True)
         ]
-        unsized = [digest for digest in dict.fromkeys(digests) if self._planner.due(digest)]
-        for digest in unsized:
-            commands += self._planner.questions(digest)
-        replies = await self._pipelines.execute(commands)
-        for digest, answers in zip(unsized, _pairs(replies[len(queries) :]), strict=True):
-            self._planner.learn(digest, *answers)
+        questions = self._planner.questions(dict.fromkeys(digests))
+        replies = await self._pipelines.execute([*commands, *questions.values()])
+        for subject, reply in zip(questions, replies[len(commands) :], strict=True):
+            self._planner.learn(subject, reply)
         if any(is_missing_index(reply) for reply in replies):
             await ensure_index(self._one, self._keys.index, self._keys.prefix, self._shape)
         now = time.time()
@@ -230,10 +228,6 @@ def _checked(outcome: Any) -> Any:
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
-
-
-def _pairs(replies: list[Any]) -> list[tuple[Any, Any]]:
-    return list(zip(replies[::2], replies[1::2], strict=True))
 
 
 def _first_error(replies: list[Any]) -> Exception | None:

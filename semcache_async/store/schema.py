@@ -24,7 +24,7 @@ SCHEMA_VERSION = 1
 SCOPE, ATTRIBUTES, TAGS, VECTOR, ENTRY = b"scope", b"attr", b"tags", b"vec", b"entry"
 """Fields of an entry's hash. ``entry`` is the JSON payload, the one field that is returned."""
 
-_HNSW = ("M", "16", "EF_CONSTRUCTION", "200")
+_HNSW = ("M", "16", "EF_CONSTRUCTION", "200", "EF_RUNTIME", "40")
 
 
 class IndexShape(NamedTuple):

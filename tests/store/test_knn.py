@@ -22,7 +22,8 @@ def planner_of(
     now = [0.0]
     keys = KeySpace("name", "fp", "")
     planner = KnnPlanner(keys.index, graph=graph, clock=lambda: now[0])
-    planner.learn(keys.scope(SCOPE), {b"total_results": entries}, {b"num_docs": total})
+    planner.learn(keys.scope(SCOPE), {b"total_results": entries})
+    planner.learn(None, {b"num_docs": total})
     return planner, keys, now
 
 
@@ -33,8 +34,11 @@ def planner_of(
         (0, 10_000, False),
         (10, 10, False),
         (10, 10_000, False),
-        (500, 500, False),
+        (300, 300, False),
+        (333, 10_000, False),
+        (1_000, 10_000, True),
         (1_000, 100_000, False),
+        (3_333, 100_000, True),
         (2_876, 10_000, True),
         (10_000, 10_000, True),
         (10_000, 1_000_000, True),
@@ -52,27 +56,28 @@ def test_size_decides(entries: int, total: int, walks: bool) -> None:
 def test_a_size_is_asked_for_at_first_and_then_ever_more_rarely() -> None:
     planner, keys, now = planner_of(1, 1)
     digest = keys.scope(SCOPE)
-    assert planner.due(keys.scope(Scope(tenant="unseen")))
+    unseen = keys.scope(Scope(tenant="unseen"))
+    assert list(planner.questions([digest, unseen])) == [unseen]
     gaps = []
     for _ in range(9):
         asked = now[0]
-        while not planner.due(digest):
+        while digest not in planner.questions([digest]):
             now[0] += 0.25
         gaps.append(now[0] - asked)
-        planner.learn(digest, {b"total_results": 1}, {b"num_docs": 1})
+        planner.learn(digest, {b"total_results": 1})
     assert gaps == [0.5, 1, 2, 4, 8, 16, 32, 32, 32]
 
 
 def test_an_error_teaches_nothing() -> None:
-    planner, keys, now = planner_of(5_000, 5_000)
+    planner, _, now = planner_of(5_000, 5_000)
     now[0] = 100.0
-    planner.learn(keys.scope(SCOPE), ValueError(), {b"num_docs": 1})
-    assert planner.due(keys.scope(SCOPE))
+    planner.learn(None, ValueError())
+    assert list(planner.questions([])) == [None]
 
 
 def test_an_exact_index_is_left_to_itself() -> None:
     planner, keys, _ = planner_of(1, 1, graph=False)
-    assert not planner.due(keys.scope(Scope()))
+    assert planner.questions([keys.scope(Scope())]) == {}
 
 
 @pytest.mark.anyio
