@@ -26,7 +26,7 @@ format: $(VENV)/.installed-dev  ## format, and mend what can be mended
 bench-smoke: $(VENV)/.installed-dev  ## what a lookup costs, counted, against budgets
 	$(BIN)/python -m benchmarks.smoke
 
-bench-parts: $(VENV)/.installed  ## what the cache adds to its parts, as ratios
+bench-parts: $(VENV)/.installed-dev  ## what the cache adds to its parts, as ratios
 	$(BIN)/python -m benchmarks.parts
 	$(BIN)/python -m benchmarks.embedder
 
