@@ -28,7 +28,7 @@ bench-smoke: $(VENV)/.installed-dev  ## what a lookup costs, counted, against bu
 
 bench-parts: $(VENV)/.installed-dev  ## what the cache adds to its parts, as ratios
 	$(BIN)/python -m benchmarks.parts
-	$(BIN)/python -m benchmarks.embedder
+	$(BIN)/python -m benchmarks.embedder semcache_async/data/banking77_test.jsonl.gz
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed (the embedded Redis has no packages for others); name one: make $(MAKECMDGOALS) PYTHON=python3.12")'
