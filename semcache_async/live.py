@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from semcache_async.shell import beside
 from semcache_async.testing import SimulatedLLM
 from semcache_async.types import Answer, Source
 from semcache_async.workload import Arrival
@@ -75,13 +76,8 @@ class Traffic:
 async def shown(traffic: Traffic, total: int, console: Console) -> AsyncIterator[None]:
     """A live table on a terminal, else a line every few seconds."""
     watch = _watch_live if console.is_terminal else _watch_lines
-    watcher = asyncio.create_task(watch(traffic, total, console))
-    try:
+    async with beside(watch(traffic, total, console)):
         yield
-    finally:
-        watcher.cancel()
-        with suppress(asyncio.CancelledError):
-            await watcher
 
 
 async def _watch_live(traffic: Traffic, total: int, console: Console) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeVar
 
 import typer
 
 from semcache_async.errors import SemcacheError
 
-__all__ = ["run", "tidy"]
+__all__ = ["beside", "run", "tidy"]
 
 T = TypeVar("T")
 
@@ -37,6 +38,18 @@ def tidy(debug: bool) -> Iterator[None]:
             raise
         typer.secho(" ".join(str(own).split()), fg="red", err=True)
         raise typer.Exit(1) from None
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """``work`` goes on for as long as the block lasts."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def _own_error(error: BaseException) -> SemcacheError | None:

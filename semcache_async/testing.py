@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from hashlib import blake2b
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -102,7 +101,7 @@ class MemoryStore:
         doomed = [
             key
             for key, (entry, _) in self._rows.items()
-            if (scope is None or _within(scope, key.scope))
+            if (scope is None or scope.covers(key.scope))
             and (not tags or not set(tags).isdisjoint(entry.tags))
             and (not entry_ids or entry.id in entry_ids)
         ]
@@ -116,7 +115,7 @@ class MemoryStore:
             for key, (entry, record) in self._rows.items()
             if record.vector is not None
             and entry.created_at + record.semantic_ttl_s > now
-            and _within(query.scope, key.scope)
+            and query.scope.covers(key.scope)
         ]
         neighbours.sort(key=lambda neighbour: neighbour.distance)
         return neighbours[: query.neighbours]
@@ -139,8 +138,3 @@ class SimulatedLLM:
         self.seconds += seconds
         await asyncio.sleep(seconds)
         return f"Answer to: {prompt}"
-
-
-def _within(scope: Scope, other: Scope) -> bool:
-    same = msgspec.structs.replace(other, attributes=scope.attributes) == scope
-    return same and scope.attributes.items() <= other.attributes.items()

@@ -119,6 +119,12 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
             _check_text(f"attributes[{key!r}]", value)
         object_setattr(self, "attributes", attributes)
 
+    def covers(self, other: Scope) -> bool:
+        """Would a lookup in this scope find what was stored in ``other``: all fields equal, and
+        every attribute of this scope carried by the other?"""
+        alike = msgspec.structs.replace(other, attributes=self.attributes) == self
+        return alike and self.attributes.items() <= other.attributes.items()
+
 
 object_setattr = msgspec.structs.force_setattr
 

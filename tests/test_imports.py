@@ -26,7 +26,7 @@ ALLOWED = {
     "cache": {"embed", "flow", "request", "stats", "store", "text", "tiers"},
     "testing": set[str](),
     "workload": {"data"},
-    "live": {"testing", "workload"},
+    "live": {"shell", "testing", "workload"},
     "demo": {"cache", "data", "embed", "live", "stats", "testing", "workload"},
     "report": {"demo", "live", "text"},
     "load": {"cache", "data", "embed", "shell", "stats", "testing", "text", "workload"},

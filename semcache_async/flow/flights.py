@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable, Collection, Coroutine
 from typing import Generic, NamedTuple, TypeVar
 
-import msgspec
 import numpy as np
 
 from semcache_async.errors import CacheClosedError, FlightCancelledError, SemcacheError
@@ -54,10 +53,7 @@ class Flight(Generic[R]):
 
     def meets(self, scope: Scope | None, tags: Collection[str]) -> bool:
         """Is it within ``scope`` (None: any) and, where tags are named, does it carry one?"""
-        own = self.key.scope
-        if scope is not None and scope != msgspec.structs.replace(own, attributes=scope.attributes):
-            return False
-        if scope is not None and not scope.attributes.items() <= own.attributes.items():
+        if scope is not None and not scope.covers(self.key.scope):
             return False
         return not tags or not set(tags).isdisjoint(self.tags)
 

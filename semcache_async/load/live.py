@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from rich import box
 from rich.console import Console
@@ -20,6 +20,7 @@ from semcache_async.load.histogram import Histogram
 from semcache_async.load.result import Result
 from semcache_async.load.runs import Watch
 from semcache_async.load.tally import Tally
+from semcache_async.shell import beside
 
 __all__ = ["print_tables", "shown_on"]
 
@@ -34,13 +35,10 @@ def shown_on(console: Console) -> Watch:
     async def watch(tally: Tally, name: str) -> AsyncIterator[None]:
         console.print(f"[bold]{escape(name)}[/] ...", soft_wrap=True)
         work = _live if console.is_terminal else _lines
-        watcher = asyncio.create_task(work(tally, console))
         try:
-            yield
+            async with beside(work(tally, console)):
+                yield
         finally:
-            watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await watcher
             console.print(f"  {_line(tally)}", soft_wrap=True)
 
     return watch

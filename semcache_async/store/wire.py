@@ -63,10 +63,6 @@ class RedisPipelines:
         self._timeout_s = timeout_s
         self._lines: list[_Line] = []
         self._opening: set[asyncio.Task[_Line]] = set()
-        self.pipelines = 0
-        """Pipelines sent so far."""
-        self.commands = 0
-        """Commands in them."""
 
     @property
     def connections(self) -> int:
@@ -82,8 +78,6 @@ class RedisPipelines:
         if not commands:
             return []
         payload = b"".join([_pack(command) for command in commands])
-        self.pipelines += 1
-        self.commands += len(commands)
         line: _Line | None = None
         try:
             async with asyncio.timeout(self._timeout_s):
