@@ -4,10 +4,11 @@ A prompt flows one way: checked and normalised (``text``), looked up exactly, em
 in micro-batches (``tiers``, ``flow``, ``embed``, ``store``), decided upon (``text.decide``) and,
 where nothing is near enough, answered by one LLM call per intent (``flow.flights``).
 
-    cache.py     the flow, and the public API        embed/   models, packed graphs, tokeniser
-    tiers.py     both tiers, failing open            store/   Redis: schema, pipelines, embedded
-    flow/        batches, flights, vectors           text/    normalising and the decision
-    testing.py   an in-memory store, fakes           cli.py   the ``semcache`` command
+    cache.py      the public API                     embed/   models, packed graphs, tokeniser
+    answering.py  the flow; reply.py: as it streams  store/   Redis: schema, pipelines, embedded
+    tiers.py      both tiers, failing open           text/    normalising, policy, the decision
+    flow/         batches, flights, vectors          serve/   the HTTP service and its page
+    testing.py    an in-memory store, fakes          cli.py   the ``semcache`` command
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from semcache_async.cache import SemanticCache
 from semcache_async.config import CacheConfig
 from semcache_async.errors import SemcacheError
-from semcache_async.protocols import Embedder, Generate, Store
+from semcache_async.protocols import Embedder, Generate, GenerateStream, Produce, Store
+from semcache_async.reply import Reply
 from semcache_async.stats import Stats
-from semcache_async.types import Answer, Scope, Source, Timings
+from semcache_async.types import Answer, Entry, Neighbour, Produced, Scope, Source, Timings
 
 if TYPE_CHECKING:
     from semcache_async.embed import default_embedder
@@ -28,7 +30,13 @@ __all__ = [
     "Answer",
     "CacheConfig",
     "Embedder",
+    "Entry",
     "Generate",
+    "GenerateStream",
+    "Neighbour",
+    "Produce",
+    "Produced",
+    "Reply",
     "Scope",
     "SemanticCache",
     "SemcacheError",

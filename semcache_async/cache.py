@@ -1,35 +1,28 @@
-"""The one flow: prompt, exact tier, embed, search, decide, flight, LLM, store."""
+"""The cache as its users see it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
-from typing import NamedTuple
 
 import anyio
 import anyio.to_thread
 
-from semcache_async.config import CacheConfig
+from semcache_async.answering import Answering, in_pieces, whole
+from semcache_async.config import CacheConfig, check_limit
 from semcache_async.errors import ConfigError, PromptError
-from semcache_async.flow.flights import Flight, Flights, Seat
 from semcache_async.flow.vectors import Vectors, open_vectors
-from semcache_async.protocols import Embedder, Generate, Store
+from semcache_async.protocols import Embedder, Generate, GenerateStream, Produce, Store
+from semcache_async.reply import Reply
 from semcache_async.request import Request, check_answer, check_tags, remembered
 from semcache_async.stats import Counters, Stats
+from semcache_async.text.prompt import check_text
 from semcache_async.tiers import Tiers
-from semcache_async.types import Answer, Scope, Source
+from semcache_async.types import Answer, Entry, Neighbour, Scope, Source, Vector
 
 __all__ = ["SemanticCache"]
-
-
-class _Made(NamedTuple):
-    """What a flight brings that called the LLM."""
-
-    text: str
-    entry_id: str | None
 
 
 class SemanticCache:
@@ -46,7 +39,7 @@ class SemanticCache:
         """Where a second process finds the same Redis; None with a store of another kind."""
         self._counters = Counters()
         self._tiers = Tiers(vectors, store, config, self._counters)
-        self._flights: Flights[Answer | _Made] = Flights(finish_abandoned=config.finish_abandoned)
+        self._answering = Answering(self._tiers, config, self._counters)
 
     @classmethod
     @asynccontextmanager
@@ -126,7 +119,7 @@ class SemanticCache:
             return remembered(entry)
         request = Request.make(prompt, scope, tags, ttl_s, max_distance, self.config)
         try:
-            answer = await self._answer(request, generate)
+            answer = await self._answering.answer(request, whole(generate))
         except BaseException as error:
             self._counters.failed += 1
             self._counters.cancelled += isinstance(error, asyncio.CancelledError)
@@ -134,15 +127,71 @@ class SemanticCache:
         self._counters.count(answer.source)
         return answer
 
+    async def stream(
+        self,
+        prompt: str,
+        generate_stream: GenerateStream,
+        *,
+        scope: Scope = Scope(),
+        tags: Collection[str] = (),
+        ttl_s: float | None = None,
+        max_distance: float | None = None,
+    ) -> AsyncGenerator[str, None]:
+        """``get_or_generate`` in pieces: a hit is one piece; on a miss every caller of the flight
+        gets the pieces of ``generate_stream(prompt)`` as they come, a late one from the start.
+
+        Only an answer that came to its end is kept. Close the iterator (``contextlib.aclosing``)
+        where you leave it early. Raises as ``get_or_generate`` does, in mid-stream too.
+        """
+        reply = self.reply(
+            prompt,
+            in_pieces(generate_stream),
+            scope=scope,
+            tags=tags,
+            ttl_s=ttl_s,
+            max_distance=max_distance,
+        )
+        async with reply:
+            emitted = False
+            async for piece in reply:
+                emitted = True
+                yield piece
+            if not emitted:
+                yield (await reply.answer()).text
+
+    def reply(
+        self,
+        prompt: str,
+        produce: Produce,
+        *,
+        scope: Scope = Scope(),
+        tags: Collection[str] = (),
+        ttl_s: float | None = None,
+        max_distance: float | None = None,
+        max_age_s: float | None = None,
+        read: bool = True,
+        write: bool = True,
+    ) -> Reply:
+        """What services are built on: ``async with cache.reply(...) as reply`` says where the
+        answer comes from before it is there, and hands out what ``produce`` emits as it comes.
+
+        ``max_age_s``: older entries are misses. Without ``read``, the LLM is called and its answer
+        replaces what is stored; without ``write``, nothing is stored; without both, the request
+        bypasses the cache. Raises as ``get_or_generate`` does.
+        """
+        request = Request.make(
+            *(prompt, scope, tags, ttl_s, max_distance, self.config),
+            max_age_s=max_age_s,
+            use=(read, write),
+        )
+        recalled = self._tiers.recall(prompt, scope) if read and max_age_s is None else None
+        hit = None if recalled is None else remembered(recalled)
+        return Reply(self._answering, self._counters, request, produce, hit)
+
     async def lookup(
         self, prompt: str, *, scope: Scope = Scope(), max_distance: float | None = None
     ) -> Answer | None:
         """The cached answer to ``prompt`` or to one near enough, or None. Never calls the LLM."""
-        entry = self._tiers.recall(prompt, scope)
-        if entry is not None:
-            self._counters.lookups += 1
-            self._counters.lookup_hits += 1
-            return remembered(entry)
         return await self._look(Request.make(prompt, scope, (), None, max_distance, self.config))
 
     async def lookup_many(
@@ -160,86 +209,40 @@ class SemanticCache:
         ]
         return await asyncio.gather(*[self._look(request) for request in requests])
 
+    async def lookup_exact(self, prompt: str, *, scope: Scope = Scope()) -> Answer | None:
+        """What the exact tier alone has. Raises a ``StoreError`` where the store fails."""
+        request = Request.make(prompt, scope, (), None, None, self.config)
+        self._counters.lookups += 1
+        entry = await self._tiers.exact(request)
+        self._counters.lookup_hits += entry is not None
+        return None if entry is None else request.hit(Source.EXACT, entry, 0.0)
+
+    async def nearest(
+        self, prompt: str, *, scope: Scope = Scope(), limit: int = 3
+    ) -> Sequence[Neighbour]:
+        """The ``limit`` (1..100) nearest entries of the scope at whatever distance, nearest first;
+        none for a prompt that only the exact tier serves. Raises ``EmbeddingError`` or a
+        ``StoreError`` where those parts fail."""
+        request = Request.make(prompt, scope, (), None, None, self.config)
+        return await self._tiers.nearest(request, check_limit(limit))
+
     async def _look(self, request: Request) -> Answer | None:
         self._counters.lookups += 1
-        answer = None if request.oversize else await self._tiers.find(request)
+        recalled = self._tiers.recall(request.prompt, request.key.scope)
+        if recalled is not None:
+            self._counters.lookup_hits += 1
+            return remembered(recalled)
+        answer = await self._tiers.find(request) if request.reads else None
         self._counters.lookup_hits += answer is not None
         return answer
 
-    async def _answer(self, request: Request, generate: Generate) -> Answer:
-        if request.oversize:
-            text = await self._call(request.prompt, generate)
-            return request.answer(text, Source.BYPASSED)
-        while True:
-            seat = self._flights.join(request.key)
-            if seat is None:
-                found = await self._tiers.find(request)
-                if found is not None:
-                    return found
-                seat = self._flights.board(
-                    request.flight(), request.policy, partial(self._fly, request, generate)
-                )
-            landed = await self._ride(request, seat)
-            if landed is not None:
-                return landed
-
-    # -- flights
-
-    async def _ride(self, request: Request, seat: Seat[Answer | _Made]) -> Answer | None:
-        """The flight's answer; None for a follower whose leader found, on its second look, an
-        answer that was made for a third prompt: near the leader is not near the follower."""
-        began = time.perf_counter()
-        landing = await self._flights.ride(seat)
-        request.generate_s += time.perf_counter() - began
-        if isinstance(landing, Answer):
-            return landing if seat.leads else None
-        if seat.leads:
-            return request.answer(landing.text, Source.GENERATED, entry_id=landing.entry_id)
-        return request.answer(
-            landing.text,
-            Source.SHARED,
-            entry_id=landing.entry_id,
-            distance=seat.distance,
-            matched_prompt=seat.flight.prompt,
-        )
-
-    async def _fly(
-        self, request: Request, generate: Generate, flight: Flight[Answer | _Made]
-    ) -> Answer | _Made:
-        """A flight's body: look again, since another's store may have landed between this
-        request's search and its boarding; else call the LLM and store what it says."""
-        found = await self._tiers.find(request)
-        if found is not None:
-            return found
-        text = await self._call(request.prompt, generate)
-        return _Made(text, await self._keep(request, flight, text))
-
-    async def _call(self, prompt: str, generate: Generate) -> str:
-        self._counters.llm_calls += 1
-        try:
-            async with asyncio.timeout(self.config.generate_timeout_s):
-                text = await generate(prompt)
-            if not isinstance(text, str):
-                raise TypeError(
-                    f"generate returned {type(text).__name__}; it must return the answer as a str."
-                )
-        except BaseException:
-            self._counters.llm_errors += 1
-            raise
-        return text
-
-    async def _keep(
-        self, request: Request, flight: Flight[Answer | _Made], text: str
-    ) -> str | None:
-        """The id of the stored entry, or None where the answer was not stored."""
-        entry_id = None
-        if not flight.is_grounded():
-            entry_id = await self._tiers.keep(request, text, flight.started_at)
-        if entry_id is not None and flight.is_grounded():
-            await self._tiers.withdraw(request, entry_id)
-            entry_id = None
-        self._counters.not_stored += entry_id is None
-        return entry_id
+    async def embed(self, texts: Sequence[str]) -> list[Vector | None]:
+        """Each text's vector, in packs shared with everybody's prompts; None for a text that the
+        model cannot read whole. Raises ``PromptError`` or ``EmbeddingError``."""
+        if isinstance(texts, str):
+            raise PromptError("embed takes a sequence of texts; wrap the one text in a list.")
+        checked = [check_text("text", text) for text in texts]
+        return await asyncio.gather(*[self._tiers.vector(text) for text in checked])
 
     # -- writing and looking from outside
 
@@ -256,7 +259,7 @@ class SemanticCache:
         id once the store has acknowledged. Raises ``PromptError`` for what cannot be kept,
         ``EmbeddingError`` or a ``StoreError`` where those parts fail."""
         request = Request.make(prompt, scope, tags, ttl_s, None, self.config)
-        if request.oversize:
+        if not request.writes:
             raise PromptError(
                 f"The prompt is longer than max_prompt_bytes={self.config.max_prompt_bytes}."
             )
@@ -279,13 +282,22 @@ class SemanticCache:
         if scope is None and not tags and not entry_ids:
             raise ConfigError("Nothing named to invalidate; give a scope, tags or entry_ids.")
         if not entry_ids:
-            self._flights.ground(lambda flight: flight.meets(scope, tags))
+            self._answering.ground(scope, tags)
         return await self._tiers.remove(scope=scope, tags=tags, entry_ids=entry_ids)
+
+    async def browse(self, *, tags: Collection[str] = (), limit: int = 100) -> Sequence[Entry]:
+        """Some ``limit`` (1..1,000) live entries of any scope, newest of them first; where tags are
+        named, those that carry one. Raises ``StoreError`` where the store fails."""
+        return await self._tiers.browse(check_tags(tags), check_limit(limit, 1_000))
+
+    async def check(self) -> None:
+        """Raise a ``StoreError`` unless the store answers and its index is as it has to be."""
+        await self._tiers.check()
 
     def stats(self) -> Stats:
         """A snapshot of every counter and gauge."""
-        return self._tiers.stats(flights=len(self._flights), waiting=self._flights.waiting)
+        return self._tiers.stats(flights=len(self._answering), waiting=self._answering.waiting)
 
     async def _aclose(self) -> None:
-        await self._flights.aclose()
+        await self._answering.aclose()
         await self._tiers.aclose()

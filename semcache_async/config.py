@@ -104,6 +104,17 @@ def check_ttl(name: str, value: object) -> float:
     return checked
 
 
+def check_age(value: object) -> float:
+    """An age in seconds: 0 to ten years."""
+    return _check_range("max_age_s", value, 0.0, MAX_TTL_S)
+
+
+def check_limit(value: object, high: int = 100) -> int:
+    """How many to give at most: a whole number from 1 to ``high``."""
+    _check_count("limit", value, 1, high)
+    return int(value)  # type: ignore[call-overload, no-any-return]
+
+
 def _check_range(
     name: str, value: object, low: float, high: float, *, below: bool = False
 ) -> float:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, VectorQuery
+from semcache_async.types import (
+    Entry,
+    EntryKey,
+    Neighbour,
+    Produced,
+    Record,
+    Scope,
+    VectorQuery,
+)
 
-__all__ = ["Embedder", "Generate", "Store"]
+__all__ = ["Embedder", "Generate", "GenerateStream", "Produce", "Store"]
 
 Generate: TypeAlias = Callable[[str], Awaitable[str]]
 """The LLM call: an async callable from prompt to answer text."""
+
+GenerateStream: TypeAlias = Callable[[str], AsyncIterator[str]]
+"""The LLM call as it streams: from prompt to an async iterator over pieces of the answer."""
+
+Produce: TypeAlias = Callable[[str, Callable[[Any], None]], Awaitable[Produced]]
+"""The LLM call for protocols of any kind: from prompt, and a function that hands a chunk (any
+object) to every caller of the flight, to the whole."""
 
 
 class Embedder(Protocol):

@@ -7,9 +7,9 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from semcache_async.config import CacheConfig, check_max_distance, check_ttl
+from semcache_async.config import CacheConfig, check_age, check_max_distance, check_ttl
 from semcache_async.errors import ConfigError, PromptError
-from semcache_async.flow.flights import Flight
+from semcache_async.flow.flight import Flight
 from semcache_async.text.decide import Policy
 from semcache_async.text.prompt import check_text, normalise
 from semcache_async.types import (
@@ -39,12 +39,14 @@ class Request:
         "exact_s",
         "generate_s",
         "key",
-        "oversize",
+        "max_age_s",
         "policy",
         "prompt",
+        "reads",
         "search_s",
         "store_failed",
         "vector",
+        "writes",
     )
 
     def __init__(
@@ -54,6 +56,8 @@ class Request:
         tags: tuple[str, ...],
         ttl_s: float | None,
         policy: Policy,
+        max_age_s: float | None,
+        use: tuple[bool, bool],
         config: CacheConfig,
     ) -> None:
         self._began = time.perf_counter()
@@ -63,10 +67,12 @@ class Request:
         self.prompt = prompt
         self.key = key
         self.policy = policy
-        self.oversize = (
-            len(prompt) * 4 > config.max_prompt_bytes
-            and len(prompt.encode()) > config.max_prompt_bytes
-        )
+        self.max_age_s = max_age_s
+        """Seconds since an entry was stored beyond which it is a miss; None: any age will do."""
+        self.reads, self.writes = use
+        """May be answered from the cache or another's flight; may be kept for others."""
+        if len(prompt) * 4 > config.max_prompt_bytes and self.oversize:
+            self.reads = self.writes = False
         self.vector: Vector | None = None
         self.embedded = False
         """The embedder was asked; ``vector`` stays None where it could not answer."""
@@ -83,6 +89,9 @@ class Request:
         ttl_s: float | None,
         max_distance: float | None,
         config: CacheConfig,
+        *,
+        max_age_s: float | None = None,
+        use: tuple[bool, bool] = (True, True),
     ) -> Request:
         """Raises ``PromptError`` or ``ConfigError`` for arguments that make no sense."""
         text = check_text("prompt", prompt)
@@ -93,8 +102,20 @@ class Request:
             limit = min(limit, check_max_distance(max_distance))
         if ttl_s is not None:
             check_ttl("ttl_s", ttl_s)
+        if max_age_s is not None:
+            check_age(max_age_s)
         key = EntryKey(scope, normalise(text))
-        return cls(text, key, check_tags(tags) if tags else (), ttl_s, Policy(limit), config)
+        known_tags = check_tags(tags) if tags else ()
+        return cls(text, key, known_tags, ttl_s, Policy(limit), max_age_s, use, config)
+
+    @property
+    def oversize(self) -> bool:
+        """Is the prompt over ``max_prompt_bytes``? Then it bypasses the cache."""
+        return len(self.prompt.encode()) > self._config.max_prompt_bytes
+
+    def accepts(self, entry: Entry) -> bool:
+        """Is the entry young enough?"""
+        return self.max_age_s is None or time.time() - entry.created_at <= self.max_age_s
 
     def flight(self) -> Flight[Any]:
         """A new flight with this request as its leader."""
@@ -124,7 +145,7 @@ class Request:
             matched_prompt=entry.prompt,
             entry_id=entry.id,
             age_s=max(0.0, time.time() - entry.created_at),
-            timings=self._timings(),
+            timings=self.timings(),
         )
 
     def answer(
@@ -143,10 +164,11 @@ class Request:
             distance=distance,
             matched_prompt=matched_prompt,
             entry_id=entry_id,
-            timings=self._timings(),
+            timings=self.timings(),
         )
 
-    def _timings(self) -> Timings:
+    def timings(self) -> Timings:
+        """Seconds spent so far."""
         return Timings(
             exact_s=self.exact_s,
             embed_s=self.embed_s,

@@ -38,8 +38,8 @@ class Counters:
     llm_errors: int = 0
     """LLM calls that raised."""
     not_stored: int = 0
-    """Answers returned but not stored: empty, too long, invalidated meanwhile, or the store
-    failed."""
+    """Answers returned but not stored: empty, too long, not to be kept, invalidated meanwhile, or
+    the store failed."""
 
     lookups: int = 0
     """``lookup`` calls and items of ``lookup_many``; not among ``requests``."""

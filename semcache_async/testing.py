@@ -109,6 +109,20 @@ class MemoryStore:
             del self._rows[key]
         return len(doomed)
 
+    async def browse(self, tags: Collection[str], limit: int) -> list[Entry]:
+        now = self._clock()
+        found = [
+            entry
+            for entry, record in self._rows.values()
+            if entry.created_at + max(record.exact_ttl_s, record.semantic_ttl_s) > now
+            and (not tags or not set(tags).isdisjoint(entry.tags))
+        ]
+        found.sort(key=lambda entry: entry.created_at, reverse=True)
+        return found[:limit]
+
+    async def check(self) -> None:
+        pass
+
     def _near(self, query: VectorQuery, now: float) -> list[Neighbour]:
         neighbours = [
             Neighbour(max(0.0, 1.0 - float(record.vector @ query.vector)), entry)

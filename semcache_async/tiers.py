@@ -32,6 +32,7 @@ from semcache_async.types import (
     Record,
     Scope,
     Source,
+    Vector,
     VectorQuery,
 )
 
@@ -50,6 +51,14 @@ class WatchableStore(Store, Protocol):
     """A store that tells of changes by any client: the Redis store."""
 
     async def watch(self, changed: Callable[[str | None], None]) -> None: ...
+
+
+@runtime_checkable
+class BrowsableStore(Store, Protocol):
+    """A store that people can look into."""
+
+    async def browse(self, tags: Collection[str], limit: int) -> Sequence[Entry]: ...
+    async def check(self) -> None: ...
 
 
 class Tiers:
@@ -97,7 +106,7 @@ class Tiers:
     async def find(self, request: Request) -> Answer | None:
         """What the tiers have for this request, exact before semantic."""
         entry = await self._fetch(request)
-        if entry is not None:
+        if entry is not None and request.accepts(entry):
             return request.hit(Source.EXACT, entry, 0.0)
         try:
             async with asyncio.timeout(self._config.lookup_budget_s):
@@ -107,10 +116,50 @@ class Tiers:
             self._counters.lookup_timeouts += 1
             self._complaints.warn("lookup", "out of time, counted as a miss")
             return None
+        if request.max_age_s is not None:
+            neighbours = [near for near in neighbours if request.accepts(near.entry)]
         chosen = decide(request.prompt, neighbours, request.policy).chosen
         if chosen is None:
             return None
         return request.hit(Source.SEMANTIC, chosen.entry, chosen.distance)
+
+    async def vector(self, text: str) -> Vector | None:
+        """None for a text that the model cannot read whole; raises ``EmbeddingError``."""
+        try:
+            return await self._vectors.vector(text)
+        except (EmbeddingError, CacheClosedError):
+            raise
+        except Exception as error:
+            raise EmbeddingError(f"The embedder failed: {error!r}") from error
+
+    async def exact(self, request: Request) -> Entry | None:
+        """What the exact tier has; raises a ``StoreError`` where the store fails."""
+        return await self._fetches.submit(request.key)
+
+    async def nearest(self, request: Request, limit: int) -> Sequence[Neighbour]:
+        """The nearest entries at whatever distance; raises ``EmbeddingError`` or a
+        ``StoreError``."""
+        vector = await self.vector(request.prompt)
+        if vector is None:
+            return ()
+        found = await self._store.search([VectorQuery(request.key.scope, vector, limit)])
+        if isinstance(found[0], Exception):
+            raise found[0]
+        return found[0]
+
+    async def browse(self, tags: Collection[str], limit: int) -> Sequence[Entry]:
+        """Some live entries; raises a ``StoreError`` where the store fails."""
+        return await self._browsable.browse(tags, limit)
+
+    async def check(self) -> None:
+        """Raise a ``StoreError`` unless the store can serve."""
+        await self._browsable.check()
+
+    @property
+    def _browsable(self) -> BrowsableStore:
+        if not isinstance(self._store, BrowsableStore):
+            raise ConfigError("This needs a store with browse() and check(), as Redis's has.")
+        return self._store
 
     async def keep(self, request: Request, text: str, started_at: float) -> str | None:
         """Store an answer that was just made; its entry id, or None where it was not stored."""
@@ -134,12 +183,7 @@ class Tiers:
 
     async def put(self, request: Request, text: str, started_at: float) -> str:
         """Store an answer; raises ``EmbeddingError`` or a ``StoreError`` where those fail."""
-        try:
-            request.vector = await self._vectors.vector(request.prompt)
-        except (EmbeddingError, CacheClosedError):
-            raise
-        except Exception as error:
-            raise EmbeddingError(f"The embedder failed: {error!r}") from error
+        request.vector = await self.vector(request.prompt)
         return await self._put(request, text, started_at)
 
     async def remove(

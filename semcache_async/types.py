@@ -18,6 +18,7 @@ __all__ = [
     "Entry",
     "EntryKey",
     "Neighbour",
+    "Produced",
     "Record",
     "Scope",
     "Source",
@@ -225,6 +226,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     semantic_ttl_s: float
     started_at: float
     """Unix seconds when the answer began to be made: what it may not be fresher than."""
+
+
+class Produced(NamedTuple):
+    """What an LLM call made."""
+
+    text: str
+    keep: bool = True
+    """False: deliver it, but don't store it."""
 
 
 class Timings(msgspec.Struct, frozen=True):

@@ -23,7 +23,12 @@ ALLOWED = {
     "tiers": {"flow", "request", "stats", "text"},
     "request": {"flow", "text"},
     "stats": set[str](),
-    "cache": {"embed", "flow", "request", "stats", "store", "text", "tiers"},
+    "answering": {"flow", "request", "stats", "tiers"},
+    "reply": {"answering", "flow", "request", "stats"},
+    "cache": {
+        *("answering", "embed", "flow", "reply", "request"),
+        *("stats", "store", "text", "tiers"),
+    },
     "testing": set[str](),
     "workload": {"data"},
     "live": {"shell", "testing", "workload"},

@@ -1,71 +1,25 @@
 """Single flight, exact and semantic: one LLM call under way per intent.
 
-Every change of state happens in one synchronous call (``board``, ``_leave`` or ``_land``), so
-nothing can interleave with it.
+Every change of state happens in one synchronous call (``board``, ``charter``, ``leave``, ``_land``
+or a flight's own ``emit`` and ``end``), so nothing can interleave with it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from semcache_async.errors import CacheClosedError, FlightCancelledError, SemcacheError
+from semcache_async.flow.flight import Flight, Raised, Seat
 from semcache_async.text.decide import Policy, decide
 from semcache_async.types import EntryKey, Scope, Vector
 
-__all__ = ["Flight", "Flights", "Leader", "Seat"]
+__all__ = ["Flights", "Leader"]
 
 R = TypeVar("R")
-
-
-class Flight(Generic[R]):
-    """One LLM call under way, from the moment its leader boards until its answer is stored."""
-
-    __slots__ = ("_grounded", "key", "prompt", "started_at", "tags", "task", "vector", "waiters")
-
-    def __init__(
-        self,
-        key: EntryKey,
-        prompt: str,
-        vector: Vector | None,
-        tags: tuple[str, ...],
-        started_at: float,
-    ) -> None:
-        self.key = key
-        self.prompt = prompt
-        self.vector = vector
-        self.tags = tags
-        self.started_at = started_at
-        self._grounded = False
-        self.task: asyncio.Task[R | _Raised] | None = None
-        self.waiters: set[asyncio.Future[R]] = set()
-
-    def is_grounded(self) -> bool:
-        """Was its answer invalidated while it was being made? Then deliver it, do not store it."""
-        return self._grounded
-
-    def ground(self) -> None:
-        """Keep its answer out of the store."""
-        self._grounded = True
-
-    def meets(self, scope: Scope | None, tags: Collection[str]) -> bool:
-        """Is it within ``scope`` (None: any) and, where tags are named, does it carry one?"""
-        if scope is not None and not scope.covers(self.key.scope):
-            return False
-        return not tags or not set(tags).isdisjoint(self.tags)
-
-
-class Seat(NamedTuple, Generic[R]):
-    """One caller's place in a flight."""
-
-    flight: Flight[R]
-    waiter: asyncio.Future[R]
-    leads: bool
-    distance: float
-    """Cosine distance from the caller's prompt to the leader's."""
 
 
 class Leader(NamedTuple, Generic[R]):
@@ -88,7 +42,7 @@ class Flights(Generic[R]):
         self._loop = asyncio.get_running_loop()
         self._by_key: dict[EntryKey, Flight[R]] = {}
         self._leaders: dict[Scope, _Leaders[R]] = {}
-        self._flying: dict[asyncio.Task[R | _Raised], Flight[R]] = {}
+        self._flying: dict[asyncio.Task[R | Raised], Flight[R]] = {}
         self._closed = False
 
     def __len__(self) -> int:
@@ -128,18 +82,43 @@ class Flights(Generic[R]):
             if leaders is None:
                 leaders = self._leaders[new.key.scope] = _Leaders(len(new.vector))
             leaders.add(new, new.vector)
-        seat = self._seat(new, leads=True, distance=0.0)
-        new.task = self._loop.create_task(_caught(body(new)))
-        self._flying[new.task] = new
-        new.task.add_done_callback(self._land)
-        return seat
+        return self._start(new, body)
 
-    async def ride(self, seat: Seat[R]) -> R:
-        """What the flight brings. A caller cancelled here leaves its seat."""
-        try:
-            return await seat.waiter
-        finally:
-            self._leave(seat)
+    def charter(
+        self,
+        new: Flight[R],
+        body: Callable[[Flight[R]], Coroutine[None, None, R]],
+    ) -> Seat[R]:
+        """A seat in ``new``, which starts now and which nobody else can board."""
+        if self._closed:
+            raise CacheClosedError("The cache is closed; open a new one.")
+        return self._start(new, body)
+
+    async def read(self, seat: Seat[R], seen: int) -> bool:
+        """Wait for more than ``seen`` chunks: True once they are there, False when there will be
+        none. Raises what the flight raised, after its last chunk."""
+        flight = seat.flight
+        while len(flight.chunks) <= seen:
+            if seat.waiter.done():
+                seat.waiter.result()
+                return False
+            if flight.ended:
+                return False
+            await flight.change()
+        return True
+
+    def leave(self, seat: Seat[R]) -> None:
+        """Give the seat up, before or after landing."""
+        flight, waiter = seat.flight, seat.waiter
+        if waiter.done() and not waiter.cancelled():
+            waiter.exception()  # it may never have been waited for
+        flight.waiters.discard(waiter)
+        if flight.waiters or flight.task is None or flight.task.done():
+            return
+        if self._finish_abandoned and flight.worthwhile:
+            return
+        self._forget(flight)
+        flight.task.cancel()
 
     def ground(self, meets: Callable[[Flight[R]], bool]) -> None:
         """Keep the answers of the flights that ``meets`` picks out of the store, and let nobody
@@ -153,25 +132,27 @@ class Flights(Generic[R]):
         flight.waiters.add(waiter)
         return Seat(flight, waiter, leads, distance)
 
-    def _leave(self, seat: Seat[R]) -> None:
-        flight = seat.flight
-        flight.waiters.discard(seat.waiter)
-        if flight.waiters or self._finish_abandoned or flight.task is None or flight.task.done():
-            return
-        self._forget(flight)
-        flight.task.cancel()
+    def _start(
+        self, new: Flight[R], body: Callable[[Flight[R]], Coroutine[None, None, R]]
+    ) -> Seat[R]:
+        seat = self._seat(new, leads=True, distance=0.0)
+        new.task = self._loop.create_task(_caught(body(new)))
+        self._flying[new.task] = new
+        new.task.add_done_callback(self._land)
+        return seat
 
-    def _land(self, task: asyncio.Task[R | _Raised]) -> None:
+    def _land(self, task: asyncio.Task[R | Raised]) -> None:
         flight = self._flying.pop(task)
         self._forget(flight)
-        outcome = _Raised(self._cancellation()) if task.cancelled() else task.result()
+        outcome = Raised(self._cancellation()) if task.cancelled() else task.result()
         for waiter in flight.waiters:
             if waiter.done():
                 continue
-            if isinstance(outcome, _Raised):
+            if isinstance(outcome, Raised):
                 waiter.set_exception(outcome.error)
             else:
                 waiter.set_result(outcome)
+        flight.wake()
 
     def _cancellation(self) -> SemcacheError:
         if self._closed:
@@ -197,20 +178,13 @@ class Flights(Generic[R]):
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class _Raised(NamedTuple):
-    """What a flight's body raised. Kept out of its task, since a ``SystemExit`` that leaves a task
-    stops the event loop before anybody is told."""
-
-    error: BaseException
-
-
-async def _caught(body: Coroutine[None, None, R]) -> R | _Raised:
+async def _caught(body: Coroutine[None, None, R]) -> R | Raised:
     try:
         return await body
     except asyncio.CancelledError:
         raise
     except BaseException as error:
-        return _Raised(error)
+        return Raised(error)
 
 
 class _Leaders(Generic[R]):

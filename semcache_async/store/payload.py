@@ -13,7 +13,7 @@ from semcache_async.store.keys import ScopeDigest
 from semcache_async.store.schema import ENTRY
 from semcache_async.types import Entry, Neighbour
 
-__all__ = ["Payload", "read_entry", "read_ids", "read_neighbours"]
+__all__ = ["Payload", "read_entries", "read_entry", "read_ids", "read_neighbours"]
 
 
 class Payload(msgspec.Struct, omit_defaults=True):
@@ -43,15 +43,15 @@ class Payload(msgspec.Struct, omit_defaults=True):
 _decode = msgspec.json.Decoder(Payload).decode
 
 
-def _payload(raw: object, scope: ScopeDigest) -> Payload | None:
-    """The payload, or None when it is missing, unreadable or of another scope."""
+def _payload(raw: object, scope: ScopeDigest | None) -> Payload | None:
+    """The payload, or None when it is missing, unreadable or of another scope (None: of any)."""
     if not isinstance(raw, bytes):
         return None
     try:
         payload = _decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return payload if payload.scope == scope.scope else None
+    return payload if scope is None or payload.scope == scope.scope else None
 
 
 def read_entry(raw: object, entry_id: str, scope: ScopeDigest, now: float) -> Entry | None:
@@ -83,6 +83,18 @@ def read_neighbours(
         neighbours.append(Neighbour(distance, payload.entry(key[len(prefix) :].decode())))
     neighbours.sort(key=lambda neighbour: neighbour.distance)
     return neighbours
+
+
+def read_entries(reply: object, prefix: bytes, now: float) -> list[Entry]:
+    """The live entries in an ``FT.SEARCH`` reply, whatever their scope, newest first. Raises
+    ``StoreError`` as ``read_neighbours`` does."""
+    entries = []
+    for key, fields in _results(reply):
+        payload = _payload(fields.get(ENTRY), None)
+        if payload is not None and max(payload.exact_until, payload.semantic_until) > now:
+            entries.append(payload.entry(key[len(prefix) :].decode()))
+    entries.sort(key=lambda entry: entry.created_at, reverse=True)
+    return entries
 
 
 def read_ids(reply: object) -> list[bytes]:

@@ -15,8 +15,8 @@ from semcache_async.config import CacheConfig
 from semcache_async.errors import StoreError
 from semcache_async.store.keys import KeySpace, ScopeDigest
 from semcache_async.store.knn import KnnPlanner
-from semcache_async.store.payload import Payload, read_entry, read_neighbours
-from semcache_async.store.removal import remove
+from semcache_async.store.payload import Payload, read_entries, read_entry, read_neighbours
+from semcache_async.store.removal import entries_filter, remove
 from semcache_async.store.schema import (
     ATTRIBUTES,
     ENTRY,
@@ -148,6 +148,18 @@ class RedisStore:
     ) -> int:
         """Delete the entries that meet every condition named; of ``tags``, any one will do."""
         return await remove(self._execute, self._keys, scope=scope, tags=tags, entry_ids=entry_ids)
+
+    async def browse(self, tags: Collection[str], limit: int) -> list[Entry]:
+        """Some live entries of any scope; of ``tags``, any one will do."""
+        query, params = entries_filter(self._keys, None, tags)
+        shown = ("RETURN", 1, ENTRY, "LIMIT", 0, limit, "DIALECT", 2)
+        reply = await self._one("FT.SEARCH", self._keys.index, query, *params, *shown)
+        return read_entries(reply, self._prefix, time.time())
+
+    async def check(self) -> None:
+        """Raise a ``StoreError`` unless Redis answers and has the index in its right shape."""
+        info = await self._one("FT.INFO", self._keys.index)
+        self._shape.check(self._keys.index, self._keys.prefix, info)
 
     def _neighbours(
         self, reply: Any, digest: ScopeDigest, query: VectorQuery, now: float

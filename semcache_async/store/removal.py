@@ -12,7 +12,7 @@ from semcache_async.store.schema import ATTRIBUTES, SCOPE, TAGS
 from semcache_async.store.wire import Command
 from semcache_async.types import Scope
 
-__all__ = ["remove"]
+__all__ = ["entries_filter", "remove"]
 
 _PAGE = 1_000
 
@@ -40,7 +40,7 @@ async def remove(
 async def _remove_found(
     execute: Execute, keys: KeySpace, scope: Scope | None, tags: Collection[str]
 ) -> int:
-    query, params = _query(keys, scope, tags)
+    query, params = entries_filter(keys, scope, tags)
     removed = survivors = 0
     while True:
         command = ("FT.SEARCH", keys.index, query, *params)
@@ -53,7 +53,11 @@ async def _remove_found(
         survivors += len(found) - gone
 
 
-def _query(keys: KeySpace, scope: Scope | None, tags: Collection[str]) -> tuple[str, Command]:
+def entries_filter(
+    keys: KeySpace, scope: Scope | None, tags: Collection[str]
+) -> tuple[str, Command]:
+    """A query that the entries of ``scope`` (None: any) with any of ``tags`` meet, and its
+    PARAMS."""
     terms: list[str] = []
     params: list[str] = []
     if scope is not None:
