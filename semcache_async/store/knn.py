@@ -49,7 +49,8 @@ class KnnPlanner:
         self._index = index
         self._graph = graph
         self._clock = clock
-        self._sizes: OrderedDict[ScopeDigest | None, _Size] = OrderedDict()
+        self._sizes: OrderedDict[ScopeDigest, _Size] = OrderedDict()
+        self._index_size: _Size | None = None
 
     def search(self, digest: ScopeDigest, query: VectorQuery, vector: bytes) -> Command:
         """``FT.SEARCH`` for the nearest entries of a scope."""
@@ -83,21 +84,25 @@ class KnnPlanner:
         if not isinstance(reply, dict):
             return
         entries = int(reply[b"num_docs" if digest is None else b"total_results"])
-        known = self._sizes.pop(digest, None)
+        known = self._index_size if digest is None else self._sizes.pop(digest, None)
         wait_s = _FIRST_S if known is None else min(_LONGEST_S, known.wait_s * 2)
-        self._sizes[digest] = _Size(entries, self._clock() + wait_s, wait_s)
+        size = _Size(entries, self._clock() + wait_s, wait_s)
+        if digest is None:
+            self._index_size = size
+            return
+        self._sizes[digest] = size
         if len(self._sizes) > _REMEMBERED:
             self._sizes.popitem(last=False)
 
     def _walks(self, digest: ScopeDigest, neighbours: int) -> bool:
-        size, index = self._sizes.get(digest), self._sizes.get(None)
+        size, index = self._sizes.get(digest), self._index_size
         if size is None or index is None or not size.entries:
             return False
         batches = neighbours * max(index.entries, size.entries) / (size.entries * _BATCH)
         return _WALK_MS + _WALK_BATCH_MS * batches < _COMPARE_MS * size.entries
 
     def _due(self, digest: ScopeDigest | None) -> bool:
-        size = self._sizes.get(digest)
+        size = self._index_size if digest is None else self._sizes.get(digest)
         return size is None or self._clock() >= size.due
 
 

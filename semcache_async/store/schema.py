@@ -95,7 +95,7 @@ async def ensure_index(
         try:
             await one(*shape.create_command(index, prefix))
         except StoreError as error:
-            _check_creation(error)
+            _check_creation(error, shape)
         info = await _info(one, index)
     shape.check(index, prefix, info or {})
 
@@ -118,12 +118,17 @@ def is_missing_index(reply: object) -> bool:
     return "unknown index name" in text or "no such index" in text
 
 
-def _check_creation(error: StoreError) -> None:
+def _check_creation(error: StoreError, shape: IndexShape) -> None:
     text = str(error).lower()
     if "db != 0" in text:
         raise ConfigError(
             "Redis Search works in database 0 only; end the URL with /0 and separate caches by "
             "CacheConfig.name."
+        ) from None
+    if "bad arguments for vector" in text and shape.dtype == "float16":
+        raise ConfigError(
+            "This Redis's Search keeps no float16 vectors (2.10, Redis Stack 7.4 and Redis 8 do); "
+            "set CacheConfig(vector_dtype='float32')."
         ) from None
     if "already exists" not in text:
         raise error
