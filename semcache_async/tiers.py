@@ -142,10 +142,7 @@ class Tiers:
         vector = await self.vector(request.prompt)
         if vector is None:
             return ()
-        found = await self._store.search([VectorQuery(request.key.scope, vector, limit)])
-        if isinstance(found[0], Exception):
-            raise found[0]
-        return found[0]
+        return await self._searches.submit(VectorQuery(request.key.scope, vector, limit))
 
     async def browse(self, tags: Collection[str], limit: int) -> Sequence[Entry]:
         """Some live entries; raises a ``StoreError`` where the store fails."""

@@ -120,3 +120,10 @@ def test_many_scopes_do_not_push_the_size_of_the_index_out() -> None:
     for number in range(5_000):
         planner.learn(ScopeDigest(str(number), (), b""), {b"total_results": 2})
     assert None not in planner.questions([])
+
+
+@pytest.mark.parametrize(("total", "batch"), [(10_000, 40), (100_000, 40), (1_000_000, 159)])
+def test_the_walk_takes_more_candidates_in_a_larger_index(total: int, batch: int) -> None:
+    planner, keys, _ = planner_of(total, total)
+    query = VectorQuery(SCOPE, np.zeros(4, np.float32), 3)
+    assert f"BATCH_SIZE {batch} " in str(planner.search(keys.scope(SCOPE), query, b"")[2])
