@@ -25,7 +25,8 @@ configuration has an embedded Redis of its own on the same shared, noisy cores a
 ratios, not absolutes, and no p99 within a factor of two.
 
 A million entries are measured on demand: `--sizes 1000000 --parts kinds,plan` takes an hour or
-more, nearly all of it inserting into HNSW.
+more, nearly all of it inserting into HNSW. The committed one ran while
+other work had the second core: its recall and bytes stand, its rates are lower bounds.
 
 *recall@1*: of the queries with an entry of their scope within 0.05, those that were given one.
 *recall@3*: of the three nearest that exist (exact search in numpy, float32), those that were given.
