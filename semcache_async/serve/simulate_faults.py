@@ -1,0 +1,95 @@
+"""What a simulated upstream does wrong when told to."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+__all__ = ["Faults", "NoSuchFaultError", "read_faults", "spoiled"]
+
+Bytes = Annotated[int, Meta(ge=0)]
+Milliseconds = Annotated[float, Meta(ge=0.0, le=3_600_000.0)]
+
+
+class NoSuchFaultError(ValueError):
+    """Its text says which there are."""
+
+
+class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Any number of them at once. In writing: ``status=429, retry_after=2``, ``crlf, no_done``."""
+
+    # instead of an answer
+    status: Annotated[int, Meta(ge=400, le=599)] | None = None
+    retry_after: Annotated[float, Meta(ge=0.0, le=1e6)] | None = None
+    """Seconds, said in that header; goes with ``status``."""
+    hang: bool = False
+    """Never answer."""
+
+    # another answer
+    finish_reason: str | None = None
+    tool_calls: bool = False
+    refusal: bool = False
+    reasoning: bool = False
+    """``reasoning_content`` before the content."""
+    empty: bool = False
+    """No content."""
+    no_usage: bool = False
+
+    # later, or in part
+    delay_ms: Milliseconds = 0.0
+    """Before the answer, on top."""
+    slow_ms: Milliseconds = 0.0
+    """Between two events of a stream."""
+    cut_after_bytes: Bytes | None = None
+    """Of the body; then the connection is closed."""
+    hang_after_bytes: Bytes | None = None
+
+    # as it should not be
+    garbage: bool = False
+    """An event in mid-stream, or the whole body, is no JSON."""
+    error: bool = False
+    """The stream breaks off with an error in it."""
+    no_done: bool = False
+    """The stream ends without ``[DONE]``."""
+
+    # as it may be
+    keepalive: bool = False
+    """Comments between the events."""
+    crlf: bool = False
+
+
+_NONE = Faults()
+_ERROR = b'data: {"error":{"message":"The server had an error","type":"server_error"}}\n\n'
+
+
+def read_faults(written: str) -> Faults:
+    """Raises ``NoSuchFaultError`` for anything but names, each once, with ``=value`` or not."""
+    if not written:
+        return _NONE
+    given: dict[str, str] = {}
+    for part in written.replace(";", ",").split(","):
+        name, equals, value = part.strip().partition("=")
+        given[name] = value if equals else "true"
+    try:
+        return msgspec.convert(given, Faults, strict=False)
+    except msgspec.ValidationError as error:
+        known = ", ".join(Faults.__struct_fields__)
+        raise NoSuchFaultError(f"{error}. There are: {known}.") from None
+
+
+def spoiled(events: list[bytes], faults: Faults) -> list[bytes]:
+    """A stream's events as ``faults`` wants them; cutting is left to the sender."""
+    middle = len(events) // 2
+    if faults.error:
+        events = [*events[:middle], _ERROR]
+    elif faults.no_done:
+        events = events[:-1]
+    if faults.garbage:
+        events = [*events[:middle], b'data: {"choices": [<html>\n\n', *events[middle:]]
+    if faults.keepalive:
+        events = [piece for event in events for piece in (b": keep-alive\n\n", event)]
+    if faults.crlf:
+        events = [event.replace(b"\n", b"\r\n") for event in events]
+    return events
