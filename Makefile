@@ -5,13 +5,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := semcache_async tests benchmarks
 
-.PHONY: demo test check format bench-smoke bench-parts clean
+# Options of the comparison: --quick (minutes), --stages lookups,http, --render (draw again)
+BENCH ?=
+CONTENDERS := $(basename $(notdir $(wildcard benchmarks/contenders/requirements/*.txt)))
+
+.PHONY: demo test check format bench bench-envs bench-smoke bench-parts clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## install, then run the main job
 	$(BIN)/semcache demo
 
 test: check bench-smoke  ## install, then pass the checks, the cost budgets and the tests
+	-scripts/install-browser
 	$(BIN)/python -m pytest -q
 
 check: $(VENV)/.installed-dev  ## format, lint, types
@@ -22,6 +27,12 @@ check: $(VENV)/.installed-dev  ## format, lint, types
 format: $(VENV)/.installed-dev  ## format, and mend what can be mended
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
+
+bench: $(VENV)/.installed-dev  ## the whole comparison, half an hour: benchmarks/results/bench.html
+	$(BIN)/python -m benchmarks.bench $(BENCH)
+
+bench-envs: $(VENV)/.installed-dev  ## what is compared with, each in an environment of its own
+	for name in $(CONTENDERS); do scripts/contender-env $$name || exit 1; done
 
 bench-smoke: $(VENV)/.installed-dev  ## what a lookup costs, counted, against budgets
 	$(BIN)/python -m benchmarks.smoke

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semcache_async.load.command import load
+from semcache_async.serve.admin import invalidate, stats
+from semcache_async.serve.command import serve
+from semcache_async.serve.simulate_command import simulate_llm
 from semcache_async.shell import run, tidy
 
 if TYPE_CHECKING:
@@ -200,7 +203,11 @@ def ask(
         _show_json(found, made_by) if as_json else _show(found, made_by)
 
 
+app.command()(serve)
+app.command()(stats)
+app.command()(invalidate)
 app.command()(load)
+app.command()(simulate_llm)
 
 
 @model_app.command()

@@ -36,7 +36,8 @@ ALLOWED = {
     "report": {"demo", "live", "text"},
     "load": {"cache", "data", "embed", "shell", "stats", "testing", "text", "workload"},
     "shell": set[str](),
-    "cli": {"__version__", "cache", "demo", "embed", "load", "report", "shell", "testing"},
+    "serve": {"__version__", "cache", "embed", "flow", "reply", "shell", "store", "text"},
+    "cli": {"__version__", "cache", "demo", "embed", "load", "report", "serve", "shell", "testing"},
 }
 VOCABULARY = {"complaints", "config", "errors", "protocols", "types"}
 HEAVY = (

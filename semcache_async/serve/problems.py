@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 - the word of RFC 9457
     """An answer other than success. ``message`` is for the caller: it says what to do, and holds
     no prompt and no secret."""
 

@@ -1,0 +1,132 @@
+"""API keys: who asks. Only their hashes are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from semcache_async.errors import ConfigError
+from semcache_async.serve.problems import Unauthorized
+from semcache_async.serve.service import Caller
+
+__all__ = ["KeyRing", "hash_key", "new_key"]
+
+_EVERYBODY = Caller(tenant="", admin=True)
+_NOBODY = Caller()
+_EXAMPLE = '[[keys]] hash = "sha256:..." tenant = "acme" admin = false'
+_CHALLENGE = {"WWW-Authenticate": "Bearer"}
+
+
+def new_key() -> str:
+    """A key that nobody can guess: 256 random bits."""
+    return f"sk-semcache-{secrets.token_urlsafe(32)}"
+
+
+def hash_key(key: str) -> str:
+    """What stands for ``key`` in a keys file. Plain SHA-256: for random keys a slow hash adds
+    nothing."""
+    return f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+class KeyRing:
+    """The keys of one service, each with its caller."""
+
+    def __init__(
+        self, callers: Mapping[str, Caller] | None = None, *, allow_anonymous: bool = False
+    ) -> None:
+        """``callers`` by ``hash_key`` of their keys; None lets everybody in as an admin."""
+        self._callers = (
+            None
+            if callers is None
+            else {_digest(text): (_digest(text), caller) for text, caller in callers.items()}
+        )
+        self._without_key = _EVERYBODY if callers is None else None
+        if callers is not None and allow_anonymous:
+            self._without_key = _NOBODY
+
+    @property
+    def open(self) -> bool:
+        """Whether everybody is an admin."""
+        return self._callers is None
+
+    @classmethod
+    def load(cls, path: Path | None, *, allow_anonymous: bool = False) -> KeyRing:
+        """The keys in a TOML or JSON file. Raises ``ConfigError``."""
+        if path is None:
+            return cls(None)
+        return cls(_read(path), allow_anonymous=allow_anonymous)
+
+    def caller(self, request: web.Request) -> Caller:
+        """Who asks. Raises ``Unauthorized``."""
+        if self._callers is None:
+            return _EVERYBODY
+        header = request.headers.get("Authorization")
+        if header is None:
+            if self._without_key is not None:
+                return self._without_key
+            raise Unauthorized(
+                "No API key; send it as Authorization: Bearer KEY.",
+                code="missing_api_key",
+                headers=_CHALLENGE,
+            )
+        kind, _, key = header.partition(" ")
+        # aiohttp decodes header bytes so; what the client sent is what is hashed.
+        digest = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
+        known = self._callers.get(digest)
+        if kind.lower() == "bearer" and known and hmac.compare_digest(known[0], digest):
+            return known[1]
+        raise Unauthorized(
+            "The API key is not known here.", code="invalid_api_key", headers=_CHALLENGE
+        )
+
+
+def _read(path: Path) -> dict[str, Caller]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:  # either format's own, and what is not UTF-8
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise ConfigError(f"{path} is not valid {kind}.") from error
+    listed = data.get("keys") if isinstance(data, dict) else None
+    if not isinstance(listed, list) or not listed or len(data) > 1:
+        raise ConfigError(f"{path} must hold a list of keys and nothing else, such as {_EXAMPLE}.")
+    callers: dict[str, Caller] = {}
+    for number, item in enumerate(listed, 1):
+        hashed, caller = _read_one(f"{path}: key {number}", item)
+        if hashed in callers:
+            raise ConfigError(f"{path}: key {number} occurs twice.")
+        callers[hashed] = caller
+    return callers
+
+
+def _read_one(where: str, item: Any) -> tuple[str, Caller]:
+    if not isinstance(item, dict):
+        raise ConfigError(f"{where} must be a table, such as {_EXAMPLE}.")
+    if strange := sorted(item.keys() - {"hash", "tenant", "admin"}):
+        raise ConfigError(f"{where}: there is no field {strange[0]}; use hash, tenant and admin.")
+    hashed, tenant, admin = item.get("hash"), item.get("tenant", ""), item.get("admin", False)
+    if not isinstance(hashed, str) or not re.fullmatch(r"sha256:[0-9a-f]{64}", hashed):
+        raise ConfigError(
+            f"{where}: hash must be what semcache serve --hash-key prints; keep the key itself "
+            "out of files."
+        )
+    if not isinstance(tenant, str) or not isinstance(admin, bool):
+        raise ConfigError(f"{where}: tenant must be text and admin true or false.")
+    if not tenant and not admin:
+        raise ConfigError(f"{where}: name its tenant, or make it an admin's.")
+    return hashed, Caller(tenant=tenant, admin=admin)
+
+
+def _digest(hashed: str) -> bytes:
+    return bytes.fromhex(hashed.removeprefix("sha256:"))

@@ -1,0 +1,172 @@
+"""Where options come from, and what is said of nonsense."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from semcache_async import CacheConfig
+from semcache_async.errors import ConfigError
+from semcache_async.serve.settings import Settings, read_settings
+
+SIMULATED = {"simulate_llm": True}
+
+
+def read(
+    flags: dict[str, Any], env: dict[str, str] | None = None, file: Path | None = None
+) -> Settings:
+    return read_settings(flags, env=env or {}, file=file)
+
+
+def written(directory: Path, text: str) -> Path:
+    path = directory / "semcache.toml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults() -> None:
+    assert read(SIMULATED) == Settings(simulate_llm=True)
+
+
+def test_flags_come_before_variables_and_those_before_the_file(tmp_path: Path) -> None:
+    file = written(tmp_path, 'port = 1\nworkers = 1\nhost = "::1"\n[cache]\nneighbours = 1\n')
+    env = {"SEMCACHE_PORT": "2", "SEMCACHE_WORKERS": "2", "SEMCACHE_NEIGHBOURS": "2"}
+    settings = read({**SIMULATED, "port": 3}, env, file)
+    assert (settings.port, settings.workers, settings.host) == (3, 2, "::1")
+    assert settings.cache == CacheConfig(neighbours=2)
+
+
+def test_every_kind_of_option_can_be_a_variable() -> None:
+    env = {
+        "SEMCACHE_SIMULATE_LLM": "1",
+        "SEMCACHE_HIDE_SIMILARITY": "on",
+        "SEMCACHE_BODY_TIMEOUT_S": "2.5",
+        "SEMCACHE_CORS_ORIGINS": "https://a.example, https://b.example:8443",
+        "SEMCACHE_API_KEYS_FILE": "/keys.toml",
+        "SEMCACHE_BYPASS_PERSONAL": "off",
+        "SEMCACHE_CORPUS_VERSION": "7",
+        "SEMCACHE_MAX_DISTANCE": "0.1",
+        "SEMCACHE_INDEX": "flat",
+        "SEMCACHE_DRAIN_TIMEOUT_S": "",
+    }
+    assert read({}, env) == Settings(
+        simulate_llm=True,
+        hide_similarity=True,
+        body_timeout_s=2.5,
+        cors_origins=("https://a.example", "https://b.example:8443"),
+        api_keys_file=Path("/keys.toml"),
+        bypass_personal=False,
+        corpus_version="7",
+        cache=CacheConfig(max_distance=0.1, index="flat"),
+    )
+
+
+def test_a_file_can_say_everything(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        """
+        upstream_url = "https://llm.example/v1"
+        upstream_timeout_s = 30
+        api_keys_file = "keys.toml"
+        bypass_personal = ['\\bmy\\b']
+        bypass_time_bound = false
+        [cache]
+        exact_ttl_s = 60
+        secret = "s3cret"
+        """,
+    )
+    settings = read({}, file=file)
+    assert settings == Settings(
+        upstream_url="https://llm.example/v1",
+        upstream_timeout_s=30.0,
+        api_keys_file=Path("keys.toml"),
+        bypass_personal=(r"\bmy\b",),
+        bypass_time_bound=False,
+        cache=CacheConfig(exact_ttl_s=60.0, secret="s3cret"),
+    )
+
+
+@pytest.mark.parametrize(
+    "names", [("SEMCACHE_UPSTREAM_KEY", "OPENAI_API_KEY"), ("OPENAI_API_KEY",)]
+)
+def test_the_upstreams_key_is_a_variable_and_never_shown(names: tuple[str, ...]) -> None:
+    settings = read(SIMULATED, dict(zip(names, ("sk-canary", "sk-other"), strict=False)))
+    assert settings.upstream_key == "sk-canary"
+    assert "canary" not in repr(settings)
+
+
+def test_whoever_names_an_llm_overrules_the_other_kind() -> None:
+    env = {"SEMCACHE_UPSTREAM_URL": "https://llm.example/v1"}
+    assert read(SIMULATED, env).upstream_url is None
+    assert read({"upstream_url": "https://b.example"}, {"SEMCACHE_SIMULATE_LLM": "1"}) == (
+        Settings(upstream_url="https://b.example")
+    )
+
+
+def test_what_kubernetes_sets_beside_a_service_of_that_name_is_no_port() -> None:
+    assert read(SIMULATED, {"SEMCACHE_PORT": "tcp://10.0.0.7:8080"}).port == Settings().port
+
+
+def test_tools_need_no_llm() -> None:
+    assert read_settings({}, env={}, asks_llm=False) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "said"),
+    [
+        ({}, {}, "--upstream-url"),
+        ({"upstream_url": "x", "simulate_llm": True}, {}, "http"),
+        ({"upstream_url": "http://a", "simulate_llm": True}, {}, "not both"),
+        ({"upstream_url": "ftp://a"}, {}, "http"),
+        ({"upstream_url": "https://user:pass@a/v1"}, {}, "without a user"),
+        (SIMULATED, {"SEMCACHE_PORT": "x"}, "SEMCACHE_PORT='x': must be a whole number."),
+        (SIMULATED, {"SEMCACHE_PORT": "70000"}, "port"),
+        (SIMULATED, {"SEMCACHE_WORKERS": "0"}, "workers"),
+        (SIMULATED, {"SEMCACHE_INDEX": "tree"}, "hnsw, flat"),
+        (SIMULATED, {"SEMCACHE_HIDE_SIMILARITY": "perhaps"}, "true or false"),
+        (SIMULATED, {"SEMCACHE_MAX_DISTANCE": "nan"}, "max_distance"),
+        (SIMULATED, {"SEMCACHE_BODY_TIMEOUT_S": "nan"}, "body_timeout_s"),
+        (SIMULATED, {"SEMCACHE_CORS_ORIGINS": "a.example"}, "cors_origins"),
+        (SIMULATED, {"OPENAI_API_KEY": "sk\ncanary"}, "no HTTP header"),
+        ({**SIMULATED, "host": ""}, {}, "host"),
+        ({**SIMULATED, "max_distance": 3.0}, {}, "max_distance"),
+    ],
+)
+def test_nonsense_is_one_sentence(flags: dict[str, Any], env: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(flags, env)
+    message = str(caught.value)
+    assert said in message
+    assert "\n" not in message
+    assert "canary" not in message
+    assert "pass" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("prot = 1", "no option prot; did you mean port?"),
+        ("xyzzy = 1", "no option xyzzy."),
+        ("[cache]\nmax_distanze = 1", "did you mean cache.max_distance?"),
+        ("max_distance = 0.1", "under [cache]"),
+        ("[cache]\nport = 1", "above [cache]"),
+        ("cache = 1", "table"),
+        ("upstream_key = 's3cret'", "SEMCACHE_UPSTREAM_KEY"),
+        ("port = true", "whole number"),
+        ("bypass_personal = ['(']", "regular expression"),
+        ("bypass_personal = 'x'", "list of regular expressions"),
+        ("port = ", "not valid TOML"),
+    ],
+)
+def test_nonsense_in_a_file_names_the_file(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(SIMULATED, file=written(tmp_path, text))
+    assert said in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.toml cannot be read"):
+        read(SIMULATED, file=tmp_path / "nowhere.toml")
