@@ -11,9 +11,10 @@ import msgspec
 
 from semcache_async.types import EntryKey, Scope
 
-__all__ = ["KeySpace", "ScopeDigest"]
+__all__ = ["KeySpace", "ScopeDigest", "log_key"]
 
 _SCOPES_REMEMBERED = 4_096
+_PARTITION = "p0"
 _encode = msgspec.json.encode
 
 
@@ -35,7 +36,9 @@ class KeySpace:
     Cluster an index and its keys meet on one shard, and the fingerprint of what the vectors are.
     """
 
-    def __init__(self, name: str, fingerprint: str, secret: str, partition: str = "p0") -> None:
+    def __init__(
+        self, name: str, fingerprint: str, secret: str, partition: str = _PARTITION
+    ) -> None:
         self.index = f"{name}:{{{partition}}}:{fingerprint}"
         self.prefix = f"{self.index}:"
         self._secret = secret.encode()
@@ -81,3 +84,9 @@ class KeySpace:
 
     def _digest(self, purpose: bytes, data: bytes) -> bytes:
         return blake2b(data, digest_size=16, key=self._secret, person=purpose).digest()
+
+
+def log_key(name: str, kind: str) -> str:
+    """The key of a log of the cache ``name``: beside its entries, outside the index's prefix, and
+    the same whatever the model is."""
+    return f"{name}:{{{_PARTITION}}}:{kind}"
