@@ -15,7 +15,7 @@ from semcache_async.config import CacheConfig, check_limit
 from semcache_async.errors import ConfigError, PromptError
 from semcache_async.flow.vectors import Vectors, open_vectors
 from semcache_async.protocols import Embedder, Generate, GenerateStream, Produce, Store
-from semcache_async.reply import Reply
+from semcache_async.reply import Journey, Reply
 from semcache_async.request import Request, check_answer, check_tags, remembered
 from semcache_async.stats import Counters, Stats
 from semcache_async.text.prompt import check_text
@@ -179,14 +179,16 @@ class SemanticCache:
         replaces what is stored; without ``write``, nothing is stored; without both, the request
         bypasses the cache. Raises as ``get_or_generate`` does.
         """
+        if read and max_age_s is None:
+            entry = self._tiers.recall(prompt, scope)
+            if entry is not None:
+                return Reply.of_hit(self._counters, remembered(entry))
         request = Request.make(
             *(prompt, scope, tags, ttl_s, max_distance, self.config),
             max_age_s=max_age_s,
             use=(read, write),
         )
-        recalled = self._tiers.recall(prompt, scope) if read and max_age_s is None else None
-        hit = None if recalled is None else remembered(recalled)
-        return Reply(self._answering, self._counters, request, produce, hit)
+        return Reply(self._counters, Journey(self._answering, request, produce))
 
     async def lookup(
         self, prompt: str, *, scope: Scope = Scope(), max_distance: float | None = None

@@ -57,9 +57,9 @@ class CacheConfig:
     """Exact answers kept in this process (0 = none), by wording and scope. Redis reports changes by
     any process, so one may be served until the report arrives: usually within a millisecond, and
     with the connection lost unnoticed, 1 s + ``store_timeout_s``."""
-    vector_dtype: Literal["float32", "float16"] = "float16"
-    """How vectors are kept in Redis. float16 takes a third less memory for the same answers; Search
-    before 2.10 (Redis Stack 7.2) has float32 only."""
+    vector_dtype: Literal["float32", "float16"] = "float32"
+    """How vectors are kept in Redis. float16 takes a third less memory, for distances that are off
+    by 1e-4; it needs Search 2.10 (Redis Stack 7.4, Redis 8)."""
     index: Literal["hnsw", "flat"] = "hnsw"
     """Approximate search whose cost grows with log(entries), or exact search with all of them."""
     connections: int = 4

@@ -109,7 +109,7 @@ async def test_large_and_small_scopes_side_by_side(redis_url: str, name: str) ->
                 found = 0
                 for outcome, query in zip(await store.search(queries), queries, strict=True):
                     assert not isinstance(outcome, Exception)
-                    found += bool(outcome) and outcome[0].distance < 1e-3
+                    found += bool(outcome) and outcome[0].distance < 1e-5
                     assert all(n.entry.id for n in outcome), query
                 assert found >= 0.95 * len(queries)
 

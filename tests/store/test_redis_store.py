@@ -80,7 +80,7 @@ async def test_put_fetch_search(store: RedisStore) -> None:
     assert entry.created_at == pytest.approx(time.time(), abs=5)
     ((neighbour,),) = await store.search([VectorQuery(SCOPE, unit(20), 3)])  # type: ignore[misc]
     assert neighbour.entry == entry
-    assert neighbour.distance == pytest.approx(0.01519, abs=5e-4)  # float16
+    assert neighbour.distance == pytest.approx(0.01519, abs=1e-4)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

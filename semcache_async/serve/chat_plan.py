@@ -1,0 +1,178 @@
+"""From a chat request to what the cache is asked: prompt, scope, and whether it may help at all.
+
+The text of the last user message is the prompt. Whatever else may change the answer is scope, the
+conversation before it included, so that one conversation's state never answers for another's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from semcache_async.errors import PromptError
+from semcache_async.flow.recent import Recent
+from semcache_async.serve.chat_request import ChatRequest, text_of
+from semcache_async.serve.settings import Patterns, Settings
+from semcache_async.text.cacheable import is_personal, is_time_bound
+from semcache_async.text.prompt import check_text
+from semcache_async.types import Scope
+
+__all__ = ["Plan", "Planner"]
+
+_PLANS, _LONGEST_REMEMBERED, _SCOPES = 2_048, 4_096, 1_024
+_PARTS = {
+    "image_url": "images",
+    "image": "images",
+    "input_image": "images",
+    "input_audio": "audio",
+    "file": "files",
+    "input_file": "files",
+}
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class Plan(msgspec.Struct, frozen=True, gc=False):
+    """One request as the cache sees it."""
+
+    request: ChatRequest
+    prompt: str
+    scope: Scope
+    reason: str | None
+    """Why the cache must not help, in a word; None where it may."""
+
+
+class Planner:
+    """Plans requests by one service's settings, and remembers the plans of small ones: exact hits
+    are mostly the same bytes again."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._is_personal = _wording(settings.bypass_personal, is_personal)
+        self._is_time_bound = _wording(settings.bypass_time_bound, is_time_bound)
+        self._plans: Recent[tuple[bytes, str, str], Plan] = Recent(_PLANS)
+        self._scopes: Recent[tuple[object, ...], Scope] = Recent(_SCOPES)
+
+    def recall(self, raw: bytes, tenant: str, locale: str) -> Plan | None:
+        """The plan of the very same request before."""
+        return self._plans.get((raw, tenant, locale))
+
+    def remember(self, raw: bytes, tenant: str, locale: str, plan: Plan) -> None:
+        """``plan`` is that of the request body ``raw``."""
+        if len(raw) <= _LONGEST_REMEMBERED:
+            self._plans.put((raw, tenant, locale), plan)
+
+    def plan(self, request: ChatRequest, tenant: str, locale: str, namespace: str = "") -> Plan:
+        """What to ask the cache. A prompt that must bypass it is not told to it."""
+        last = request.messages[-1]
+        reason = self._reason(request)
+        prompt = ""
+        if reason is None and last["role"] == "user":
+            prompt = _prompt(last["content"])
+            reason = self._reason_in(prompt)
+        scope = Scope() if reason else self._scope(request, tenant, locale, namespace)
+        return Plan(request, "-" if reason else prompt, scope, reason)
+
+    def _reason(self, request: ChatRequest) -> str | None:
+        settings, body = self._settings, request.body
+        if settings.bypass_tools and (body.get("tools") or body.get("functions")):
+            return "tools"
+        if settings.bypass_n and (body.get("n") or 1) > 1:
+            return "n"
+        if body.get("web_search_options") is not None:
+            return "web_search"
+        if settings.bypass_images:
+            if "audio" in (body.get("modalities") or ()) or body.get("audio"):
+                return "audio"
+            for message in request.messages:
+                content = message.get("content")
+                if isinstance(content, list) and text_of(content) is None:
+                    kinds = (part["type"] for part in content if part["type"] != "text")
+                    return _PARTS.get(next(kinds), "content")
+        role = request.messages[-1]["role"]
+        if role != "user":
+            return "tool_message" if role in ("tool", "function") else "last_message"
+        temperature = body.get("temperature")
+        if temperature is not None and not temperature <= settings.max_temperature:
+            return "temperature"
+        return None
+
+    def _reason_in(self, prompt: str) -> str | None:
+        try:
+            check_text("prompt", prompt)
+        except PromptError:
+            return "prompt"
+        if self._is_personal(prompt):
+            return "personal"
+        return "time_bound" if self._is_time_bound(prompt) else None
+
+    def _scope(self, request: ChatRequest, tenant: str, locale: str, namespace: str) -> Scope:
+        messages = request.messages
+        first = 0
+        while messages[first]["role"] in ("system", "developer"):
+            first += 1
+        system = _encode(messages[:first]).decode() if first else ""
+        parameters = {"api": "chat"}
+        if namespace:
+            parameters["namespace"] = namespace
+        if len(messages) > first + 1:
+            turns = _encode(messages[first:-1])
+            parameters["turns"] = blake2b(turns, digest_size=32).hexdigest()
+        aside = _beside_the_text(messages[-1])
+        if aside:
+            parameters["last"] = _encode(aside).decode()
+        for name, value in request.parameters:
+            parameters[f"body.{name}"] = _encode(value).decode()
+        temperature = request.body.get("temperature")
+        known = (tenant, locale, request.model, system, temperature, *parameters.items())
+        scope = self._scopes.get(known)
+        if scope is None:
+            scope = Scope(
+                tenant=tenant,
+                locale=locale,
+                model=request.model,
+                system_prompt=system,
+                temperature=temperature,
+                parameters=parameters,
+                corpus_version=self._settings.corpus_version,
+            )
+            self._scopes.put(known, scope)
+        return scope
+
+
+def _prompt(content: str | list[dict[str, Any]]) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n".join(part["text"] for part in content if part["type"] == "text")
+
+
+def _beside_the_text(message: dict[str, Any]) -> dict[str, Any]:
+    """What the last message has beside its role and text: ``name``, parts that are no text, ..."""
+    content = message["content"]
+    aside = {
+        name: value
+        for name, value in message.items()
+        if name not in ("role", "content") and value is not None
+    }
+    if isinstance(content, list):
+        parts = [
+            {
+                name: value
+                for name, value in part.items()
+                if part["type"] != "text" or name != "text"
+            }
+            for part in content
+        ]
+        if parts != [{"type": "text"}]:
+            aside["content"] = parts
+    return aside
+
+
+def _wording(patterns: Patterns, built_in: Callable[[str], bool]) -> Callable[[str], bool]:
+    if patterns is True:
+        return built_in
+    compiled = [re.compile(pattern, re.IGNORECASE) for pattern in patterns or ()]
+    return lambda prompt: any(pattern.search(prompt) for pattern in compiled)

@@ -1,0 +1,172 @@
+"""Prompts whose answers are nobody else's: with personal data in them, or true only for a while.
+
+Most questions that say "my card" or "now" have one answer for everybody. So only what identifies
+somebody counts as personal (a value, not the word for it), and only what asks about the present
+counts as time-bound (not what tells when something happened to the asker).
+
+Both are called for every prompt: the long patterns run only where a word that they need occurs.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["is_personal", "is_time_bound"]
+
+_WORDS = re.compile(r"[a-z]+")
+
+_AFTER_AT = re.compile(r"@[\w-]{1,63}(?:\.[\w-]{1,63})+")
+_DIGITS = re.compile(r"\d(?:[ ().\-/]{0,2}\d){6,18}")
+_IBAN = re.compile(r"[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]){11,30}")
+_SECRET = re.compile(
+    r"sk-[\w-]{16}|AKIA[A-Z0-9]{12}|gh[pousr]_\w{20}|xox[abprs]-\w{8}|eyJ[\w-]{10,}\.eyJ|"
+    r"-----BEGIN [A-Z ]{0,24}PRIVATE KEY"
+)
+_SECRET_MARKS = ("sk-", "AKIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "xox", "eyJ", "-----BEGIN")
+
+_IS = r"(?: is|'s|:| =)"
+_I_AM = r"\b(?:i am|i'm)"
+_VALUE_NAMES = (
+    r"(?:address|number|no\.?|id|ssn|pin|passcode|zip(?: code)?|postcode|date of birth|dob|"
+    r"birthday|salary|income|balance)"
+)
+_TOLD = re.compile(
+    # "my name is Ann", but not "my name is spelled wrong"
+    rf"\bmy (?:full |first |last |maiden |sur)?name{_IS} (?!(?:not|wrong|mis\w*|incorrect\w*|in|on|"
+    r"un\w*|spelled|spelt|printed|written|different|changed|changing|being|too|still|no|now|so|"
+    r"also|already|showing|shown|listed|a|the|and|or|at)\b)\w|"
+    rf"{_I_AM} (?:called|named) \w|{_I_AM} \d{{1,3}} years? old\b|"
+    rf"\bmy (?:[\w-]+ ){{0,2}}{_VALUE_NAMES}{_IS} ?\S{{0,24}}\d|"
+    rf"\bmy (?:[\w-]+ ){{0,2}}(?:password|passphrase|api key|secret){_IS} ?"
+    r"(?:[\"'`“]\S|\S{0,64}[\d$%^&*_#@]\S)|"
+    r"\bi was born (?:on|in) (?:\w+ ){0,2}\d|"
+    r"\bi (?:was|am|have been|'ve been) (?:just |recently )?diagnosed\b"
+)
+_TOLD_WORDS = frozenset(
+    _WORDS.findall(
+        "name surname called named old address number no id ssn pin passcode zip postcode dob "
+        "birthday birth salary income balance password passphrase key secret born diagnosed"
+    )
+)
+
+_CHANGING = (
+    r"(?:weather|temperature|forecast|news|headlines?|time|date|year|month|events?|prices?|cost|"
+    r"value|rates?|stocks?|shares?|market|president|prime minister|chancellor|ceo|government|"
+    r"leader|champions?|holder|score|standings|results?|version|release|traffic|situation|"
+    r"population|record|trends?|updates?|model|weekday)"
+)
+_PRESENT = re.compile(
+    r"\b(?:current|latest|newest|live|up[- ]to[- ]date|real[- ]?time|most recent|recent|"
+    rf"today's)(?:ly)? (?:[\w-]+ ){{0,2}}{_CHANGING}\b|"
+    rf"\b(?:today|tonight|tomorrow|yesterday)'s [\w ]{{0,24}}{_CHANGING}\b|"
+    r"\b(?:what|which) (?:time|day|date|year|month|weekday) is (?:it|today|this)\b|"
+    r"\bwhat(?:'s| is) the (?:time|date|weather|temperature)\b"
+    r"(?! (?:frame|period|limit|line|span|scale|difference|of|for|to))|"
+    r"\bbreaking news\b|\bin the news\b|\bweather (?:in|for|at|like|forecast|be)\b|"
+    r"\bis it (?:raining|snowing)\b|\b(?:stock|share|bitcoin|btc|ethereum|gold|oil) price\b|"
+    r"\bprice of (?:a |an |one )?(?:bitcoin|btc|ethereum|gold|oil|silver)\b"
+)
+_WHEN = re.compile(
+    r"\b(?:today|tonight|tomorrow|yesterday|nowadays|right now|as of now|these days|at present|"
+    r"at (?:the|this) (?:very )?moment|currently|last night|so far this \w+|(?:this|last|next) "
+    r"(?:morning|afternoon|evening|weekend|week|month|quarter|season|year|monday|tuesday|"
+    r"wednesday|thursday|friday|saturday|sunday))\b"
+)
+_ASKER = re.compile(r"\b(?:i|my|me|mine|we|our|us|im|ive)\b")
+_ASKS_THE_PRESENT = re.compile(
+    r"\s*(?:so |and |but |hi |hello |hey |please |ok )*"
+    r"(?:what(?:'s| is| are| was| were| will| happen\w*)|who|which \w+ (?:is|are|was|were|will)|"
+    r"(?:tell|show|give) me (?:what|who|which|the))\b"
+)
+_PRESENT_WORDS = frozenset(
+    _WORDS.findall(
+        "today todays tonight tomorrow yesterday nowadays now days present moment currently "
+        "current recent latest newest live date time real weather news raining snowing price "
+        "night so this last next temperature"
+    )
+)
+_SENTENCE_ENDS = re.compile(r"[.?!\n]+(?=\s|$)")
+
+
+def is_personal(prompt: str) -> bool:
+    """Does ``prompt`` carry an e-mail address, a telephone, card, account or identity number, a
+    secret, or say who its writer is?"""
+    if "@" in prompt:
+        for found in _AFTER_AT.finditer(prompt):
+            before = prompt[found.start() - 1 : found.start()]
+            if before.isalnum() or before in ("_", "-", "."):
+                return True
+    if any(_is_identifying(prompt, found) for found in _DIGITS.finditer(prompt)):
+        return True
+    if any(_is_iban(found.group()) for found in _IBAN.finditer(prompt)):
+        return True
+    if any(mark in prompt for mark in _SECRET_MARKS) and _SECRET.search(prompt):
+        return True
+    lower = prompt.lower().replace("\u2019", "'")
+    return not _TOLD_WORDS.isdisjoint(_WORDS.findall(lower)) and bool(_TOLD.search(lower))
+
+
+def is_time_bound(prompt: str) -> bool:
+    """Does ``prompt`` ask about the present, so that its answer grows wrong by itself?"""
+    lower = prompt.lower().replace("\u2019", "'")
+    if _PRESENT_WORDS.isdisjoint(_WORDS.findall(lower)):
+        return False
+    if _PRESENT.search(lower):
+        return True
+    return bool(_WHEN.search(lower)) and any(map(_asks_when, _SENTENCE_ENDS.split(lower)))
+
+
+def _asks_when(sentence: str) -> bool:
+    """A sentence that names a time, other than one in which the asker tells of themselves."""
+    if not _WHEN.search(sentence):
+        return False
+    return not _ASKER.search(sentence) or bool(_ASKS_THE_PRESENT.match(sentence))
+
+
+def _is_identifying(prompt: str, found: re.Match[str]) -> bool:
+    """A run of digits that is a telephone, card or social security number: not a plain number, a
+    date or a range of years."""
+    text, (start, end) = found.group(), found.span()
+    before, after = prompt[max(0, start - 2) : start], prompt[end : end + 2]
+    if before[-1:].isalnum() or after[:1].isalnum() or after[:1] == "_":
+        return False
+    if (before[-1:] in (".", ",") and before[:1].isdigit()) or (
+        after[:1] in (".", ",") and after[1:].isdigit()
+    ):
+        return False
+    if re.fullmatch(r"\d+\.\d+", text):
+        return False
+    digits = [int(char) for char in text if char.isdigit()]
+    if 13 <= len(digits) <= 19 and _luhn(digits):
+        return True
+    if len(digits) > 15:
+        return False
+    if before.endswith(("+", "+(")) or text.startswith("00"):
+        return len(digits) >= 8
+    if re.fullmatch(r"\d{3}-\d{2}-\d{4}", text):
+        return True
+    groups = re.findall(r"\d+", text)
+    if len(groups) == 1:
+        return 10 <= len(digits) <= 11
+    if all(len(group) == 4 and group[:2] in ("18", "19", "20", "21") for group in groups):
+        return False  # years
+    if re.fullmatch(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}.*", text):  # a date
+        return False
+    return len(digits) >= 9 and len(groups) <= 5 and all(len(group) >= 2 for group in groups[1:])
+
+
+def _luhn(digits: list[int]) -> bool:
+    doubled = [sum(divmod(2 * digit, 10)) for digit in digits[-2::-2]]
+    return any(digits) and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+def _is_iban(text: str) -> bool:
+    """Its check digits fit, with or without trailing words that look like part of it."""
+    letters = text.replace(" ", "")
+    if not letters.isascii():
+        return False
+    for end in range(min(34, len(letters)), 14, -1):
+        turned = letters[4:end] + letters[:4]
+        if int("".join(str(int(char, 36)) for char in turned)) % 97 == 1:
+            return True
+    return False
