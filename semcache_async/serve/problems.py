@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 __all__ = [
-    "Conflict",
     "Draining",
     "Forbidden",
     "Invalid",
@@ -71,12 +70,6 @@ class TooSlow(Problem):
     """The request's body did not arrive in time."""
 
     status = 408
-
-
-class Conflict(Problem):
-    """The request contradicts itself or the cache's state, such as ``only-if-cached`` on a miss."""
-
-    status = 409
 
 
 class TooLarge(Problem):
