@@ -194,6 +194,11 @@ class SemanticCache:
         self, prompt: str, *, scope: Scope = Scope(), max_distance: float | None = None
     ) -> Answer | None:
         """The cached answer to ``prompt`` or to one near enough, or None. Never calls the LLM."""
+        entry = self._tiers.recall(prompt, scope)
+        if entry is not None:
+            self._counters.lookups += 1
+            self._counters.lookup_hits += 1
+            return remembered(entry)
         return await self._look(Request.make(prompt, scope, (), None, max_distance, self.config))
 
     async def lookup_many(

@@ -36,6 +36,8 @@ Vectors: TypeAlias = NDArray[np.float32]
 
 _BUDGET = 128
 _MOST_STREAMS = 8
+_LONE_TOKENS, _LONE_THREADS = 48, 4
+"""A pass this short, with no other under way, is worth several threads."""
 
 
 class Encoder(Protocol):
@@ -86,13 +88,26 @@ class OnnxPacked:
     def __init__(self, model: Path, *, threads: int) -> None:
         self.streams = min(threads, _MOST_STREAMS)
         self._session = open_session(model, threads // self.streams)
+        self._lone_session = self._session
+        if self.streams > 1:
+            self._lone_session = open_session(model, min(threads, _LONE_THREADS))
+        self._running = 0
+        self._lock = threading.Lock()
 
     def plan(self, lengths: Sequence[int]) -> list[list[int]]:
         return plan_packs(lengths, self.budget)
 
     def run(self, items: Sequence[Ids]) -> Vectors:
-        inputs = lay_out(items, sum(map(len, items)), len(items))
-        vectors: Vectors = self._session.run([OUTPUT], inputs)[0]
+        tokens = sum(map(len, items))
+        with self._lock:
+            lone = self._running == 0 and tokens <= _LONE_TOKENS
+            self._running += 1
+        session = self._lone_session if lone else self._session
+        try:
+            vectors: Vectors = session.run([OUTPUT], lay_out(items, tokens, len(items)))[0]
+        finally:
+            with self._lock:
+                self._running -= 1
         return vectors
 
 

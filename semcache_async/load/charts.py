@@ -12,7 +12,14 @@ from semcache_async.load.extra import need
 from semcache_async.load.figures import Group, Span
 from semcache_async.load.histogram import Histogram
 
-__all__ = ["SOURCE_COLOURS", "charts", "focus_of"]
+__all__ = [
+    "SOURCE_COLOURS",
+    "charts",
+    "focus_of",
+    "latency_by_load",
+    "percentile_curves",
+    "throughput",
+]
 
 SOURCE_COLOURS = {
     "exact": 0,
@@ -41,7 +48,7 @@ def charts(groups: Sequence[Group]) -> list[Chart]:
         Chart(
             f"Latency by source, {focus.label}",
             "Each curve: the share of requests that were answered within a time.",
-            lambda axes: _percentiles(axes, _source_lines(focus)),
+            lambda axes: percentile_curves(axes, _source_lines(focus)),
         )
     ]
     if len(groups) > 1:
@@ -53,7 +60,7 @@ def charts(groups: Sequence[Group]) -> list[Chart]:
             Chart(
                 "Latency of all requests, load by load",
                 "All sources together, repeats together.",
-                lambda axes: _percentiles(axes, lines),
+                lambda axes: percentile_curves(axes, lines),
             )
         )
     if _sweeps(groups):
@@ -63,7 +70,7 @@ def charts(groups: Sequence[Group]) -> list[Chart]:
         Chart(
             "Event loop lag",
             "How late timers fire in the driver's event loop, which a target in process shares.",
-            lambda axes: _percentiles(axes, _lag_lines(groups)),
+            lambda axes: percentile_curves(axes, _lag_lines(groups)),
         ),
     ]
 
@@ -91,7 +98,8 @@ def _lag_lines(groups: Sequence[Group]) -> list[tuple[str, str, Histogram]]:
     ]
 
 
-def _percentiles(axes: Any, lines: Sequence[tuple[str, str, Histogram]]) -> None:
+def percentile_curves(axes: Any, lines: Sequence[tuple[str, str, Histogram]]) -> None:
+    """A curve for each label, colour and histogram, by nines."""
     most = max([10.0, *(float(len(times)) for _, _, times in lines)])
     for label, colour, times in lines:
         if len(times):
@@ -125,7 +133,7 @@ def _sweep_charts(groups: Sequence[Group]) -> Iterator[Chart]:
         yield Chart(
             "Latency of lookups against offered load",
             f"What waited for no LLM: p50 dashed, p99 solid. {spread}",
-            lambda axes: _latency_by_load(axes, opened),
+            lambda axes: latency_by_load(axes, opened),
         )
         yield Chart(
             "Answered against offered load",
@@ -135,11 +143,12 @@ def _sweep_charts(groups: Sequence[Group]) -> Iterator[Chart]:
     yield Chart(
         "Throughput against p99 of lookups",
         "Right and low is better; where a curve turns up, more load only waits longer.",
-        lambda axes: _throughput(axes, sweeps),
+        lambda axes: throughput(axes, sweeps),
     )
 
 
-def _latency_by_load(axes: Any, sweeps: dict[str, list[Group]]) -> None:
+def latency_by_load(axes: Any, sweeps: dict[str, list[Group]]) -> None:
+    """p50 and p99 of lookups against the offered rate, by name."""
     for number, (name, own) in enumerate(sweeps.items()):
         for q, style in ((50.0, "o--"), (99.0, "o-")):
             spans = [
@@ -159,7 +168,8 @@ def _answered_by_load(axes: Any, sweeps: dict[str, list[Group]]) -> None:
     legend(axes)
 
 
-def _throughput(axes: Any, sweeps: dict[str, list[Group]]) -> None:
+def throughput(axes: Any, sweeps: dict[str, list[Group]]) -> None:
+    """p99 of lookups against the achieved rate, by name."""
     for number, (name, own) in enumerate(sweeps.items()):
         spans = [
             (g.achieved.median, s) for g in own if (s := g.lookup_percentile(99.0)) is not None

@@ -19,6 +19,7 @@ from semcache_async.load.targets import SOURCES, Reply, RequestError
 __all__ = ["HttpTarget", "completions_url", "open_http", "source_of"]
 
 _PATH = "/v1/chat/completions"
+_X_CACHE = {"hit": "hit", "miss": "generated", "bypass": "bypassed"}
 
 
 def completions_url(url: str) -> URL:
@@ -36,8 +37,8 @@ def completions_url(url: str) -> URL:
 
 
 def source_of(headers: Mapping[str, str]) -> str:
-    """Where the answer came from, as far as ``x-semcache-status`` or ``Cache-Status`` (RFC 9211)
-    says."""
+    """Where the answer came from, as far as ``x-semcache-status``, ``Cache-Status`` (RFC 9211) or
+    ``X-Cache`` says."""
     own = headers.get("x-semcache-status", "").strip().lower()
     if own in SOURCES:
         return own
@@ -53,7 +54,10 @@ def source_of(headers: Mapping[str, str]) -> str:
         return "bypassed"
     if any(part.startswith("fwd=") for part in said):
         return "generated"
-    return "hit" if "hit" in said or "hit=?1" in said or own == "hit" else "unknown"
+    if "hit" in said or "hit=?1" in said or own == "hit":
+        return "hit"
+    first = headers.get("X-Cache", "").lower().split(maxsplit=1)[:1]
+    return _X_CACHE.get(first[0] if first else "", "unknown")
 
 
 class HttpTarget:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
 from semcache_async.load.charts import SOURCE_COLOURS, charts, focus_of
@@ -10,7 +10,7 @@ from semcache_async.load.drawing import COLOURS, INKS, svg
 from semcache_async.load.figures import Group
 from semcache_async.load.tables import Table, all_tables, machine_rows, milliseconds, warnings
 
-__all__ = ["page"]
+__all__ = ["facts_section", "page", "style_sheet", "table_section"]
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #f8fafc; --card: #ffffff; LIGHT }
@@ -78,7 +78,7 @@ def _parts(groups: Sequence[Group], when: str) -> Iterator[str]:
     yield '<html lang="en"><head><meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<title>Load: {escape(names)}</title>"
-    yield f"<style>{_styled()}</style></head><body><main>"
+    yield f"<style>{style_sheet()}</style></head><body><main>"
     yield f"<h1>Load: {escape(names)}</h1>"
     yield f'<p class="faint">{escape(_how(groups))} {escape(when)}</p>'
     yield '<div class="cards">'
@@ -94,13 +94,14 @@ def _parts(groups: Sequence[Group], when: str) -> Iterator[str]:
         yield f'<p class="note">{escape(chart.note)}</p></figure>'
     yield "</div>"
     for table in all_tables(groups):
-        yield from _table(table)
-    yield from _facts("What was asked", _asked(groups))
-    yield from _facts("Measured on", machine_rows(groups))
+        yield from table_section(table)
+    yield from facts_section("What was asked", _asked(groups))
+    yield from facts_section("Measured on", machine_rows(groups))
     yield "</main></body></html>"
 
 
-def _styled() -> str:
+def style_sheet() -> str:
+    """For light and dark, and for phones."""
     both = [
         "".join(f"--c{number}: {pair[theme]}; " for number, pair in enumerate(COLOURS))
         + "".join(f"--{name}: {pair[theme]}; " for name, pair in INKS.items())
@@ -165,7 +166,8 @@ def _mix(groups: Sequence[Group]) -> Iterator[str]:
     yield "</div></section>"
 
 
-def _table(table: Table) -> Iterator[str]:
+def table_section(table: Table) -> Iterator[str]:
+    """HTML of a table."""
     yield f'<section><h2>{escape(table.title)}</h2><div class="scroll"><table><thead><tr>'
     yield "".join(f"<th>{escape(cell)}</th>" for cell in table.head)
     yield "</tr></thead><tbody>"
@@ -177,7 +179,8 @@ def _table(table: Table) -> Iterator[str]:
     yield "</section>"
 
 
-def _facts(title: str, rows: Iterator[tuple[str, str]]) -> Iterator[str]:
+def facts_section(title: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """HTML of names and what is to be said of them."""
     yield f"<section><h2>{escape(title)}</h2><table><tbody>"
     for name, value in rows:
         yield f'<tr><td class="faint">{escape(name)}</td>'

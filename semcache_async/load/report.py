@@ -16,7 +16,7 @@ from semcache_async.load.page import page
 from semcache_async.load.result import Result
 from semcache_async.load.tables import Table, all_tables, machine_rows, warnings
 
-__all__ = ["render"]
+__all__ = ["markdown_table", "render"]
 
 
 def render(results: Sequence[Result], path: Path) -> Path:
@@ -49,7 +49,7 @@ def _markdown(groups: Sequence[Group], when: str) -> Iterator[str]:
         yield f"> {warning}\n"
     yield "![Charts of latency and throughput](report.png)\n"
     for table in all_tables(groups):
-        yield from _table(table)
+        yield from markdown_table(table)
     yield "## What was asked\n"
     for workload in dict.fromkeys(group.merged.workload for group in groups):
         yield f"- {workload}"
@@ -61,7 +61,8 @@ def _markdown(groups: Sequence[Group], when: str) -> Iterator[str]:
     yield ""
 
 
-def _table(table: Table) -> Iterator[str]:
+def markdown_table(table: Table) -> Iterator[str]:
+    """Markdown of a table."""
     yield f"## {table.title}\n"
     yield f"| {' | '.join(map(_cell, table.head))} |"
     yield f"|---|{'---:|' * (len(table.head) - 1)}"

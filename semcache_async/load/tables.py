@@ -15,6 +15,7 @@ __all__ = [
     "latency_table",
     "machine_rows",
     "milliseconds",
+    "spanned",
     "summaries",
     "warnings",
 ]
@@ -241,13 +242,14 @@ def _frozen(group: Group) -> tuple[tuple[str, str], ...]:
 
 
 def _rate(span: Span) -> str:
-    return _spanned(span, lambda value: f"{value:,.1f}" if value < 100 else f"{value:,.0f}")
+    return spanned(span, lambda value: f"{value:,.1f}" if value < 100 else f"{value:,.0f}")
 
 
 def _ms(span: Span | None) -> str:
-    return "-" if span is None else _spanned(span, milliseconds)
+    return "-" if span is None else spanned(span, milliseconds)
 
 
-def _spanned(span: Span, show: Callable[[float], str]) -> str:
+def spanned(span: Span, show: Callable[[float], str]) -> str:
+    """Median, and range where there is one."""
     text = show(span.median)
     return text if span.low == span.high else f"{text} ({show(span.low)}-{show(span.high)})"
