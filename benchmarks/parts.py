@@ -1,6 +1,6 @@
 """What the cache adds to its parts, as ratios of things run in turns in one process.
 
-    python -m benchmarks.parts [--rounds 7] [--entries 10000]
+    python -m benchmarks.parts [--rounds 7] [--entries 10000] [--json FILE]
 
 - semantic: ``lookup`` by 64 callers against the embedder alone on the same texts
 - exact: hits by 256 callers against redis-py pipelines of 256 GETs of the same payloads
@@ -13,10 +13,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import json
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
 
 import redis.asyncio
 import uvloop
@@ -29,6 +32,16 @@ CALLERS, EXACT_CALLERS = 64, 256
 TEXTS, EXACT_HITS, LONE = 1_000, 20_000, 60
 
 Measure = Callable[[], Awaitable[float]]
+
+
+class Compared(NamedTuple):
+    """Ours and theirs, round by round."""
+
+    key: str
+    title: str
+    unit: str
+    ours: list[float]
+    theirs: list[float]
 
 
 async def drive(
@@ -78,8 +91,11 @@ async def each(items: Sequence[str], one: Callable[[str], Awaitable[object]]) ->
     return statistics.median(times)
 
 
-async def compare(title: str, unit: str, rounds: int, ours: Measure, theirs: Measure) -> None:
-    """Both in turns, the order swapped each round; medians and the ratio's median and range."""
+async def compare(
+    key: str, title: str, unit: str, rounds: int, ours: Measure, theirs: Measure
+) -> Compared:
+    """Both in turns, the order swapped each round; prints medians and the ratio's median and
+    range."""
     pairs = []
     for turn in range(rounds + 1):
         first, second = (ours, theirs) if turn % 2 else (theirs, ours)
@@ -93,9 +109,12 @@ async def compare(title: str, unit: str, rounds: int, ours: Measure, theirs: Mea
         f"{statistics.median(ratios):6.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})",
         flush=True,
     )
+    return Compared(key, title, unit, [a for a, _ in pairs], [b for _, b in pairs])
 
 
-async def run(rounds: int, entries: int) -> None:
+async def run(rounds: int, entries: int) -> list[Compared]:
+    """Every comparison."""
+    found: list[Compared] = []
     embedder = default_embedder()
     stored = [question.text for question in banking77("train")]
     asked = itertools.cycle([question.text for question in banking77("test")])
@@ -118,54 +137,74 @@ async def run(rounds: int, entries: int) -> None:
         async def alone() -> float:
             return await embedder_alone(embedder, list(itertools.islice(asked, TEXTS)))
 
-        await compare("lookups/s, 64 callers : embedder alone", "1/s", rounds, semantic, alone)
+        title = "lookups/s, 64 callers : embedder alone"
+        found.append(await compare("semantic", title, "1/s", rounds, semantic, alone))
 
         hits = list(itertools.islice(itertools.cycle(prompts), EXACT_HITS))
         for number, prompt in enumerate(prompts):
             await client.set(f"get:{number}", f'{{"text":"Answer to {prompt}"}}' + "x" * 200)
         keys = [f"get:{number % len(prompts)}" for number in range(EXACT_HITS)]
-        await compare(
-            "exact hits/s, 256 callers : redis-py GETs",
-            "1/s",
-            rounds,
-            lambda: drive(EXACT_CALLERS, hits, cache.lookup),
-            lambda: pipelined_gets(client, keys),
+        found.append(
+            await compare(
+                "exact",
+                "exact hits/s, 256 callers : redis-py GETs",
+                "1/s",
+                rounds,
+                lambda: drive(EXACT_CALLERS, hits, cache.lookup),
+                lambda: pipelined_gets(client, keys),
+            )
         )
 
         local = CacheConfig(local_answers=len(prompts))
         async with SemanticCache.open(cache.redis_url, embedder=embedder, config=local) as near:
             await drive(EXACT_CALLERS, prompts, near.lookup)
-            await compare(
-                "the same, from local_answers : GETs",
-                "1/s",
-                rounds,
-                lambda: drive(EXACT_CALLERS, hits, near.lookup),
-                lambda: pipelined_gets(client, keys),
+            found.append(
+                await compare(
+                    "local",
+                    "the same, from local_answers : GETs",
+                    "1/s",
+                    rounds,
+                    lambda: drive(EXACT_CALLERS, hits, near.lookup),
+                    lambda: pipelined_gets(client, keys),
+                )
             )
 
         async def raw(text: str) -> object:
             vector = (await asyncio.to_thread(embedder.embed, [text]))[0]
+            blob = vector.astype(config.vector_dtype).tobytes()
             return await client.execute_command(
                 *("FT.SEARCH", index, "*=>[KNN 3 @vec $v AS d]", "PARAMS", 2, "v"),
-                *(vector.tobytes(), "RETURN", 2, "d", "entry", "LIMIT", 0, 3, "DIALECT", 2),
+                *(blob, "RETURN", 2, "d", "entry", "LIMIT", 0, 3, "DIALECT", 2),
             )
 
         def lone() -> list[str]:
             return list(itertools.islice(asked, LONE))
 
-        await compare(
-            "one lookup at rest : embed + FT.SEARCH",
-            "ms",
-            rounds,
-            lambda: each(lone(), cache.lookup),
-            lambda: each(lone(), raw),
+        found.append(
+            await compare(
+                "rest",
+                "one lookup at rest : embed + FT.SEARCH",
+                "ms",
+                rounds,
+                lambda: each(lone(), cache.lookup),
+                lambda: each(lone(), raw),
+            )
         )
         await client.aclose()
+    return found
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--entries", type=int, default=10_000)
-    arguments = parser.parse_args()
-    uvloop.run(run(arguments.rounds, arguments.entries))
+    parser.add_argument("--json", type=Path, help="where to write every round")
+    chosen = parser.parse_args()
+    found = uvloop.run(run(chosen.rounds, chosen.entries))
+    if chosen.json:
+        rows = [compared._asdict() for compared in found]
+        chosen.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections import Counter
@@ -15,7 +16,7 @@ from benchmarks import versus
 from benchmarks.contenders import Setup, load
 from benchmarks.contenders.asking import Plan, ask, burst, zipf
 from benchmarks.contenders.llm import SimulatedLLM, answer_to
-from benchmarks.contenders.loops import open_loop
+from benchmarks.contenders.loops import closed_loop, open_loop
 from benchmarks.contenders.model import write_model
 from benchmarks.contenders.process import ROOT, ContenderError, interpreter, start_worker
 from semcache_async.data import banking77
@@ -87,6 +88,14 @@ async def test_stderr_of_a_worker_that_ended_is_shown(setup: Setup) -> None:
         await worker.ask("quit")
         with pytest.raises(ContenderError, match=r"ended with status 0(.|\n)*its stderr"):
             await worker.ask("open")
+
+
+async def test_a_worker_that_takes_too_long_is_killed(setup: Setup) -> None:
+    async with start_worker("memory", setup) as worker:
+        await worker.ask("open")
+        with pytest.raises(ContenderError, match=r"'loop' took longer than 0\.2 s"):
+            await worker.ask("loop", within_s=0.2, call="lookup", texts=["a"], at_s=[600.0])
+        assert worker.gone
 
 
 def test_unknown_contenders_and_absent_environments_are_named() -> None:
@@ -161,6 +170,27 @@ async def test_a_failing_request_is_counted_and_the_turn_goes_on(
         assert (len(asked.failures), asked.other_intent) == (2, 0)
         assert "TypeError" in asked.failures[0]
         assert (await ask(worker, client, plan, LLM)).failures == []
+
+
+async def test_the_closed_loop_ends_when_its_time_is_over() -> None:
+    async def answer(text: str) -> str:
+        return text
+
+    assert (await closed_loop(answer, ["a", "b"], 2))["answers"] == ["a", "b"]
+    none = await closed_loop(answer, ["a", "b"], 2, limit_s=0.0)
+    assert (none["answers"], none["latencies_ms"]) == ([], [])
+
+
+async def test_stalls_of_the_event_loop_are_lag() -> None:
+    async def stalls(text: str) -> str:
+        await asyncio.sleep(0.01)
+        time.sleep(0.05)  # noqa: ASYNC251 - as an embedder on the event loop does
+        await asyncio.sleep(0.01)
+        return text
+
+    lags = (await closed_loop(stalls, ["a"], 1))["lag_ms"]
+    assert max(lags) >= 40
+    assert sum(lag >= 5 for lag in lags) >= 7, "each tick that it swallowed counts"
 
 
 async def test_open_loop_charges_a_stalled_event_loop_with_all_that_was_due() -> None:

@@ -14,10 +14,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Generate: TypeAlias = Callable[[str], Awaitable[str]]
 """The LLM: a prompt's answer."""
+Vectors: TypeAlias = "NDArray[np.float32]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +44,9 @@ class Contender(Protocol):
     about: str
     """What does its work: runtime, threads, index."""
 
-    async def fill(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """Store prompts with their answers, by the quickest means it offers."""
+    async def fill(self, pairs: Sequence[tuple[str, str]], vectors: Vectors | None = None) -> None:
+        """Store prompts with their answers, by the quickest means it offers. ``vectors``: the
+        prompts', by the model; it saves time, where it can."""
 
     async def lookup(self, prompt: str) -> str | None:
         """The answer to the nearest stored prompt within ``max_distance``."""

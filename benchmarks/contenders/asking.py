@@ -102,12 +102,14 @@ async def ask(
     plan: Plan,
     llm: dict[str, Any],
     callers: int | None = None,
+    *,
+    within_s: float | None = None,
 ) -> Asked:
     """The plan at its own times, or in its order by so many ``callers``. Raises ``ValueError``
     where an answer is none of the LLM's."""
     paced = {"at_s": plan.at_s} if callers is None else {"callers": callers}
     before = await redis_cpu(client)
-    reply = await worker.ask("generate", texts=plan.texts, llm=llm, **paced)
+    reply = await worker.ask("generate", within_s=within_s, texts=plan.texts, llm=llm, **paced)
     spent = await redis_cpu(client) - before
     return Asked(
         requests=len(plan.texts),

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import Contender, Generate, Setup
+from benchmarks.contenders import Contender, Generate, Setup, Vectors
 
 ENVIRONMENT = "gptcache"
 PACKAGES = (
@@ -30,9 +30,10 @@ class _GPTCache:
         self.about = about
         self._cache, self._sbert = cache, sbert
 
-    async def fill(self, pairs: Sequence[tuple[str, str]]) -> None:
+    async def fill(self, pairs: Sequence[tuple[str, str]], vectors: Vectors | None = None) -> None:
         prompts, answers = [prompt for prompt, _ in pairs], [answer for _, answer in pairs]
-        vectors = self._sbert.model.encode(prompts, batch_size=_BATCH)
+        if vectors is None:
+            vectors = self._sbert.model.encode(prompts, batch_size=_BATCH)
         self._cache.data_manager.import_data(
             questions=prompts,
             answers=[_answer(answer) for answer in answers],

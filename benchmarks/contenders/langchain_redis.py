@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from benchmarks.contenders import Checked, Contender, Setup
+from benchmarks.contenders import Checked, Contender, Setup, Vectors
 
 ENVIRONMENT = "langchain-redis"
 PACKAGES = (
@@ -28,8 +28,8 @@ class _LangChain(Checked):
         self.about = about
         self._cache, self._embeddings = cache, embeddings
 
-    async def fill(self, pairs: Sequence[tuple[str, str]]) -> None:
-        self._embeddings.know([prompt for prompt, _ in pairs])
+    async def fill(self, pairs: Sequence[tuple[str, str]], vectors: Vectors | None = None) -> None:
+        self._embeddings.know([prompt for prompt, _ in pairs], vectors)
         waiting = iter(pairs)
 
         async def filler() -> None:
@@ -44,7 +44,7 @@ class _LangChain(Checked):
         return found[0].text if found else None
 
     async def store(self, prompt: str, answer: str) -> None:
-        from langchain_core.outputs import Generation  # type: ignore[import-not-found]
+        from langchain_core.outputs import Generation  # type: ignore[import-not-found,unused-ignore]
 
         await self._cache.aupdate(prompt, _LLM, [Generation(text=answer)])
 
@@ -56,13 +56,13 @@ class _LangChain(Checked):
 async def open_contender(setup: Setup) -> AsyncIterator[Contender]:
     import redis.asyncio
     import torch  # type: ignore[import-not-found]
-    from langchain_core.embeddings import Embeddings  # type: ignore[import-not-found]
+    from langchain_core.embeddings import Embeddings  # type: ignore[import-not-found,unused-ignore]
     from langchain_redis import RedisSemanticCache  # type: ignore[import-not-found]
     from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found]
 
     logging.getLogger("redisvl").setLevel(logging.ERROR)
 
-    class Local(Embeddings):  # type: ignore[misc]
+    class Local(Embeddings):  # type: ignore[misc,unused-ignore]
         def __init__(self) -> None:
             self._model = SentenceTransformer(str(setup.model), device="cpu")
             self.known: dict[str, list[float]] = {}
@@ -74,9 +74,10 @@ async def open_contender(setup: Setup) -> AsyncIterator[Contender]:
         def embed_query(self, text: str) -> list[float]:
             return self.known.get(text) or self.embed_documents([text])[0]
 
-        def know(self, texts: list[str]) -> None:
+        def know(self, texts: list[str], vectors: Vectors | None) -> None:
             """Embed in batches what is about to be stored."""
-            self.known = dict(zip(texts, self.embed_documents(texts), strict=True))
+            made = self.embed_documents(texts) if vectors is None else vectors.tolist()
+            self.known = dict(zip(texts, made, strict=True))
 
     embeddings = Local()
     cache = RedisSemanticCache(

@@ -3,35 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
+
+_TICK_S = 0.005
 
 
 async def closed_loop(
-    call: Callable[[str], Awaitable[str | None]], texts: Sequence[str], callers: int
+    call: Callable[[str], Awaitable[str | None]],
+    texts: Sequence[str],
+    callers: int,
+    limit_s: float = math.inf,
 ) -> dict[str, Any]:
-    """So many callers, each taking the next text when its last is answered. They all ask, and their
-    time runs, before a call that never waits is let keep out the others."""
+    """So many callers, each taking the next text when its last is answered, until ``limit_s`` is
+    over. They all ask, and their time runs, before a call that never waits is let keep out the
+    others."""
     latencies = [0.0] * len(texts)
     answers: list[str | None] = [None] * len(texts)
     waiting = iter(enumerate(texts))
+    asked = 0
 
     async def caller() -> None:
-        for index, text in waiting:
-            sent = time.perf_counter()
+        nonlocal asked
+        while (sent := time.perf_counter()) < ends and (taken := next(waiting, None)):
+            index, text = taken
+            asked += 1
             await asyncio.sleep(0)
             answers[index] = await call(text)
             latencies[index] = round((time.perf_counter() - sent) * 1e3, 3)
 
     cpu, began = time.process_time(), time.perf_counter()
-    await asyncio.gather(*[caller() for _ in range(callers)])
+    ends = began + limit_s
+    async with _watched() as lag_ms:
+        await asyncio.gather(*[caller() for _ in range(callers)])
     elapsed = time.perf_counter() - began
     return {
         "elapsed_s": elapsed,
         "cpu_s": time.process_time() - cpu,
-        "latencies_ms": latencies,
-        "answers": answers,
+        "latencies_ms": latencies[:asked],
+        "answers": answers[:asked],
+        "lag_ms": lag_ms,
     }
 
 
@@ -49,7 +63,7 @@ async def open_loop(
         latencies[index] = round((time.perf_counter() - due) * 1e3, 3)
 
     cpu, began = time.process_time(), time.perf_counter()
-    async with asyncio.TaskGroup() as group:
+    async with _watched() as lag_ms, asyncio.TaskGroup() as group:
         for index, (text, at) in enumerate(zip(texts, at_s, strict=True)):
             due = began + at
             while (early := due - time.perf_counter()) > 0:  # noqa: ASYNC110 - may wake early
@@ -63,4 +77,28 @@ async def open_loop(
         "latencies_ms": latencies,
         "answers": answers,
         "late_ms": round(late * 1e3, 3),
+        "lag_ms": lag_ms,
     }
+
+
+@asynccontextmanager
+async def _watched() -> AsyncIterator[list[float]]:
+    """By how much a timer of every 5 ms was late meanwhile. A tick that a stall swallowed counts
+    with what was left of the stall."""
+    lag_ms: list[float] = []
+
+    async def tick() -> None:
+        due = time.perf_counter() + _TICK_S
+        while True:
+            await asyncio.sleep(due - time.perf_counter())
+            now = time.perf_counter()
+            while due <= now:
+                lag_ms.append(round((now - due) * 1e3, 3))
+                due += _TICK_S
+
+    ticking = asyncio.create_task(tick())
+    try:
+        yield lag_ms
+    finally:
+        ticking.cancel()
+        await asyncio.gather(ticking, return_exceptions=True)

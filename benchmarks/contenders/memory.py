@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from benchmarks.contenders import Checked, Contender, Setup
+from benchmarks.contenders import Checked, Contender, Setup, Vectors
 
 ENVIRONMENT = ""
 PACKAGES: tuple[str, ...] = ()
@@ -18,7 +18,7 @@ class _Memory(Checked):
     def __init__(self) -> None:
         self._answers: dict[str, str] = {}
 
-    async def fill(self, pairs: Sequence[tuple[str, str]]) -> None:
+    async def fill(self, pairs: Sequence[tuple[str, str]], vectors: Vectors | None = None) -> None:
         self._answers.update(pairs)
 
     async def lookup(self, prompt: str) -> str | None:

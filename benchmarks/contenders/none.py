@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from benchmarks.contenders import Contender, Generate, Setup
+from benchmarks.contenders import Contender, Generate, Setup, Vectors
 
 ENVIRONMENT = ""
 PACKAGES: tuple[str, ...] = ()
@@ -14,7 +14,7 @@ PACKAGES: tuple[str, ...] = ()
 class _None:
     about = "no cache"
 
-    async def fill(self, pairs: Sequence[tuple[str, str]]) -> None:
+    async def fill(self, pairs: Sequence[tuple[str, str]], vectors: Vectors | None = None) -> None:
         """Keeps nothing."""
 
     async def lookup(self, prompt: str) -> str | None:

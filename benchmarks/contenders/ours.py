@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.contenders import Contender, Generate, Setup
+from benchmarks.contenders import Contender, Generate, Setup, Vectors
 
 if TYPE_CHECKING:
     from semcache_async import SemanticCache
     from semcache_async.embed import TextEmbedder
-    from semcache_async.flow.vectors import Vectors
+    from semcache_async.flow.vectors import Vectors as Embeddings
     from semcache_async.protocols import Embedder
 
 ENVIRONMENT = ""
@@ -24,11 +24,11 @@ _FILLERS = 128
 class Ours:
     """``vectors`` are as the cache has them inside."""
 
-    def __init__(self, cache: SemanticCache, vectors: Vectors, about: str) -> None:
+    def __init__(self, cache: SemanticCache, vectors: Embeddings, about: str) -> None:
         self.about = about
         self.cache, self._vectors = cache, vectors
 
-    async def fill(self, pairs: Sequence[tuple[str, str]]) -> None:
+    async def fill(self, pairs: Sequence[tuple[str, str]], vectors: Vectors | None = None) -> None:
         waiting = iter(pairs)
 
         async def filler() -> None:
@@ -76,7 +76,9 @@ async def open_ours(
         SemanticCache.open(setup.redis_url, config=made, embedder=embedder) as cache,
         open_vectors(embedder, remembered=0) as vectors,
     ):
-        yield kind(cache, vectors, f"{backend}, {streams} streams, {made.index}")
+        yield kind(
+            cache, vectors, f"{backend}, {streams} streams, {made.index} {made.vector_dtype}"
+        )
 
 
 @asynccontextmanager

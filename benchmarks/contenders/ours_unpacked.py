@@ -47,7 +47,7 @@ class _Padded:
         self._fixed = runtime == "openvino"
         self._requests: dict[tuple[int, int], Any] = {}
         with tempfile.TemporaryDirectory() as scratch:
-            graph = _write_padded(model, Path(scratch))
+            graph = write_padded(model, Path(scratch))
             if self._fixed:
                 self._load(graph, precision)
             else:
@@ -107,7 +107,8 @@ def _next(sizes: Sequence[int], size: int) -> int:
     return sizes[bisect.bisect_left(sizes, size)]
 
 
-def _write_padded(model: Path, directory: Path) -> Path:
+def write_padded(model: Path, directory: Path) -> Path:
+    """The model as an exporter writes it, as ``model.onnx``."""
     import onnx
 
     from semcache_async.embed.graph import read_graph_tensors

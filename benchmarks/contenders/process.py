@@ -42,16 +42,29 @@ class Worker:
         self.name = name
         self._process, self._stderr = process, stderr
 
-    async def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """The reply to one command; raises ``ContenderError`` where it failed."""
+    @property
+    def gone(self) -> bool:
+        """Has its process ended?"""
+        return self._process.returncode is not None
+
+    async def ask(
+        self, do: str, *, within_s: float | None = None, **arguments: Any
+    ) -> dict[str, Any]:
+        """The reply to one command; raises ``ContenderError`` where it failed. One that takes
+        longer than ``within_s`` has failed, and its process is killed."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
-            self._process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
-            await self._process.stdin.drain()
-            line = await self._process.stdout.readline()
+            async with asyncio.timeout(within_s):
+                self._process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
+                await self._process.stdin.drain()
+                line = await self._process.stdout.readline()
         except ConnectionError:
             line = b""
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+            raise self._failure(f"{do!r} took longer than {within_s:g} s") from None
         if not line:
             raise self._failure(f"ended with status {await self._process.wait()}")
         reply: dict[str, Any] = json.loads(line)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from benchmarks.contenders import Checked, Contender, Setup
+from benchmarks.contenders import Checked, Contender, Setup, Vectors
 
 ENVIRONMENT = "redisvl"
 PACKAGES = (
@@ -30,10 +30,13 @@ class RedisVLAsync(Checked):
         self.about = about
         self._cache, self._vectorizer = cache, vectorizer
 
-    async def fill(self, pairs: Sequence[tuple[str, str]]) -> None:
+    async def fill(self, pairs: Sequence[tuple[str, str]], vectors: Vectors | None = None) -> None:
         prompts = [prompt for prompt, _ in pairs]
-        vectors = self._vectorizer.embed_many(prompts, batch_size=_BATCH)
-        waiting = iter(zip(pairs, vectors, strict=True))
+        if vectors is None:
+            made = self._vectorizer.embed_many(prompts, batch_size=_BATCH)
+        else:
+            made = vectors.tolist()
+        waiting = iter(zip(pairs, made, strict=True))
 
         async def filler() -> None:
             for (prompt, answer), vector in waiting:
@@ -77,9 +80,10 @@ async def open_redisvl(setup: Setup) -> AsyncIterator[tuple[Any, Any, str]]:
             "socket_connect_timeout": _TIMEOUT_S,
         },
     )
-    algorithm = cache.index.schema.fields["prompt_vector"].attrs.algorithm.value
+    vectors = cache.index.schema.fields["prompt_vector"].attrs
+    index = f"{vectors.algorithm.value} {vectors.datatype.value}".lower()
     try:
-        about = f"torch f32, {torch.get_num_threads()} threads, {algorithm.lower()}"
+        about = f"torch f32, {torch.get_num_threads()} threads, {index}"
         yield cache, vectorizer, about
     finally:
         await cache.adisconnect()

@@ -163,5 +163,5 @@ def _plain(taken: Round | Asked) -> Row:
     row: Row = {}
     for name, loop in taken._asdict().items():
         row[name] = {**loop._asdict(), "hits": sum(a is not None for a in loop.answers)}
-        del row[name]["answers"]
+        del row[name]["answers"], row[name]["lag_ms"]
     return row

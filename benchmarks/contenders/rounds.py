@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import redis.asyncio
@@ -23,6 +23,9 @@ class Loop(NamedTuple):
     """CPU a call by Redis."""
     idle_cpu: float
     """Share of a CPU that its process used while the others ran."""
+    lag_ms: list[float]
+    """By how much the timers of its event loop were late."""
+    elapsed_s: float
 
     def at(self, percentile: float) -> float:
         return float(np.percentile(self.latencies_ms, percentile))
@@ -42,18 +45,31 @@ class Round(NamedTuple):
 
 
 async def measure(
-    worker: Worker, client: redis.asyncio.Redis, call: str, texts: Sequence[str], callers: int
+    worker: Worker,
+    client: redis.asyncio.Redis,
+    call: str,
+    texts: Sequence[str],
+    callers: int | None = None,
+    *,
+    within_s: float | None = None,
+    **paced: Any,
 ) -> Loop:
+    """A closed loop of so many ``callers`` (``limit_s``), or an open one (``at_s``)."""
+    if callers is not None:
+        paced["callers"] = callers
     before = await redis_cpu(client)
-    reply = await worker.ask("loop", call=call, texts=texts, callers=callers)
+    reply = await worker.ask("loop", within_s=within_s, call=call, texts=texts, **paced)
     spent = await redis_cpu(client) - before
+    asked = len(reply["latencies_ms"])
     return Loop(
-        per_s=len(texts) / reply["elapsed_s"],
+        per_s=asked / reply["elapsed_s"],
         latencies_ms=reply["latencies_ms"],
         answers=reply["answers"],
-        worker_cpu_ms=reply["cpu_s"] / len(texts) * 1e3,
-        redis_cpu_ms=spent / len(texts) * 1e3,
+        worker_cpu_ms=reply["cpu_s"] / asked * 1e3,
+        redis_cpu_ms=spent / asked * 1e3,
         idle_cpu=reply["idle_cpu"],
+        lag_ms=reply["lag_ms"],
+        elapsed_s=reply["elapsed_s"],
     )
 
 

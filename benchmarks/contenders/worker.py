@@ -6,9 +6,12 @@ Each line of stdin is a command, ``{"do": NAME, ...}``, and each line of stdout 
 fails has the traceback under ``error``. Whatever libraries print goes to stderr.
 
     open                           -> versions, about; again: empty, with ``name`` for its keys
-    fill      pairs                -> elapsed_s
-    loop      call, callers, texts -> elapsed_s, latencies_ms and answers (by text), cpu_s
-    generate  llm, texts, and callers (closed loop) or at_s (open loop: by text, in order)
+    fill      pairs, vectors (perhaps: a .npy file of theirs)  -> elapsed_s
+    loop      call, texts, and callers (closed loop; perhaps limit_s, after which no more texts are
+              taken) or at_s (open loop: by text, in order)
+                                   -> elapsed_s, cpu_s; latencies_ms and answers, by text;
+                                      lag_ms (of the event loop's timers)
+    generate  llm, texts, and callers or at_s
                                    -> those, generated (prompts, in order), llm_s, late_ms,
                                       failures (what was raised; the answer is null)
     close
@@ -34,7 +37,7 @@ from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import IO, Any
 
-from benchmarks.contenders import Contender, ContenderModule, Setup, load
+from benchmarks.contenders import Contender, ContenderModule, Setup, Vectors, load
 from benchmarks.contenders.llm import SimulatedLLM
 from benchmarks.contenders.loops import closed_loop, open_loop
 
@@ -55,13 +58,16 @@ class Session:
                 opening = self._module.open_contender(dataclasses.replace(self._setup, name=name))
                 self._contender = await self._stack.enter_async_context(opening)
                 return {"versions": versions(self._module), "about": self._contender.about}
-            case {"do": "fill", "pairs": pairs}:
+            case {"do": "fill", "pairs": pairs, **options}:
                 began = time.perf_counter()
-                await self._open().fill([(prompt, answer) for prompt, answer in pairs])
+                vectors = load_vectors(options.get("vectors"))
+                await self._open().fill([(prompt, answer) for prompt, answer in pairs], vectors)
                 return {"elapsed_s": time.perf_counter() - began}
-            case {"do": "loop", "call": ("lookup" | "embed") as name, **options}:
+            case {"do": "loop", "call": ("lookup" | "embed") as name, "texts": texts, **options}:
                 call = getattr(self._open(), name)
-                return await closed_loop(call, options["texts"], options["callers"])
+                if "at_s" in options:
+                    return await open_loop(call, texts, options["at_s"])
+                return await closed_loop(call, texts, **options)
             case {"do": "generate", "texts": texts, "llm": llm, **options}:
                 return await self._generate(texts, SimulatedLLM(**llm), options)
             case {"do": "close" | "quit"}:
@@ -98,6 +104,16 @@ class Session:
         if self._contender is None:
             raise RuntimeError("not open")
         return self._contender
+
+
+def load_vectors(path: str | None) -> Vectors | None:
+    """Of a ``.npy`` file."""
+    if path is None:
+        return None
+    import numpy as np
+
+    vectors: Vectors = np.load(path)
+    return vectors
 
 
 def versions(module: ContenderModule) -> dict[str, str]:

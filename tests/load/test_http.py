@@ -160,6 +160,10 @@ async def test_nobody_there() -> None:
         ({"Cache-Status": "semcache; fwd=bypass"}, "bypassed"),
         ({"Cache-Status": "origin; hit, semcache; fwd=uri-miss"}, "generated"),
         ({"Cache-Status": "nonsense"}, "unknown"),
+        ({"X-Cache": "HIT"}, "hit"),
+        ({"X-Cache": "Miss from there"}, "generated"),
+        ({"X-Cache": "BYPASS"}, "bypassed"),
+        ({"X-Cache": "HIT", "Cache-Status": "semcache; fwd=miss"}, "generated"),
     ],
 )
 def test_sources_from_headers(headers: dict[str, str], source: str) -> None:
