@@ -15,7 +15,6 @@ from semcache_async.serve.app import REQUEST_ID, break_off
 from semcache_async.serve.keys import KeyRing, hash_key
 from semcache_async.serve.logs import request_id
 from semcache_async.serve.problems import (
-    Conflict,
     Forbidden,
     Invalid,
     NotFound,
@@ -65,7 +64,6 @@ PROBLEMS = [
     (Forbidden("No."), 403),
     (NotFound("No."), 404),
     (TooSlow("No."), 408),
-    (Conflict("No."), 409),
     (TooLarge("No."), 413),
     (TooMany("No.", headers={"Retry-After": "7"}), 429),
     (UpstreamFailed("No."), 502),
@@ -119,7 +117,6 @@ async def test_what_the_cache_raises_is_no_surprise() -> None:
 async def test_a_409_is_not_to_be_repeated() -> None:
     async with (
         service_for() as service,
-        client_of(service, it=raising(Conflict("Not cached."))) as client,
     ):
         assert (await asked(client, "/v1/it"))[2]["x-should-retry"] == "false"
 
