@@ -24,7 +24,7 @@ COUNTERS = (
 GAUGES = ("flights", "waiting", "queued", "connections")
 """Fields of ``Stats`` that come and go."""
 STAGES = ("exact", "embed", "search", "generate")
-STATUSES = (400, 401, 403, 404, 405, 408, 409, 413, 415, 424, 429, 500, 502, 503, 504)
+STATUSES = (400, 401, 403, 404, 405, 408, 413, 415, 424, 429, 500, 502, 503, 504)
 """HTTP errors counted by status; any other counts as 500."""
 
 _STEPS = (

@@ -42,10 +42,8 @@ def reply(path: str, problem: Problem) -> web.Response:
     else:
         body = {"error": _plain(problem)}
     headers: Mapping[str, str] = problem.headers
-    if status == 409 or (status == 503 and "Retry-After" not in headers):
-        # A client of OpenAI's would repeat a 409, in vain.
-        extra = {"x-should-retry": "false"} if status == 409 else {"Retry-After": "1"}
-        headers = {**extra, **headers}
+    if status == 503 and "Retry-After" not in headers:
+        headers = {"Retry-After": "1", **headers}
     response = web.Response(
         status=status,
         body=msgspec.json.encode(body),

@@ -114,13 +114,6 @@ async def test_what_the_cache_raises_is_no_surprise() -> None:
             assert ("Retry-After" in headers) == (status == 503)
 
 
-async def test_a_409_is_not_to_be_repeated() -> None:
-    async with (
-        service_for() as service,
-    ):
-        assert (await asked(client, "/v1/it"))[2]["x-should-retry"] == "false"
-
-
 async def test_a_bug_is_a_500_that_tells_neither_caller_nor_log_what_was_asked(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
