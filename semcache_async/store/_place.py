@@ -125,15 +125,18 @@ class Place:
             except FileNotFoundError:
                 return True
 
-    def sweep(self) -> None:
-        """Remove what a killed guard left, unless somebody has come since."""
+    def sweep(self) -> bool:
+        """Remove what a killed guard left, unless somebody has come since. False while its server,
+        which dies a moment after it, is not gone."""
         with self._mutex, suppress(OSError):
             if self._users < 0:
-                return
+                return True
             locks = (self.home / name for name in (_guard.GUARD, _guard.SERVER))
             with _held(next(locks)) as guard, _held(next(locks)) as server:
-                if guard is None or server is None or not _guard.try_lock(self._users):
-                    return
+                if guard is not None and server is None:
+                    return False
+                if guard is None or not _guard.try_lock(self._users):
+                    return True
                 run = self._recorded()
                 (self.home / _guard.RECORD).unlink(missing_ok=True)
                 if self._ephemeral:
@@ -141,6 +144,7 @@ class Place:
                 elif run is not None:
                     shutil.rmtree(run.parent)
                 _guard.unlock(self._users)
+        return True
 
     def close(self) -> None:
         """Let go of everything. Does not wait for the server to end."""

@@ -115,7 +115,7 @@ async def _end(place: Place) -> None:
     await to_thread.run_sync(place.leave)
     deadline = time.monotonic() + _END_S
     while time.monotonic() < deadline:
-        if await to_thread.run_sync(place.is_settled):
-            break
+        if await to_thread.run_sync(place.is_settled) and await to_thread.run_sync(place.sweep):
+            return
         await sleep(_POLL_S)
     await to_thread.run_sync(place.sweep)

@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-import gzip
-import json
 from pathlib import Path
 
 import pytest
 
+from semcache_async.data import banking77
 from semcache_async.embed import TextEmbedder, load_embedder, pull_model
 from tests.embed.tiny import write_model
-
-ROOT = Path(__file__).resolve().parents[2]
-NAME = "banking77_test.jsonl.gz"
 
 
 @pytest.fixture(scope="session")
@@ -27,11 +23,7 @@ def embedder(minilm: Path) -> TextEmbedder:
 @pytest.fixture(scope="session")
 def questions() -> list[str]:
     """3,080 questions that customers of a bank asked (BANKING77)."""
-    for path in (ROOT / "tests/data" / NAME, ROOT.parent / "shared/data" / NAME):
-        if path.is_file():
-            with gzip.open(path, "rt", encoding="utf-8") as lines:
-                return [json.loads(line)["text"] for line in lines]
-    pytest.skip(f"{NAME} is in neither tests/data nor ../shared/data")
+    return [question.text for question in banking77("test")]
 
 
 @pytest.fixture

@@ -363,6 +363,24 @@ async def test_killed_guard_just_before_the_end(temporary_directory: Path) -> No
     assert is_empty(temporary_directory)
 
 
+async def test_a_killed_guards_server_may_take_its_time_to_die(
+    temporary_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+    sweep = _place.Place.sweep
+
+    def later(place: _place.Place) -> bool:
+        nonlocal tries
+        tries += 1
+        return tries > 3 and sweep(place)
+
+    monkeypatch.setattr(_place.Place, "sweep", later)
+    async with embedded_redis() as url:
+        os.kill(parent(await server_pid(url)), signal.SIGKILL)
+    assert tries > 3
+    assert is_empty(temporary_directory)
+
+
 async def test_killed_user_ends_its_server(tmp_path: Path) -> None:
     async with another_process(tmp_path) as (process, report):
         guard = parent(report["pid"])
