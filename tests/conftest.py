@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 from anyio.from_thread import start_blocking_portal
+from hypothesis import settings
 
 from semcache_async.embed import TextEmbedder, default_embedder
 from semcache_async.store.embedded import embedded_redis
+
+settings.register_profile("steady", derandomize=True)  # one commit, one verdict
+settings.load_profile("steady")
 
 
 @pytest.fixture(
