@@ -18,6 +18,7 @@ __all__ = [
     "Entry",
     "EntryKey",
     "Neighbour",
+    "Piece",
     "Produced",
     "Record",
     "Scope",
@@ -176,9 +177,9 @@ class Entry(msgspec.Struct, frozen=True):
     prompt: str
     text: str
     created_at: float
-    """Unix seconds."""
+    """When its answer began to be made: Unix seconds by the store's clock (``Store.now``)."""
     exact_until: float
-    """Unix seconds until which the exact tier may serve it."""
+    """Until when the exact tier may serve it, by the same clock."""
     tags: tuple[str, ...] = ()
     attributes: Mapping[str, str] = {}
 
@@ -201,15 +202,18 @@ class VectorQuery(NamedTuple):
     scope: Scope
     vector: Vector
     neighbours: int
+    created_after: float = 0.0
+    """Older entries are none: Unix seconds by the store's clock."""
 
     def __hash__(self) -> int:
-        return hash((self.scope, id(self.vector), self.neighbours))
+        return hash((self.scope, id(self.vector), self.neighbours, self.created_after))
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, VectorQuery)
             and self.vector is other.vector
             and self.neighbours == other.neighbours
+            and self.created_after == other.created_after
             and self.scope == other.scope
         )
 
@@ -225,7 +229,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     exact_ttl_s: float
     semantic_ttl_s: float
     started_at: float
-    """Unix seconds when the answer began to be made: what it may not be fresher than."""
+    """When the answer began to be made, in Unix seconds by the store's clock (``Store.now``): an
+    invalidation that came later refuses it, and its age counts from then."""
+
+
+class Piece(NamedTuple):
+    """One token of a text, special ones left out, and the part of the text it stands for."""
+
+    id: int
+    start: int
+    end: int
 
 
 class Produced(NamedTuple):
