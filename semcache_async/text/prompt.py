@@ -29,7 +29,7 @@ def check_text(what: str, text: object) -> str:
                 f"The {what} holds a lone surrogate at index {error.start}, which is not valid "
                 "Unicode; decode its source with errors='replace'."
             ) from None
-    return text
+    return text if type(text) is str else str.__str__(text)
 
 
 def normalise(prompt: str) -> str:
