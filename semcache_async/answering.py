@@ -136,11 +136,12 @@ class Answering(Generic[C]):
             if found is not None:
                 return found
         flight.started_at = self._tiers.now()
-        made = await self._call(query.prompt, produce, flight.emit)
-        flight.end()
-        entry_id = None
-        if query.reads or query.writes:
-            entry_id = await self._tiers.keep(attempt, made, flight.started_at, flight.tags)
+        async with self._tiers.embedding(attempt):
+            made = await self._call(query.prompt, produce, flight.emit)
+            flight.end()
+            entry_id = None
+            if query.reads or query.writes:
+                entry_id = await self._tiers.keep(attempt, made, flight.started_at, flight.tags)
         return Generated(made.text, entry_id, max(0.0, self._tiers.now() - flight.started_at))
 
     async def _call(self, prompt: str, produce: Produce[C], emit: Callable[[C], None]) -> Produced:

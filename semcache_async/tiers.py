@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Hashable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import TypeVar
 
@@ -174,6 +175,18 @@ class Tiers:
         if not isinstance(self._store, BrowsableStore):
             raise ConfigError("This needs a store with browse() and check(), as Redis's has.")
         return self._store
+
+    @asynccontextmanager
+    async def embedding(self, attempt: Attempt) -> AsyncIterator[None]:
+        """Meanwhile, embed a prompt that is to be kept and was not embedded in time."""
+        if attempt.embedded or not attempt.query.writes:
+            yield
+            return
+        task = asyncio.create_task(self._embed(attempt))
+        try:
+            yield
+        finally:
+            task.cancel()
 
     async def keep(
         self, attempt: Attempt, made: Produced, started_at: float, tags: Mapping[str, None]

@@ -203,9 +203,15 @@ class Flights(Generic[C, R]):
             told += 1
         flight.wake()
         if isinstance(outcome, Raised) and not told and not task.cancelled():
-            _log.warning("An abandoned LLM call failed: %s", type(outcome.error).__qualname__)
-            if isinstance(outcome.error, KeyboardInterrupt | SystemExit):
-                raise outcome.error
+            self._report(outcome.error)
+
+    def _report(self, error: BaseException) -> None:
+        """Tell of an error that nobody waited for."""
+        if isinstance(error, Exception):
+            _log.warning("An abandoned LLM call failed: %s", type(error).__qualname__)
+        else:  # an interruption, or an exit
+            message = "An abandoned LLM call ended with what should end the process"
+            self._loop.call_exception_handler({"message": message, "exception": error})
 
     def _cancellation(self) -> SemcacheError:
         if self._closed:

@@ -1,7 +1,9 @@
 """Stub."""
 
 from __future__ import annotations
+
 from collections.abc import Sequence
+
 from semcache_async.types import Piece
 
 
