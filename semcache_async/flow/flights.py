@@ -183,10 +183,19 @@ class Flights(Generic[C, R]):
                 "made of answers has to come to an end."
             )
         seat = self._seat(new, leads=True, distance=0.0)
-        new.task = self._loop.create_task(_caught(body, new))
+        new.task = self._loop.create_task(self._caught(body, new))
         self._flying[new.task] = new
         new.task.add_done_callback(self._land)
         return seat
+
+    async def _caught(self, body: Body[C, R], flight: Flight[C, R]) -> R | Raised:
+        inside.set(flight)
+        try:
+            return await body(flight)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            return Raised(error)
 
     def _land(self, task: asyncio.Task[R | Raised]) -> None:
         flight = self._flying.pop(task)
@@ -251,16 +260,6 @@ class Flights(Generic[C, R]):
 def _passenger() -> Flight | None:  # type: ignore[type-arg]
     flight = inside.get()
     return flight if flight is not None and flight.is_under_way() else None
-
-
-async def _caught(body: Body[C, R], flight: Flight[C, R]) -> R | Raised:
-    inside.set(flight)
-    try:
-        return await body(flight)
-    except asyncio.CancelledError:
-        raise
-    except BaseException as error:
-        return Raised(error)
 
 
 def _copy(error: BaseException) -> BaseException:
