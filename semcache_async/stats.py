@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from semcache_async.types import Source
@@ -64,52 +64,62 @@ class Counters:
         setattr(self, source.value, getattr(self, source.value) + 1)
 
 
+def counter(text: str) -> dict[str, str]:
+    """What a field is that only grows."""
+    return {"help": text, "kind": "counter"}
+
+
+def gauge(text: str) -> dict[str, str]:
+    """What a field is that comes and goes."""
+    return {"help": text, "kind": "gauge"}
+
+
+def fact(text: str) -> dict[str, str]:
+    """What a field is that cannot be summed over processes."""
+    return {"help": text, "kind": "fact"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats(Mapping[str, Any]):
-    """A snapshot: every field by attribute or by name; ``dict(stats)`` is ready for JSON."""
+    """A snapshot: every field by attribute or by name; ``dict(stats)`` is ready for JSON.
 
-    requests: int
-    exact: int
-    semantic: int
-    shared: int
-    generated: int
-    bypassed: int
-    shed: int
-    failed: int
-    cancelled: int
-    llm_calls: int
-    llm_errors: int
-    not_stored: int
-    lookups: int
-    lookup_hits: int
-    store_errors: int
-    embed_errors: int
-    lookup_timeouts: int
+    Whoever shows the numbers takes names, kinds and meanings from the fields' ``metadata``.
+    """
 
-    flights: int
-    """LLM calls under way now, storing included."""
-    waiting: int
-    """Callers in them."""
-    queued: int
-    """Items waiting for a batch now, of all kinds."""
-    connections: int
-    """Connections to Redis open now (0 with a store of another kind)."""
-    embedder: str
-    """Backend and precision, e.g. ``onnxruntime-f32-packed``."""
-    embedded_texts: int
-    """Texts that the model has run."""
-    embed_batches: int
-    """Packs or batches they took."""
-    embed_fill: float
-    """Mean share of a pack's budget that was used, 0..1."""
-    embed_remembered: int
-    """Texts whose vector was still in memory."""
-    exact_batches: int
-    """Pipelines that the exact lookups took."""
-    search_batches: int
-    """Pipelines that the searches took."""
-    searches: int
-    """Searches in them."""
+    requests: int = field(metadata=fact("Requests ended"))
+    exact: int = field(metadata=counter("Requests answered by the exact tier"))
+    semantic: int = field(metadata=counter("Requests answered by the semantic tier"))
+    shared: int = field(metadata=counter("Requests answered by another caller's flight"))
+    generated: int = field(metadata=counter("Requests answered by the LLM call they started"))
+    bypassed: int = field(metadata=counter("Requests answered by the LLM without the cache"))
+    shed: int = field(metadata=counter("Requests turned away"))
+    failed: int = field(metadata=counter("Requests that raised, or whose caller was cancelled"))
+    cancelled: int = field(
+        metadata=counter("Requests whose caller went away; also among the failed")
+    )
+    llm_calls: int = field(metadata=counter("LLM calls begun, bypassing ones included"))
+    llm_errors: int = field(metadata=counter("LLM calls that failed"))
+    not_stored: int = field(metadata=counter("Answers delivered but not stored"))
+    lookups: int = field(metadata=counter("Lookups that never call the LLM"))
+    lookup_hits: int = field(metadata=counter("Lookups that found an answer"))
+    store_errors: int = field(metadata=counter("Store operations that failed"))
+    embed_errors: int = field(metadata=counter("Prompts that could not be embedded"))
+    lookup_timeouts: int = field(
+        metadata=counter("Lookups that ran out of time and counted as misses")
+    )
+
+    flights: int = field(metadata=gauge("LLM calls under way, storing included"))
+    waiting: int = field(metadata=gauge("Callers that wait for an LLM call"))
+    queued: int = field(metadata=gauge("Items that wait for a batch of any kind"))
+    connections: int = field(metadata=gauge("Open connections to Redis"))
+    embedder: str = field(metadata=fact("Backend and precision: onnxruntime-f32-packed, ..."))
+    embedded_texts: int = field(metadata=counter("Texts that the embedding model has run"))
+    embed_batches: int = field(metadata=counter("Packs that the embedding model has run"))
+    embed_fill: float = field(metadata=fact("Mean share of a pack's budget that was used, 0..1"))
+    embed_remembered: int = field(metadata=counter("Texts whose vector was still in memory"))
+    exact_batches: int = field(metadata=counter("Pipelines that exact lookups took"))
+    search_batches: int = field(metadata=counter("Pipelines that searches took"))
+    searches: int = field(metadata=counter("Semantic searches"))
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.__dataclass_fields__:
@@ -117,7 +127,7 @@ class Stats(Mapping[str, Any]):
         return getattr(self, name)
 
     def __iter__(self) -> Iterator[str]:
-        return (field.name for field in fields(self))
+        return (part.name for part in fields(self))
 
     def __len__(self) -> int:
         return len(self.__dataclass_fields__)
