@@ -121,20 +121,27 @@ async def service_for(
 
 @asynccontextmanager
 async def client_of(
-    service: Service, *, access: Access = Access.OPEN, **handlers: Handler
+    service: Service,
+    *,
+    access: Access = Access.OPEN,
+    handlers: Mapping[str, Handler] | None = None,
+    **named: Handler,
 ) -> AsyncIterator[Client]:
-    """A client of its app, with each of ``handlers`` at ``/{name}``, ``/v1/{name}`` and
+    """A client of its app, with each handler at ``/{name}``, ``/v1/{name}`` and
     ``/v1/caches/c/{name}``."""
 
     def handled(handler: Handler) -> Callable[[Service, web.Request], Any]:
-        return lambda _, request: handler(request)
+        async def handle(_service: Service, request: web.Request) -> web.StreamResponse:
+            return await handler(request)
+
+        return handle
 
     ours = Protocol(
         name="ours",
         render=render_problem,
         routes=[
             Route("*", f"{prefix}/{name}", access, handled(handler), {})
-            for name, handler in handlers.items()
+            for name, handler in {**(handlers or {}), **named}.items()
             for prefix in ("", "/v1", "/v1/caches/c")
         ],
     )

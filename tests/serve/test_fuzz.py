@@ -27,6 +27,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from semcache_async.serve.app import PROTOCOLS
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
 from semcache_async.serve.openapi.describe import describe
 from semcache_async.serve.upstream.completion import Assembler, is_keepable
@@ -46,7 +47,7 @@ AS_DESCRIBED: list[CheckFunction] = [
 ]
 KINDS = {
     kind
-    for schema in [describe()["components"]["schemas"]["LangCacheError"]]
+    for schema in [describe(PROTOCOLS)["components"]["schemas"]["LangCacheError"]]
     for kind in schema["properties"]["type"]["enum"]
 }
 CHAT = "/v1/chat/completions"
@@ -99,7 +100,7 @@ def check_form(path: str, status: int, body: bytes) -> None:
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
 async def test_every_operation_as_described(service: Live, mode: GenerationMode) -> None:
-    schema = schemathesis.openapi.from_dict(describe())
+    schema = schemathesis.openapi.from_dict(describe(PROTOCOLS))
 
     def work() -> None:
         for result in schema.get_all_operations():
@@ -133,7 +134,7 @@ async def test_nothing_without_a_key(redis_url: str, name: str) -> None:
     no_key: list[dict[str, Any]] = [{}]
     refused = 0
     async with live(redis_url, name, keys=keys) as service:
-        for path, item in describe()["paths"].items():
+        for path, item in describe(PROTOCOLS)["paths"].items():
             there = path.replace("{cacheId}", "shop").replace("{entryId}", "x")
             for method in item.keys() & {"get", "post", "delete"}:
                 if item[method].get("security") == no_key:

@@ -328,7 +328,7 @@ async def test_tokens_come_at_their_pace(upstream: Upstream) -> None:
 
 
 async def test_slow_streams(upstream: Upstream) -> None:
-    assert assembled(await upstream.stream(faults="slow_ms=2, delay_ms=1")).keepable
+    assert assembled(await upstream.stream(faults="slow_ms=2, delay_ms=1")).complete
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
 from semcache_async.errors import (
     CacheClosedError,
@@ -17,7 +18,7 @@ from semcache_async.errors import (
     StoreError,
     StoreFullError,
 )
-from semcache_async.serve.app import break_off
+from semcache_async.serve.app import PROTOCOLS, break_off, make_app
 from semcache_async.serve.errors import (
     Forbidden,
     Invalid,
@@ -29,9 +30,14 @@ from semcache_async.serve.errors import (
     Unavailable,
     UpstreamFailed,
 )
-from semcache_async.serve.http.middleware import REQUEST_ID
+from semcache_async.serve.http.access import caller_of
+from semcache_async.serve.http.middleware import REQUEST_ID, UndeclaredRouteError
 from semcache_async.serve.http.request_id import request_id
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
+from semcache_async.serve.openapi.describe import describe
+from semcache_async.serve.openapi.shapes import ERROR, operation
+from semcache_async.serve.protocol import Access, Protocol, Route
+from semcache_async.serve.service import Service
 from semcache_async.serve.settings import Settings
 from tests.helpers import until
 from tests.serve.running import Client, client_of, raising, service_for
@@ -111,7 +117,7 @@ async def test_what_the_cache_raises_is_no_surprise() -> None:
         "prompt": (PromptError("Blank."), 400, 400, "/errors/invalid-data"),
     }
     handlers = {name: raising(error) for name, (error, *_) in errors.items()}
-    async with service_for() as service, client_of(service, **handlers) as client:
+    async with service_for() as service, client_of(service, handlers=handlers) as client:
         for name, (_, openai, langcache, kind) in errors.items():
             assert (await asked(client, f"{OPENAI}/{name}"))[0] == openai
             status, body, headers = await asked(client, f"{LANGCACHE}/{name}")
@@ -309,3 +315,94 @@ async def test_an_error_in_mid_stream_cuts_the_connection() -> None:
             with pytest.raises(Exception, match=r"not completed|payload|closed"):
                 await response.read()
         assert service.metrics.summary()["http_errors"] == {"400": 1}
+
+
+# -- who may ask
+
+
+def test_every_route_says_who_may_ask_it() -> None:
+    told = {
+        (route.method, route.path): route.access
+        for protocol in PROTOCOLS
+        for route in protocol.routes
+    }
+    assert all(isinstance(access, Access) for access in told.values())
+    assert {path for (_, path), access in told.items() if access is Access.OPEN} == {
+        *("/", "/page.css", "/page.js", "/icon.svg"),
+        *("/healthz", "/readyz", "/metrics", "/openapi.json"),
+    }
+    assert {path for (_, path), access in told.items() if access is Access.ADMIN} == {
+        f"/semantic-cache/{name}"
+        for name in ("near", "reviews", "reviews.jsonl", "entries", "invalidate")
+    }
+
+
+async def test_every_route_is_checked_before_its_handler() -> None:
+    keys = KeyRing({hash_key("sk-a"): Caller(tenant="a"), hash_key("sk-root"): Caller(admin=True)})
+    async with service_for(keys=keys) as service, client_of(service) as client:
+        for protocol in PROTOCOLS:
+            for route in protocol.routes:
+                path = route.path.replace("{cacheId}", "c").replace("{entryId}", "e")
+                stranger, _, headers = await answered(client, route.method, path)
+                tenant, _, _ = await answered(client, route.method, path, key="sk-a")
+                if route.access is Access.OPEN:
+                    assert stranger == tenant == 200
+                    continue
+                assert (stranger, headers["WWW-Authenticate"]) == (401, "Bearer"), path
+                assert (tenant == 403) == (route.access is Access.ADMIN), path
+
+
+async def answered(
+    client: Client, method: str, path: str, *, key: str | None = None
+) -> tuple[int, bytes, Any]:
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    async with client.request(method, path, headers=headers) as response:
+        return response.status, await response.read(), response.headers
+
+
+async def test_a_head_request_needs_what_its_get_needs() -> None:
+    keys = KeyRing({hash_key("sk-root"): Caller(admin=True)})
+    async with service_for(keys=keys) as service, client_of(service) as client:
+        assert (await answered(client, "HEAD", "/semantic-cache/near"))[0] == 401
+        assert (await answered(client, "HEAD", "/healthz"))[0] == 200
+
+
+async def test_an_undeclared_route_is_refused_at_start() -> None:
+    async with service_for() as service:
+        app = make_app(service)
+        app.router.add_get("/backdoor", ok)
+        with pytest.raises(UndeclaredRouteError, match="/backdoor"):
+            await TestServer(app).start_server()
+
+
+async def test_a_new_protocol_is_one_object() -> None:
+    async def greet(_service: Service, request: web.Request) -> web.StreamResponse:
+        return web.json_response({"hello": caller_of(request).tenant})
+
+    async def fail(_service: Service, _request: web.Request) -> web.StreamResponse:
+        raise StoreFullError("full")
+
+    ours = Protocol(
+        name="ours",
+        prefix="/ours/",
+        render=lambda problem: web.Response(status=418, text=f"{problem.code}"),
+        routes=[
+            Route("GET", "/ours/greeting", Access.KEY, greet, operation("Greet", ERROR)),
+            Route("GET", "/ours/failure", Access.OPEN, fail, operation("Fail", ERROR)),
+        ],
+    )
+    keys = KeyRing({hash_key("sk-a"): Caller(tenant="a")})
+    async with service_for(keys=keys) as service:
+        server = TestServer(make_app(service, protocols=(*PROTOCOLS, ours)))
+        async with TestClient(server) as client:
+            assert (await answered(client, "GET", "/ours/greeting"))[:2] == (
+                418,
+                b"missing_api_key",
+            )
+            found = await answered(client, "GET", "/ours/greeting", key="sk-a")
+            assert (found[0], json.loads(found[1])) == (200, {"hello": "a"})
+            told = await answered(client, "GET", "/ours/failure")
+            assert told[:2] == (418, b"database_out_of_memory")
+            assert (await answered(client, "GET", "/ours/nothing"))[:2] == (418, b"not_found")
+    described = describe([*PROTOCOLS, ours])["paths"]["/ours/greeting"]["get"]
+    assert described["tags"] == ["ours"]

@@ -1,41 +1,51 @@
-"""POST /v1/chat/completions without streaming, GET /v1/models, and ``ask``."""
+"""POST /v1/chat/completions without streaming, and GET /v1/models."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 import pytest
 
-from semcache_async.serve.errors import Problem
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
-from semcache_async.serve.openai.chat import ask
-from semcache_async.types import Source
+from semcache_async.testing import MemoryStore
+from semcache_async.types import Record
 from tests.helpers import check_sums, until
 from tests.serve.chat_helpers import (
-    EVENTS,
-    LAST,
     PATH,
-    STREAM_HEAD,
     Piece,
     Scripted,
     Setup,
     answer,
     asks,
-    chunk,
     completion,
     scripted,
     serving,
     simulated,
     told,
 )
+from tests.serve.running import Clock
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 
 WHOLE = b'{"made_up": 1.50, ' + msgspec.json.encode(completion())[1:]
+
+
+class SpoilingStore(MemoryStore):
+    """Keeps another text than it was given, while it has one."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text: str | None = text
+
+    async def put(self, records: Sequence[Record]) -> list[str | Exception]:
+        if self.text is not None:
+            records = [msgspec.structs.replace(record, text=self.text) for record in records]
+        return await super().put(records)
 
 
 @asynccontextmanager
@@ -355,16 +365,31 @@ async def test_only_if_cached() -> None:
         assert len(script.requests) == 1
 
 
-async def test_age_and_ttl(redis_url: str, name: str) -> None:
-    cache = {"name": name, "ttl_jitter": 0.0}
-    async with scene(redis_url=redis_url, cache=cache) as (setup, script):
-        await told(setup, asks(cache={"ttl": 0.001}))
+async def test_age_and_ttl() -> None:
+    clock = Clock()
+    async with scene(store=MemoryStore(clock=clock), cache={"ttl_jitter": 0.0}) as (setup, script):
+        await told(setup, asks(cache={"ttl": 60}))
+        clock.now += 59
+        _, headers, _ = await told(setup, asks())
+        assert headers["x-semcache-status"] == "exact"
+        clock.now += 1
         await told(setup, asks())
         assert len(script.requests) == 2
-        _, headers, _ = await told(setup, asks(cache={"s-maxage": 60}))
+
+
+async def test_an_answer_may_be_too_old_for_a_request() -> None:
+    an_hour_ago = Clock(time.time() - 3_600)
+    async with scene(store=MemoryStore(clock=an_hour_ago)) as (setup, _):
+        await told(setup, asks())
+        _, headers, _ = await told(setup, asks(cache={"s-maxage": 7_200}))
         assert headers["x-semcache-status"] == "exact"
-        _, headers, _ = await told(setup, asks(cache={"s-maxage": 1e-9}))
-        assert headers["x-semcache-status"] == "generated"
+        assert 3_600 <= int(headers["Age"]) < 7_200
+        for body, wish in (
+            (asks(cache={"s-maxage": 60}), ""),
+            (asks(), "max-age=60"),
+        ):
+            _, headers, _ = await told(setup, body, Cache_Control=wish)
+            assert headers["x-semcache-status"] == "generated"
 
 
 async def test_namespaces_and_locales() -> None:
@@ -443,11 +468,10 @@ async def test_models() -> None:
     "stored", ["plain words", "{}", "[1]", '{"choices": 5}', '{"choices": []}']
 )
 async def test_a_corrupt_entry_is_a_miss_and_replaced(stored: str) -> None:
-    async with scene() as (setup, _):
+    spoiling = SpoilingStore(stored)
+    async with scene(store=spoiling) as (setup, _):
         await told(setup, asks())
-        assert setup.store is not None
-        for key, (entry, record) in setup.store._rows.items():
-            setup.store._rows[key] = (msgspec.structs.replace(entry, text=stored), record)
+        spoiling.text = None
         _, headers, body = await told(setup, asks(stream=True))
         assert headers["x-semcache-status"] == "generated"
         status, headers, body = await told(setup, asks())
@@ -481,43 +505,6 @@ async def test_bad_requests(raw: bytes, status: int) -> None:
             error = (await response.json())["error"]
         assert set(error) == {"message", "type", "param", "code"}
         assert not script.requests
-
-
-async def test_ask() -> None:
-    async with scene() as (setup, script):
-        service, caller = setup.service, Caller("acme")
-        asked = await ask(service, caller, asks(), tags=("t",))
-        assert asked.completion == msgspec.json.decode(WHOLE)
-        assert (asked.source, asked.reason) == (Source.GENERATED, None)
-        asked = await ask(service, caller, asks("money at 15"))
-        assert (asked.source, asked.answer.matched_prompt) == (Source.SEMANTIC, "pay at 10")
-        assert asked.completion["choices"] == completion()["choices"]
-        asked = await ask(service, caller, asks("cash at 16"), max_distance=0.0)
-        assert asked.source is Source.GENERATED
-        asked = await ask(service, caller, asks(), locale="de")
-        assert asked.source is Source.GENERATED
-        asked = await ask(service, caller, asks(n=2))
-        assert (asked.source, asked.reason) == (Source.BYPASSED, "n")
-        assert await service.cache.invalidate(tags=["t"]) == 1
-        script.pieces = (
-            answer('{"error": {"message": "slow"}}', status="429 No", retry_after="3"),
-        )
-        with pytest.raises(Problem, match="slow") as caught:
-            await ask(service, caller, asks(), max_distance=0.0)
-        assert (caught.value.status, caught.value.headers) == (429, {"Retry-After": "3"})
-
-
-async def test_ask_shares_with_streams() -> None:
-    gate = asyncio.Event()
-    pieces = (STREAM_HEAD, chunk(EVENTS[0]), gate, chunk(b"".join(EVENTS[1:])), LAST)
-    async with scene(*pieces) as (setup, script):
-        stream = asyncio.create_task(told(setup, asks(stream=True)))
-        await until(lambda: len(script.requests) == 1)
-        asked = asyncio.create_task(ask(setup.service, Caller(), asks()))
-        await until(lambda: setup.service.cache.stats().waiting == 2)
-        gate.set()
-        assert (await asked).completion["choices"][0]["message"]["content"] == "Like this."
-        await stream
 
 
 async def test_with_the_simulated_upstream(redis_url: str, name: str) -> None:

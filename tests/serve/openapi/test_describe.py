@@ -8,7 +8,7 @@ import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from semcache_async.serve.http.middleware import make_app
+from semcache_async.serve.app import PROTOCOLS, make_app
 from semcache_async.serve.openapi.describe import describe
 from semcache_async.simulator import SimulatorOptions
 from tests.serve.lang_helpers import Client, serving
@@ -18,8 +18,8 @@ METHODS = {"get", "post", "put", "delete", "patch"}
 
 
 def test_it_is_valid() -> None:
-    OpenAPIV31SpecValidator(cast("Any", describe())).validate()
-    for schema in describe()["components"]["schemas"].values():
+    OpenAPIV31SpecValidator(cast("Any", describe(PROTOCOLS))).validate()
+    for schema in describe(PROTOCOLS)["components"]["schemas"].values():
         OAS31Validator.check_schema(schema)
 
 
@@ -69,7 +69,7 @@ async def test_answers_are_as_described(redis_url: str, name: str) -> None:
         ("GET", "/readyz", None),
         ("GET", "/openapi.json", None),
     ]
-    description = describe()
+    description = describe(PROTOCOLS)
     async with serving(redis_url, name, llm=LLM) as (client, _):
         for method, path, body in asked:
             await check(client, description, method, path, body)
@@ -93,7 +93,7 @@ async def check(
 
 
 def test_bodies_that_are_refused_are_described_as_wrong() -> None:
-    description = describe()
+    description = describe(PROTOCOLS)
 
     def fits(name: str, body: Any) -> bool:
         root = {

@@ -14,6 +14,7 @@ from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed, Upstre
 from semcache_async.serve.settings import Settings
 from semcache_async.serve.upstream.client import (
     Upstream,
+    identity_of,
     open_upstream,
 )
 from tests.helpers import until
@@ -238,3 +239,17 @@ async def test_a_compressed_bomb_is_bounded() -> None:
     async with opened(answer(packed, Content_Encoding="gzip"), cache=cache) as (upstream, _):
         with pytest.raises(UpstreamFailed):
             await upstream.complete({})
+
+
+@pytest.mark.parametrize(
+    ("url", "identity"),
+    [
+        ("https://API.example.com/v1", "https://api.example.com/v1"),
+        ("https://api.example.com:443/v1/", "https://api.example.com/v1"),
+        ("HTTP://user:pass@api.example.com:8080/v1?key=canary#x", "http://api.example.com:8080/v1"),
+        ("https://api.example.com", "https://api.example.com"),
+        ("http://[::1]:11434/V1", "http://[::1]:11434/V1"),
+    ],
+)
+async def test_the_identity_of_an_upstream(url: str, identity: str) -> None:
+    assert identity_of(url) == identity
