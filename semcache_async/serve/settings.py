@@ -269,7 +269,7 @@ def read_settings(
 def _from_env(name: str, env: Mapping[str, str]) -> str | None:
     text = env.get(variable_of(name), "").strip()
     if name == "port" and text.startswith("tcp://"):
-        return None  # what Kubernetes sets in every pod beside a service named semcache
+        return None  # what Kubernetes sets in every pod next to a service named semcache
     return text or None
 
 

@@ -61,10 +61,10 @@ class Completions:
             return await self._whole(plan, msgspec.structs.replace(control, read=False))
 
     async def _whole(self, plan: Plan, control: Control) -> Completed:
-        async with self.reply(plan, control) as reply:
+        async with self.begin(plan, control) as reply:
             answer = await reply.answer()
             if reply.hit is not None:
-                body, usage = self.again(answer)
+                body, usage = self.reissued(answer)
             else:
                 body, usage = text_of(answer).encode(), NO_USAGE
                 if answer.source is Source.SHARED:
@@ -72,7 +72,7 @@ class Completions:
             self.note(plan, control, reply.source, answer, reply.timings, usage)
         return Completed(body, answer, self.headers(plan, control, answer.source, answer))
 
-    def reply(self, plan: Plan, control: Control) -> Reply:
+    def begin(self, plan: Plan, control: Control) -> Reply:
         """The reply to read the answer from, as it comes."""
         cacheable = plan.reason is None
         return self._cache.reply(
@@ -97,7 +97,7 @@ class Completions:
         oldest = control.max_age_s
         return None if answer and oldest is not None and answer.age_s > oldest else answer
 
-    def again(self, answer: Answer) -> tuple[bytes, Usage]:
+    def reissued(self, answer: Answer) -> tuple[bytes, Usage]:
         """A stored completion as a new one. Raises ``CorruptError``."""
         made = as_whole(answer.text)
         if made is None:

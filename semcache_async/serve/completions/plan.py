@@ -18,6 +18,7 @@ from semcache_async.flow.recent import Recent
 from semcache_async.serve.bypass import Bypass
 from semcache_async.serve.completions.request import ChatRequest, text_of
 from semcache_async.serve.settings import Patterns, Settings
+from semcache_async.serve.sizes import is_longer
 from semcache_async.text.cacheable import is_personal, is_time_bound
 from semcache_async.text.prompt import check_text
 from semcache_async.types import Scope
@@ -105,8 +106,8 @@ class Planner:
         return None
 
     def _reason_in(self, prompt: str) -> Bypass | None:
-        if _is_longer(prompt, self._settings.cache.max_prompt_bytes):
-            return Bypass.TOO_LONG  # before anything that looks at each character
+        if is_longer(prompt, self._settings.cache.max_prompt_bytes):
+            return Bypass.TOO_LONG
         try:
             check_text("prompt", prompt)
         except PromptError:
@@ -153,13 +154,6 @@ def _prompt(content: str | list[dict[str, Any]]) -> str:
     if isinstance(content, str):
         return content
     return "\n".join(part["text"] for part in content if part["type"] == "text")
-
-
-def _is_longer(text: str, most: int) -> bool:
-    """Has ``text`` more bytes in UTF-8?"""
-    if len(text) > most:
-        return True
-    return 4 * len(text) > most and len(text.encode(errors="surrogatepass")) > most
 
 
 def _without_text(message: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from semcache_async.serve.langcache.forms import (
 )
 from semcache_async.serve.langcache.search import find
 from semcache_async.serve.service import Service
+from semcache_async.serve.sizes import is_longer
 from semcache_async.types import Scope
 
 __all__ = [
@@ -42,6 +43,13 @@ async def keep(service: Service, request: web.Request) -> web.Response:
     form = read_form(await read_json(request, service), SetRequest)
     prompt = read_text("prompt", form.prompt)
     response = read_text("response", form.response)
+    most = service.cache.config.max_prompt_bytes
+    if is_longer(prompt, most):
+        raise Invalid(
+            f"The prompt is longer than the {most} bytes that are kept.",
+            param="prompt",
+            code="invalid_text",
+        )
     ttl_s = None if form.ttl_millis is None else form.ttl_millis / 1_000
     entry_id = await service.cache.store(
         prompt, response, scope=_narrowed(scope, form.attributes), ttl_s=ttl_s

@@ -12,6 +12,7 @@ import msgspec
 from semcache_async.serve.errors import Unavailable, translated
 from semcache_async.serve.langcache.forms import Hit, SearchRequest, Strategy
 from semcache_async.serve.service import Service
+from semcache_async.serve.sizes import is_longer
 from semcache_async.text.decide import Policy, decide
 from semcache_async.text.prompt import normalise
 from semcache_async.types import Answer, Entry, Neighbour, Scope, Source
@@ -47,6 +48,8 @@ async def find(
     """Hits of each strategy in turn, none twice. The last of ``questions`` is the one asked, the
     others came before it."""
     prompt = "\n".join(questions)
+    if is_longer(prompt, service.cache.config.max_prompt_bytes):
+        return []  # nothing of that length is kept
     limit = service.cache.config.max_distance
     if form.similarity_threshold is not None:
         limit = min(limit, distance_of(form.similarity_threshold))
@@ -102,7 +105,7 @@ async def _exact(service: Service, scope: Scope, prompt: str) -> list[_Found]:
 
 
 def _same_wording(prompt: str, neighbours: Iterable[Neighbour]) -> list[_Found]:
-    """What the exact tier would have, had the attributes been named that the entry has beside
+    """What the exact tier would have, had the attributes been named that the entry has besides
     those asked for: they are part of its key."""
     wording, now = normalise(prompt), time.time()
     return [

@@ -83,7 +83,7 @@ async def _stream(
     service: Service, request: web.Request, plan: Plan, control: Control
 ) -> web.StreamResponse:
     """Raises ``CorruptError``; nothing was sent then."""
-    async with service.completions.reply(plan, control) as reply:
+    async with service.completions.begin(plan, control) as reply:
         if reply.hit is not None:
             return _hit(service, plan, control, reply.hit, reply.timings)
         return await _live(service, request, plan, control, reply)
@@ -140,7 +140,7 @@ def _hit(
     completions = service.completions
     headers = completions.headers(plan, control, answer.source, answer)
     if not plan.request.stream:
-        body, usage = completions.again(answer)
+        body, usage = completions.reissued(answer)
         completions.note(plan, control, answer.source, answer, timings, usage)
         return json_response(body, headers=headers)
     made = as_events(answer.text, include_usage=plan.request.include_usage)
