@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -12,7 +13,13 @@ _TICK_S = 0.002
 """The shortest wait; pieces due within it go out together."""
 
 
-async def send(response: web.StreamResponse, pieces: list[bytes], step_s: float) -> None:
+async def send(
+    response: web.StreamResponse,
+    pieces: list[bytes],
+    step_s: float,
+    *,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
     """Write the pieces, ``step_s`` apart."""
     if not step_s:
         await response.write(b"".join(pieces))
@@ -20,7 +27,7 @@ async def send(response: web.StreamResponse, pieces: list[bytes], step_s: float)
     size = max(1, round(_TICK_S / step_s))
     for at in range(0, len(pieces), size):
         if at:
-            await asyncio.sleep(max(step_s, _TICK_S))
+            await sleep(max(step_s, _TICK_S))
         await response.write(b"".join(pieces[at : at + size]))
 
 

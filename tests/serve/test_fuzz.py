@@ -70,9 +70,14 @@ def anyio_backend() -> Any:
 
 @pytest.fixture
 async def service(redis_url: str, name: str) -> AsyncIterator[Live]:
-    async with live(
-        redis_url, name, body_timeout_s=0.3, keepalive_timeout_s=1.0, max_body_bytes=2**20
-    ) as running:
+    async with live(redis_url, name, max_body_bytes=2**20) as running:
+        yield running
+
+
+@pytest.fixture
+async def impatient(redis_url: str, name: str) -> AsyncIterator[Live]:
+    """One that waits for nobody."""
+    async with live(redis_url, name, body_timeout_s=0.3, keepalive_timeout_s=1.0) as running:
         yield running
 
 
@@ -304,7 +309,8 @@ async def test_too_much(service: Live, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", BODIES)
-async def test_too_slow(service: Live, path: str) -> None:
+async def test_too_slow(impatient: Live, path: str) -> None:
+    service = impatient
     begun = head(path, b"Content-Length: 100")
     slow = [exchange(service, begun, *[b"{"] * 10, pause_s=0.1) for _ in range(10)]
     slow += [exchange(service, begun + b'{"prompt"') for _ in range(10)]
@@ -314,7 +320,8 @@ async def test_too_slow(service: Live, path: str) -> None:
         check_form(path, status, answer)
 
 
-async def test_headers_that_never_end(service: Live) -> None:
+async def test_headers_that_never_end(impatient: Live) -> None:
+    service = impatient
     first = [f"POST {CHAT} HTTP/1.1\r\nX: ".encode(), *[b"a"] * 15]
     silent = [exchange(service, *first, pause_s=0.1) for _ in range(10)]
     silent += [exchange(service) for _ in range(10)]

@@ -47,6 +47,6 @@ def log_to_stderr() -> None:
 
 def quiet_logger() -> logging.Logger:
     """For aiohttp's server, which logs what a broken request holds."""
-    logger = logging.getLogger("semcache_async.serve.http")
+    logger = logging.getLogger("semcache_async.aiohttp")
     logger.setLevel(logging.CRITICAL)
     return logger

@@ -102,7 +102,8 @@ class Upstream:
         self._completions = url / "chat" / "completions"
         self._models = url / "models"
         self._max_body, self._max_stream = max_body, max_stream
-        self._lingering: set[asyncio.Task[None]] = set()
+        self.lingering: set[asyncio.Task[None]] = set()
+        """One for each stream whose last bytes are still waited for."""
         self._only_model: str | None = None
 
     async def only_model(self) -> str | None:
@@ -149,9 +150,9 @@ class Upstream:
 
     async def aclose(self) -> None:
         """Let go of what is still open."""
-        for task in self._lingering:
+        for task in self.lingering:
             task.cancel()
-        await asyncio.gather(*self._lingering, return_exceptions=True)
+        await asyncio.gather(*self.lingering, return_exceptions=True)
 
     def _post(self, body: Mapping[str, Any]) -> _Asked:
         data = msgspec.json.encode(body)
@@ -178,10 +179,10 @@ class Upstream:
             response.release()
             return
         task = asyncio.create_task(_drain(response))
-        self._lingering.add(task)
+        self.lingering.add(task)
 
         def ended(task: asyncio.Task[None]) -> None:
-            self._lingering.discard(task)
+            self.lingering.discard(task)
             response.release()
 
         task.add_done_callback(ended)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,7 +22,9 @@ from langcache.models import SearchStrategy
 
 from semcache_async.errors import StoreFullError, StoreUnavailableError
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
+from semcache_async.testing import MemoryStore
 from tests.serve.lang_helpers import Client, notes, serving
+from tests.serve.running import Clock, client_of, service_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 
@@ -227,11 +230,16 @@ async def test_an_entry_carries_at_least_the_attributes_asked_for(
         assert await look(client, "refund at 10", attributes={"plan": "*"}) == []
 
 
-async def test_the_exact_strategy_ends_with_the_exact_tier(redis_url: str, name: str) -> None:
-    async with serving(redis_url, name, exact_ttl_s=0.001) as (client, _):
+async def test_the_exact_strategy_ends_with_the_exact_tier() -> None:
+    clock = Clock(time.time() - 3_600)
+    cache = {"exact_ttl_s": 3_600, "ttl_jitter": 0.0}
+    async with (
+        service_for(store=MemoryStore(clock=clock), cache=cache) as service,
+        client_of(service) as client,
+    ):
         await put(client, "refund at 10", "A", attributes={"plan": "pro"})
-        while await look(client, "refund at 10", searchStrategies=["exact"]):
-            pass
+        clock.now += 3_600
+        assert not await look(client, "refund at 10", searchStrategies=["exact"])
         (hit,) = await look(client, "refund at 10")
         assert (hit["searchStrategy"], hit["similarity"]) == ("semantic", pytest.approx(1.0))
 

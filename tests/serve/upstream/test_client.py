@@ -75,7 +75,7 @@ async def test_a_connection_is_used_again_after_a_stream() -> None:
             async with upstream.stream({}) as events:
                 assert not isinstance(events, bytes)
                 assert await anext(events)
-            await until(lambda: not upstream._lingering)
+            await until(lambda: not upstream.lingering)
         assert (script.open, len(script.requests)) == (1, 3)
 
 
@@ -84,8 +84,8 @@ async def test_a_stream_that_stays_open_after_its_end_holds_nobody_up() -> None:
         async with upstream.stream({}) as events:
             assert not isinstance(events, bytes)
             assert await anext(events) == EVENTS[-1]
-        assert len(upstream._lingering) == 1
-    assert not upstream._lingering
+        assert len(upstream.lingering) == 1
+    assert not upstream.lingering
 
 
 async def test_a_stream_left_early_by_an_error_is_closed() -> None:
@@ -95,7 +95,7 @@ async def test_a_stream_left_early_by_an_error_is_closed() -> None:
                 assert not isinstance(events, bytes)
                 await anext(events)
                 raise KeyError
-        assert not upstream._lingering
+        assert not upstream.lingering
 
 
 async def test_a_whole_body_instead_of_a_stream() -> None:
