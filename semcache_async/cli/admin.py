@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from semcache_async.cli.flags import Debug
 from semcache_async.shell import one_line_errors, run
 
 __all__ = ["invalidate", "stats"]
@@ -31,7 +32,6 @@ Name = Annotated[
 ApiKey = Annotated[
     str | None, typer.Option(envvar="SEMCACHE_API_KEY", help="An admin's API key (--url).")
 ]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 def stats(

@@ -20,6 +20,11 @@ _log = logging.getLogger(__name__)
 
 MAX_DEPTH = 64
 """Arrays and objects within each other, at most."""
+MAX_CONTAINERS = 65_536
+"""Arrays and objects in all, at most: they take far more to make than bytes to send."""
+_STRING = re.compile(rb'(?s)"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)')
+_ALIKE = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _NAMED = 65_536
 """Bytes of a body in which a key that occurs twice is looked for by its name: that is slow."""
 _decode = msgspec.json.Decoder().decode
@@ -82,6 +87,7 @@ def _refuse(limit: int) -> NoReturn:
 def parse_object(raw: bytes) -> dict[str, Any]:
     """The JSON object in ``raw``. Raises ``Invalid``: for what is not JSON, ambiguous (duplicate
     keys) or beyond what others parse alike (depth, numbers, lone surrogates)."""
+    _check_brackets(raw)
     try:
         value = _decode(raw)
         rewritten = _encode(value)
@@ -96,11 +102,27 @@ def parse_object(raw: bytes) -> dict[str, Any]:
         _too_deep()
     if type(value) is not dict:
         raise Invalid("The body must be a JSON object.", code="not_an_object")
-    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-        _too_deep()
     if _strings(rewritten) != _strings(raw):
         _duplicate(raw)
     return value
+
+
+def _check_brackets(raw: bytes) -> None:
+    """Refuse what is nested too deep, or holds too many arrays and objects, before any is made."""
+    if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
+        return
+    left = _STRING.sub(b"", raw).translate(_ALIKE, _NO_BRACKETS)
+    if left.count(b"[") > MAX_CONTAINERS:
+        raise Invalid(
+            f"The body holds more than {MAX_CONTAINERS} arrays and objects.",
+            code="too_many_values",
+        )
+    for _ in range(MAX_DEPTH):
+        if b"[]" not in left:
+            return
+        left = left.replace(b"[]", b"")  # the innermost
+    if b"[]" in left:
+        _too_deep()
 
 
 def _strings(text: bytes) -> int:
@@ -142,17 +164,3 @@ def _duplicate(raw: bytes) -> NoReturn:
     if len(raw) <= _NAMED:
         json.loads(raw, object_pairs_hook=check)
     raise Invalid("A key occurs twice in one object.", code="duplicate_key")
-
-
-def _depth(value: Any) -> int:
-    """How deep ``value`` is nested, as far as one more than ``MAX_DEPTH``."""
-    level, depth = [value], 0
-    while level and depth <= MAX_DEPTH:
-        depth += 1
-        level = [
-            child
-            for outer in level
-            for child in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(child, dict | list)
-        ]
-    return depth

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semcache_async.serve.errors import Invalid, Problem
-from semcache_async.serve.http.body import MAX_DEPTH, parse_object, read_json
+from semcache_async.serve.http.body import MAX_CONTAINERS, MAX_DEPTH, parse_object, read_json
 from semcache_async.serve.service import Service
 from semcache_async.serve.settings import Settings
 
@@ -58,7 +58,8 @@ def refused(raw: bytes) -> Invalid:
         (b'{"":1,"":1}', "duplicate_key"),
         (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, "too_deep"),
         (b'{"a":' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}", "too_deep"),
-        (b"[" * 100_000, "too_deep"),
+        (b"[" * 50_000, "too_deep"),
+        (b'{"a":[' + b"[]," * MAX_CONTAINERS + b"[]]}", "too_many_values"),
     ],
 )
 def test_what_is_refused(raw: bytes, code: str) -> None:
@@ -74,6 +75,8 @@ def test_what_is_refused(raw: bytes, code: str) -> None:
         b'{"a":' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}",
         b'{"a":[' + b",".join([b"{}"] * 1_000) + b"]}",
         b'{"a":"\\u0000\\ud83d\\ude00\\\\\\"{[","\\"":"\\u0022\\\\"}',
+        b'{"a":"' + b"[{" * MAX_CONTAINERS + b'"}',
+        b'{"a":["\\\\",' + b'"[[[",' * MAX_DEPTH + b'"\\\\\\""]}',
         b"{}",
     ],
 )
