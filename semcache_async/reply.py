@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -76,7 +76,7 @@ class Reply(Generic[C]):
     ) -> None:
         self._settle(error)
 
-    async def __aiter__(self) -> AsyncIterator[C]:
+    async def __aiter__(self) -> AsyncGenerator[C, None]:
         """What the LLM call emits, from its first chunk on, as it comes; nothing for a hit. Ends
         when the call returns, while storing goes on; raises what it raised in mid-stream."""
         seat, seen = self._seat, 0

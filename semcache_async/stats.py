@@ -18,6 +18,11 @@ def _counter(text: str) -> int:
     return count
 
 
+def _total(text: str, kind: str) -> Any:
+    """A sum of counters, as of the snapshot."""
+    return field(kw_only=True, metadata={"kind": kind, "help": text})
+
+
 def _gauge(text: str) -> Any:
     """A number that comes and goes."""
     return field(kw_only=True, metadata={"kind": "gauge", "help": text})
@@ -58,14 +63,12 @@ class Counters:
     embed_errors: int = _counter("Prompts that could not be embedded: the exact tier alone")
     lookup_timeouts: int = _counter("Lookups that ran out of lookup_budget_s: misses")
 
-    @property
-    def requests(self) -> int:
+    def all_requests(self) -> int:
         """Requests ended so far."""
         answered = self.exact + self.semantic + self.shared + self.generated
         return answered + self.bypassed + self.shed + self.failed
 
-    @property
-    def not_stored(self) -> int:
+    def all_not_stored(self) -> int:
         """Answers delivered but not stored, for whatever reason."""
         return sum(
             (
@@ -83,6 +86,8 @@ class Counters:
 class Stats(Counters, Mapping[str, Any]):
     """A snapshot: every field by attribute or by name; ``dict(stats)`` is ready for JSON."""
 
+    requests: int = _total("Requests ended", "fact")
+    not_stored: int = _total("Answers delivered but not stored, for whatever reason", "counter")
     store_skips: int = _counter("Store operations skipped while the store was out of reach")
     embedded_texts: int = _counter("Texts that the embedding model has run")
     embed_batches: int = _counter("Packs that the embedding model has run")
@@ -102,16 +107,12 @@ class Stats(Counters, Mapping[str, Any]):
     hint: str | None = _fact("What would be faster on this machine, if anything")
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self.__dataclass_fields__ and name not in _DERIVED:
+        if name not in self.__dataclass_fields__:
             raise KeyError(name)
         return getattr(self, name)
 
     def __iter__(self) -> Iterator[str]:
-        yield from _DERIVED
-        yield from (part.name for part in fields(self))
+        return (part.name for part in fields(self))
 
     def __len__(self) -> int:
-        return len(_DERIVED) + len(self.__dataclass_fields__)
-
-
-_DERIVED = ("requests", "not_stored")
+        return len(self.__dataclass_fields__)

@@ -252,6 +252,8 @@ class Tiers:
         self._counters.erased = self._readings.refused
         return Stats(
             **asdict(self._counters),
+            requests=self._counters.all_requests(),
+            not_stored=self._counters.all_not_stored(),
             flights=flights,
             waiting=waiting,
             queued=self._vectors.queued + sum(batcher.queued for batcher in batchers),
