@@ -280,7 +280,7 @@ def _report(results: list[Result], output: Path, console: Console) -> None:
     from rich.markup import escape
 
     from semcache_async.load.live import print_tables
-    from semcache_async.load.report import render
+    from semcache_async.load.summary import render
 
     print_tables(results, console)
     written = render(results, output)
