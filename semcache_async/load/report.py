@@ -80,17 +80,17 @@ def write_report(
 
 
 def _markdown(report: Report, picture: str) -> Iterator[str]:
-    yield f"# {report.title}\n\n{report.lead}\n"
-    for value, unit, what in report.cards:
-        yield f"- **{value}{unit}** {what}"
-    yield ""
+    yield f"# {report.title}\n\n{report.lead.strip()}\n"
+    if report.cards:
+        yield "\n".join(f"- **{value}{unit}** {what}" for value, unit, what in report.cards) + "\n"
     for warning in report.warnings:
         yield f"> {_one_line(warning)}\n"
     if report.charts:
         yield f"![Charts of everything below]({picture})\n"
     for chapter in report.chapters:
         yield f"## {chapter.title}\n"
-        yield f"{chapter.lead}\n" if chapter.lead else ""
+        if chapter.lead:
+            yield f"{chapter.lead}\n"
         for table in chapter.shown:
             yield f"### {table.title}\n"
             yield f"| {' | '.join(map(_cell, table.head))} |"
