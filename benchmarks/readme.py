@@ -48,7 +48,7 @@ def _shown(cell: Cell | None) -> str:
     digits = 2 if ratio.median < 10 else 3
 
     def plain(value: float) -> str:
-        return f"{value:.{digits}g}"
+        return f"{value:#.{digits}g}".rstrip(".")
 
     span = "" if ratio.low == ratio.high else f" ({plain(ratio.low)}-{plain(ratio.high)})"
     return f"{ours} : {theirs} = **{plain(ratio.median)}**{span}"
