@@ -12,11 +12,16 @@ __all__ = [
     "ModelError",
     "PromptError",
     "PromptTooLongError",
+    "QueueFullError",
+    "ReentrancyError",
     "SearchModuleMissingError",
     "SemcacheError",
+    "StaleWriteError",
     "StoreAuthError",
     "StoreError",
+    "StoreFullError",
     "StoreUnavailableError",
+    "WrongLoopError",
 ]
 
 
@@ -38,6 +43,18 @@ class PromptTooLongError(PromptError):
 
 class CacheClosedError(SemcacheError):
     """The cache was closed before, or while, this request was answered."""
+
+
+class WrongLoopError(SemcacheError, RuntimeError):
+    """The cache belongs to another event loop, or to the process that this one was forked from."""
+
+
+class ReentrancyError(SemcacheError, RuntimeError):
+    """An LLM call asked the cache for the answer that it is making itself."""
+
+
+class QueueFullError(SemcacheError):
+    """More waits for a batch than may wait; ask less at once."""
 
 
 class FlightCancelledError(SemcacheError):
@@ -66,6 +83,14 @@ class StoreUnavailableError(StoreError):
 
 class StoreAuthError(StoreError):
     """The store refused the user name, password or permissions."""
+
+
+class StoreFullError(StoreError):
+    """The store is out of memory and keeps nothing new; what it has can still be read."""
+
+
+class StaleWriteError(StoreError):
+    """The answer began to be made before an invalidation that concerns it, so it is not kept."""
 
 
 class SearchModuleMissingError(StoreError):

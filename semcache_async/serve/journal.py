@@ -17,7 +17,7 @@ import msgspec
 
 from semcache_async.cache import SemanticCache
 from semcache_async.complaints import Complaints
-from semcache_async.serve.problems import NotFound
+from semcache_async.serve.errors import NotFound
 from semcache_async.store.log import Log, Logged, MemoryLog, RedisLog
 from semcache_async.store.wire import redis_pipelines
 from semcache_async.types import Answer, Scope, Source

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from semcache_async.config import CacheConfig
 from semcache_async.errors import ConfigError
 from semcache_async.store.redis_store import RedisStore, redis_store
 
-__all__ = ["open_redis"]
+__all__ = ["open_redis", "redis_at"]
 
 _EMBEDDED = "embedded:"
 
@@ -20,17 +20,23 @@ async def open_redis(
     url: str | None, dim: int, fingerprint: str, config: CacheConfig
 ) -> AsyncIterator[tuple[str, RedisStore]]:
     """The URL of the Redis that ``url`` means (see ``SemanticCache.open``), and a store in it."""
-    async with AsyncExitStack() as stack:
-        if url is None or url.startswith(_EMBEDDED):
-            from semcache_async.store.embedded import embedded_redis
+    async with (
+        redis_at(url) as found,
+        redis_store(found, dim=dim, fingerprint=fingerprint, config=config) as store,
+    ):
+        yield found, store
 
-            directory = None if url is None else url.removeprefix(_EMBEDDED)
-            if directory == "":
-                raise ConfigError('Name a directory after "embedded:", or give no URL at all.')
-            url = await stack.enter_async_context(
-                embedded_redis(None if directory is None else Path(directory))
-            )
-        store = await stack.enter_async_context(
-            redis_store(url, dim=dim, fingerprint=fingerprint, config=config)
-        )
-        yield url, store
+
+@asynccontextmanager
+async def redis_at(url: str | None) -> AsyncIterator[str]:
+    """The URL of the Redis that ``url`` means; an embedded one runs for as long as this lasts."""
+    if url is not None and not url.startswith(_EMBEDDED):
+        yield url
+        return
+    from semcache_async.store.embedded import embedded_redis
+
+    directory = None if url is None else url.removeprefix(_EMBEDDED)
+    if directory == "":
+        raise ConfigError('Name a directory after "embedded:", or give no URL at all.')
+    async with embedded_redis(None if directory is None else Path(directory)) as held:
+        yield held

@@ -6,39 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import msgspec
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestServer
 from multidict import CIMultiDict
 
-from semcache_async import CacheConfig, SemanticCache
-from semcache_async.serve.app import make_app
-from semcache_async.serve.journal import Journal
-from semcache_async.serve.keys import KeyRing
-from semcache_async.serve.metrics import Metrics
 from semcache_async.serve.service import Service
-from semcache_async.serve.settings import Settings
-from semcache_async.serve.simulate import SIMULATOR, Simulator, SimulatorOptions, make_simulator
-from semcache_async.serve.upstream import open_upstream
-from semcache_async.testing import AngleEmbedder, MemoryStore
-from semcache_async.types import Answer, Scope
-
-Client = TestClient[Any, Any]
+from semcache_async.simulator import SIMULATOR, Simulator, SimulatorOptions, make_simulator
+from semcache_async.testing import MemoryStore
+from semcache_async.types import Answer
+from tests.serve.running import Client, client_of, notes, service_for
 
 PATH = "/v1/chat/completions"
-TIGHT = 0.01
-"""max_distance: 8 degrees apart is near (0.0097), 9 is not (0.0123)."""
-
-
-class Notes:
-    """A journal that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.hits: list[tuple[str, Answer]] = []
-
-    def note_hit(self, *, prompt: str, answer: Answer, scope: Scope) -> None:
-        self.hits.append((prompt, answer))
 
 
 @dataclass
@@ -51,7 +31,7 @@ class Setup:
 
     @property
     def notes(self) -> list[tuple[str, Answer]]:
-        return cast("Notes", self.service.journal).hits
+        return notes(self.service)
 
     @property
     def url(self) -> str:
@@ -59,36 +39,15 @@ class Setup:
 
 
 @asynccontextmanager
-async def serving(
-    upstream_url: str,
-    *,
-    redis_url: str | None = None,
-    keys: KeyRing | None = None,
-    cache: dict[str, Any] | None = None,
-    **options: Any,
-) -> AsyncIterator[Setup]:
-    """With ``redis_url``, entries are in Redis under ``cache["name"]``, else in memory."""
-    config = CacheConfig(**{"max_distance": TIGHT, "index": "flat", **(cache or {})})
-    settings = Settings(cache=config, **options)
-    store = None if redis_url is not None else MemoryStore()
+async def serving(upstream_url: str, **options: Any) -> AsyncIterator[Setup]:
+    """In front of that upstream; ``options`` as of ``service_for``."""
+    if "redis_url" not in options and "store" not in options:
+        options["store"] = MemoryStore()
     async with (
-        SemanticCache.open(
-            redis_url, config=config, embedder=AngleEmbedder(), store=store
-        ) as opened,
-        open_upstream(upstream_url, settings) as upstream,
+        service_for(upstream_url=upstream_url, **options) as service,
+        client_of(service) as client,
     ):
-        service = Service(
-            cache=opened,
-            settings=settings,
-            keys=keys or KeyRing(),
-            upstream=upstream,
-            metrics=Metrics(settings),
-            journal=cast("Journal", Notes()),
-        )
-        server = TestServer(make_app(service))
-        await server.start_server(auto_decompress=False)
-        async with TestClient(server) as client:
-            yield Setup(client, service, store)
+        yield Setup(client, service, options.get("store"))
 
 
 @asynccontextmanager

@@ -19,12 +19,11 @@ from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletionChunk
 from pydantic import SecretStr
 
-from semcache_async.serve.embeddings import MODELS
-from semcache_async.serve.keys import KeyRing, hash_key
-from semcache_async.serve.problems import Forbidden, Problem, TooMany
-from semcache_async.serve.service import Caller
-from semcache_async.serve.simulate import SimulatorOptions
-from tests.serve.live import Live, live
+from semcache_async.serve.errors import Forbidden, Problem
+from semcache_async.serve.keys import Caller, KeyRing, hash_key
+from semcache_async.serve.openai.embeddings import MODELS
+from semcache_async.simulator import SimulatorOptions
+from tests.serve.running import Live, live
 
 pytestmark = pytest.mark.anyio
 
@@ -376,7 +375,11 @@ def langchain(service: Live, **client: Any) -> ChatOpenAI:
             langcache_errors.ForbiddenErrorResponseContent,
             "insufficient-permissions",
         ),
-        (TooMany("no"), langcache_errors.TooManyRequestsErrorResponseContent, "too-many-requests"),
+        (
+            Problem("no", status=429),
+            langcache_errors.TooManyRequestsErrorResponseContent,
+            "too-many-requests",
+        ),
         (Problem("no"), langcache_errors.UnexpectedErrorResponseContent, "unexpected-error"),
         (ValueError("no"), langcache_errors.UnexpectedErrorResponseContent, "unexpected-error"),
     ],

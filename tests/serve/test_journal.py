@@ -11,8 +11,8 @@ import pytest
 from semcache_async import Answer, CacheConfig, Scope, SemanticCache, Source
 from semcache_async.errors import StoreUnavailableError
 from semcache_async.serve import journal as module
+from semcache_async.serve.errors import NotFound
 from semcache_async.serve.journal import Journal, open_journal
-from semcache_async.serve.problems import NotFound
 from semcache_async.store.log import MemoryLog
 from semcache_async.testing import AngleEmbedder, MemoryStore
 
