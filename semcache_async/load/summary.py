@@ -257,9 +257,9 @@ def _errors(groups: Sequence[Group]) -> Table:
 
 def _latency_charts(groups: Sequence[Group]) -> Iterator[Chart]:
     focus = focus_of(groups)
-    lines = {**focus.by_source, "all": focus.all}
-    if len(lines) == 2:
-        del lines["all"]
+    lines = dict(focus.by_source)
+    if len(lines) > 1:
+        lines["all"] = focus.all
     yield Chart(
         f"Latency by source, {focus.label}",
         "Each curve: the share of requests that were answered within a time.",
