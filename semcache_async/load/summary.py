@@ -305,7 +305,7 @@ def _load_charts(groups: Sequence[Group]) -> Iterator[Chart]:
             f"Below the diagonal: saturated. {spread}",
             lambda axes: answered_by_load(axes, opened),
         )
-    if sweeps:
+    if any(group.lookup_percentile(99.0) for own in sweeps.values() for group in own):
         yield Chart(
             "Throughput against p99 of lookups",
             "Right and low is better; where a curve turns up, more load only waits longer.",
