@@ -182,8 +182,8 @@ class _Rung:
 
 
 class _Pass:
-    """An inference request bound to arrays of its own, which has run once. The request does not keep
-    the arrays alive."""
+    """An inference request bound to arrays of its own, which it does not keep alive. It has run
+    once."""
 
     def __init__(self, compiled: Any, size: int) -> None:
         from openvino import Tensor

@@ -88,7 +88,6 @@ def test_no_faster_is_not_used(tiny: Path, amx: pytest.MonkeyPatch) -> None:
 def test_failing_runtime_is_not_used(
     tiny: Path, amx: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    
 
     class Broken(fake_openvino()):  # type: ignore[misc]
         def complete(self) -> None:
