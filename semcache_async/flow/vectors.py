@@ -204,7 +204,7 @@ async def in_halves(
     """An outcome for each item, where one that makes ``call`` raise gets the error to itself.
 
     A call that raised is made again for each half, and so on: about twice log2(n) calls for one
-    bad item, and never more than n. Where both halves raise the same and none has succeeded yet,
+    bad item, never many more than n. Where both halves raise the same and none has succeeded yet,
     what is called is taken to be down, and everybody gets the error; ``ValueError`` and
     ``TypeError`` speak of the items, and are looked into further.
     """
@@ -226,7 +226,7 @@ async def in_halves(
     failed = [(0, len(items))] if await attempt(0, len(items)) is not None else []
     while failed:
         start, end = failed.pop(0)
-        if end - start < 2 or spent >= max(len(items), 3):
+        if end - start < 2 or spent >= max(len(items), 8):
             continue
         middle = (start + end) // 2
         first, second = await attempt(start, middle), await attempt(middle, end)
