@@ -24,8 +24,14 @@ __all__ = ["Reading", "erases"]
 _LINE_END = re.compile(r"(?<![^\S\n])[^\S\n]+(?=\n)")
 _QUOTING = '"`\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a\u300c\u300d\u300e\u300f'
 # What plain writing does not hold: quotes, the signs of code, an indented line.
-_NOT_PLAIN = re.compile(rf"[{_QUOTING}\\/{{}}\[\]<>=+*|^%#@~_$&]|(?<!\w)'|'(?!\w)|\n\s")
+_NOT_PLAIN = re.compile(
+    rf"[{_QUOTING}\\{{}}\[\]<>=+*|^#@~_$&]|(?<!\w)['/]|['/](?!\w)|(?<!\d)%|\n\s"
+)
 _BLANKS = " \u00a0\u2009\u202f\u3000"
+_WITHIN_WORDS = dict.fromkeys(map(ord, "-/'\u2019"))
+_CONTRACTED = re.compile("(?<=\\w)['\u2019].*")
+_LONG = 3
+"""Letters of a word from which on its case seldom tells it from another."""
 _MARKS = (",", ";", ":", "?")
 _CLOSES_SENTENCE = (".", "?", "!", "\u2026", "\u3002", "\uff1f", "\uff01")
 _NO_DECOMPOSITION = str.maketrans(
@@ -78,6 +84,29 @@ class Reading:
         return tuple(map(str.casefold, self.inks))
 
     @cached_property
+    def level_inks(self) -> tuple[str, ...]:
+        """The inks without case, except those of short words, of those that are not letters
+        alone, and of those after a number (units)."""
+        inks = list(self.inks)
+        start, counted = 0, False
+        for end in range(1, len(inks) + 1):
+            if end == len(inks) or self.gaps[end]:
+                word = "".join(self.inks[start:end]).rstrip(".,;:?!)").lstrip("(")
+                letters = _CONTRACTED.sub("", word).translate(_WITHIN_WORDS)
+                if len(letters) >= _LONG and letters.isalpha() and not counted:
+                    inks[start:end] = map(str.casefold, inks[start:end])
+                elif letters == "i" and end < len(inks):
+                    inks[start] = "I"
+                start, counted = end, letters[-1:].isdigit()
+        return tuple(inks)
+
+    @cached_property
+    def words(self) -> list[Key]:
+        """Its units but the signs."""
+        pairs = zip(self.keys, self.inks, strict=True)
+        return [key for key, ink in pairs if any(map(str.isalnum, ink))]
+
+    @cached_property
     def loose_gaps(self) -> tuple[str, ...]:
         """The gaps without what cannot matter in code."""
         return self.gaps if self.plain else loose_gaps(self.text, self.inks, self.gaps)
@@ -127,20 +156,26 @@ class Reading:
 
     @cached_property
     def bare(self) -> bool:
-        """Typed plainly in small ASCII letters, without a closing mark."""
-        return (
-            self.text.isascii()
-            and self.text.islower()
-            and self.one_case
-            and self.text.rstrip()[-1].isalpha()
-        )
+        """Typed plainly in small letters without accents (but n with a tilde has a key of its own),
+        and without a closing mark."""
+        text = self.text.replace("\xf1", "n")
+        return text.isascii() and text.islower() and self.one_case and text.rstrip()[-1:].isalpha()
 
-    @cached_property
-    def skeleton(self) -> str:
-        """Its letters and digits alone, without accents and case, and its spaces."""
-        text = unicodedata.normalize("NFD", compose(self.text).casefold())
-        kept = (char if char.isalnum() else " " if char.isspace() else "" for char in text)
+    def skeleton(self, spared: str = "") -> str:
+        """Its letters and digits alone, without case and accents, but those of ``spared``; and its
+        spaces."""
+        kept = []
+        for char in compose(self.text).casefold():
+            if char in spared:
+                kept.append(char)
+            elif char.isspace():
+                kept.append(" ")
+            else:
+                kept += filter(str.isalnum, unicodedata.normalize("NFD", char))
         return " ".join("".join(kept).translate(_NO_DECOMPOSITION).split())
+
+    def _side(self, lenient: bool) -> _Side:
+        return _Side(self.keys, self.inks, self.loose_gaps if lenient else self.gaps, self.free)
 
 
 def erases(a: Reading, b: Reading, *, lenient: bool) -> bool:
@@ -152,26 +187,23 @@ def erases(a: Reading, b: Reading, *, lenient: bool) -> bool:
     saw: it is the distance's business. Compositions (NFC), outer white space, spaces that end a
     line, CR LF, and the capital that begins a sentence or stands in a title are no difference.
 
-    ``lenient`` excuses three habits: a prompt typed in one case is no other than one with
-    capitals; one typed in small ASCII letters without a closing mark is no other than one with
-    accents, if nothing else differs; and white space in code that cannot matter does not count.
+    ``lenient`` excuses four habits: a prompt typed in one case is no other than one with capitals;
+    where two prompts in plain writing do not say the same words, the case of those with three
+    letters or more does not count; one typed in small ASCII letters without a closing mark is no
+    other than one with accents, if nothing else differs; and white space in code that cannot matter
+    does not count.
     """
     if a.text == b.text or a.canonical == b.canonical:
         return False
-    if lenient and (a.bare or b.bare) and a.skeleton == b.skeleton:
+    if lenient and (_lacks_accents(a, b) or _lacks_accents(b, a)):
         return False
     if a.before != b.before:
         return True
-    caseless = lenient and (a.one_case or b.one_case)
-    left, right = (
-        _Side(
-            keys=side.keys,
-            inks=side.folded_inks if caseless else side.inks,
-            gaps=side.loose_gaps if lenient else side.gaps,
-            free=frozenset() if caseless else side.free,
-        )
-        for side in (a, b)
-    )
+    left, right = a._side(lenient), b._side(lenient)
+    if lenient and (a.one_case or b.one_case):
+        left, right = left._replace(inks=a.folded_inks), right._replace(inks=b.folded_inks)
+    elif lenient and a.plain and b.plain and a.words != b.words:
+        left, right = left._replace(inks=a.level_inks), right._replace(inks=b.level_inks)
     head = _common(left.keys, right.keys)
     rest = min(len(left.keys), len(right.keys)) - head
     tail = min(rest, _common(left.keys[::-1], right.keys[::-1])) if rest else 0
@@ -181,6 +213,14 @@ def erases(a: Reading, b: Reading, *, lenient: bool) -> bool:
         or _differ(left, right, *ends, tail)
         or _moved_differ(left, right, range(head, ends[0]), range(head, ends[1]))
     )
+
+
+def _lacks_accents(bare: Reading, other: Reading) -> bool:
+    """Is the first the other without its accents?"""
+    if not bare.bare or abs(len(bare.text) - len(other.text)) > len(other.text) // 4 + 8:
+        return False
+    spared = "" if bare.text.isascii() else "\xf1"
+    return bare.skeleton(spared) == other.skeleton(spared)
 
 
 class _Side(NamedTuple):
