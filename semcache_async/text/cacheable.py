@@ -37,7 +37,8 @@ _TOLD = re.compile(
     # "my name is Ann", but not "my name is spelled wrong"
     rf"\bmy (?:full |first |last |maiden |sur)?name{_IS} (?!(?:not|wrong|"
     r"mis\w{0,24}|incorrect\w{0,24}|in|on|un\w{0,24}|spelled|spelt|printed|written|different|"
-    r"changed|changing|being|too|still|no|now|so|also|already|showing|shown|listed|a|the|and|or|at)\b)\w|"
+    r"changed|changing|being|too|still|no|now|so|also|already|showing|shown|listed|a|the|and|or|"
+    r"at)\b)\w|"
     rf"{_I_AM} (?:called|named) \w|{_I_AM} \d{{1,3}} years? old\b|"
     rf"\bmy {_TWO_WORDS}{_VALUE_NAMES}{_IS} ?\S{{0,24}}\d|"
     rf"\bmy {_TWO_WORDS}(?:password|passphrase|api key|secret){_IS} ?"
@@ -72,8 +73,8 @@ _PRESENT = re.compile(
 _WHEN = re.compile(
     r"\b(?:today|tonight|tomorrow|yesterday|nowadays|right now|as of now|these days|at present|"
     r"at (?:the|this) (?:very )?moment|currently|last night|so far this \w{1,24}|"
-    r"(?:this|last|next) (?:morning|afternoon|evening|weekend|week|month|quarter|season|year|monday|tuesday|"
-    r"wednesday|thursday|friday|saturday|sunday))\b"
+    r"(?:this|last|next) (?:morning|afternoon|evening|weekend|week|month|quarter|season|year|"
+    r"monday|tuesday|wednesday|thursday|friday|saturday|sunday))\b"
 )
 _ASKER = re.compile(r"\b(?:i|my|me|mine|we|our|us|im|ive)\b")
 _ASKS_THE_PRESENT = re.compile(

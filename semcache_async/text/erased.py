@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections import Counter
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from semcache_async.text.layout import loose_gaps
@@ -25,7 +26,7 @@ _LINE_END = re.compile(r"(?<![^\S\n])[^\S\n]+(?=\n)")
 _QUOTING = '"`\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a\u300c\u300d\u300e\u300f'
 # What plain writing does not hold: quotes, the signs of code, an indented line.
 _NOT_PLAIN = re.compile(
-    rf"[{_QUOTING}\\{{}}\[\]<>=+*|^#@~_$&]|(?<!\w)['/]|['/](?!\w)|(?<!\d)%|\n\s"
+    rf"[{_QUOTING}\\{{}}\[\]<>=+*|^#@~_$&]|(?<!\w)['/]|['/](?!\w)|(?<!\w)[-.]\w|(?<!\d)%|\n\s"
 )
 _BLANKS = " \u00a0\u2009\u202f\u3000"
 _WITHIN_WORDS = dict.fromkeys(map(ord, "-/'\u2019"))
@@ -58,7 +59,7 @@ class Reading:
         self.before = compose(text[: starts[0]] if starts else text).strip()
         """What was dropped before the first unit."""
         inks, gaps, gap = [], [], ""
-        for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+        for start, end in pairwise([*starts, len(text)]):
             span = text[start:end]
             ink = span.rstrip()
             inks.append(ink if ink.isascii() else compose(ink))
@@ -113,22 +114,23 @@ class Reading:
 
     @cached_property
     def free(self) -> frozenset[int]:
-        """Units whose capital says nothing: they begin the prompt or a sentence, or every long word
-        of the prompt has one."""
+        """Units whose capital says nothing: the first of a prompt of three words or more, and of a
+        sentence in it; all, where every long word has one."""
         inks, gaps = self.inks, self.gaps
-        if len(inks) < 3:
+        spaced = [i for i, gap in enumerate(gaps) if gap]
+        if len(spaced) < 2:
             return frozenset()
         if self._titled:
             return frozenset(range(len(inks)))
-        first = {0} if gaps[1] == " " or not inks[0][-1:].isalnum() else set()
+        first = {0} if "".join(inks[: spaced[0]]).translate(_WITHIN_WORDS).isalpha() else set()
         if inks[0] in ("\u00bf", "\u00a1"):
             first.add(1)
         ends = _CLOSES_SENTENCE
         return frozenset(
             first.union(
                 i
-                for i in range(1, len(inks))
-                if gaps[i] and (inks[i - 1].endswith(ends) or (self.plain and "\n" in gaps[i]))
+                for i in spaced
+                if (inks[i - 1].endswith(ends) or (self.plain and "\n" in gaps[i]))
             )
         )
 
