@@ -100,8 +100,11 @@ def is_personal(prompt: str) -> bool:
             before = prompt[found.start() - 1 : found.start()]
             if before.isalnum() or before in ("_", "-", "."):
                 return True
-    if any(_is_identifying(prompt, found) for found in _DIGITS.finditer(prompt)):
-        return True
+    for found in _DIGITS.finditer(prompt):
+        start, end = found.span()
+        around = prompt[max(0, start - 2) : start], prompt[end : end + 2]
+        if _is_identifying(found.group(), *around):
+            return True
     if any(_is_iban(found.group()) for found in _IBAN.finditer(prompt)):
         return True
     if any(mark in prompt for mark in _SECRET_MARKS) and _SECRET.search(prompt):
@@ -127,11 +130,9 @@ def _asks_when(sentence: str) -> bool:
     return not _ASKER.search(sentence) or bool(_ASKS_THE_PRESENT.match(sentence))
 
 
-def _is_identifying(prompt: str, found: re.Match[str]) -> bool:
+def _is_identifying(text: str, before: str, after: str) -> bool:
     """A run of digits that is a telephone, card or social security number: not a plain number, a
-    date or a range of years."""
-    text, (start, end) = found.group(), found.span()
-    before, after = prompt[max(0, start - 2) : start], prompt[end : end + 2]
+    date or a range of years. ``before`` and ``after`` are the two characters on each side."""
     if before[-1:].isalnum() or after[:1].isalnum() or after[:1] == "_":
         return False
     if (before[-1:] in (".", ",") and before[:1].isdigit()) or (
