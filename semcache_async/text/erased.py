@@ -35,6 +35,7 @@ _LONG = 3
 """Letters of a word from which on its case seldom tells it from another."""
 _MARKS = (",", ";", ":", "?")
 _CLOSES_SENTENCE = (".", "?", "!", "\u2026", "\u3002", "\uff1f", "\uff01")
+_SENTENCE_MARKS = "?!.,;:\u2026\u00bf\u00a1"
 _NO_DECOMPOSITION = str.maketrans(
     {"\u0111": "d", "\u0142": "l", "\u0131": "i", "\xf8": "o", "\xdf": "ss", "\xe6": "ae"}
 )
@@ -110,7 +111,9 @@ class Reading:
     @cached_property
     def loose_gaps(self) -> tuple[str, ...]:
         """The gaps without what cannot matter in code."""
-        return self.gaps if self.plain else loose_gaps(self.text, self.inks, self.gaps)
+        if self.plain and "(" not in self.text and "\n" not in self.text:
+            return self.gaps
+        return loose_gaps(self.text, self.inks, self.gaps)
 
     @cached_property
     def free(self) -> frozenset[int]:
@@ -146,14 +149,14 @@ class Reading:
 
     @cached_property
     def one_case(self) -> bool:
-        """Typed plainly: three words or more, all small or all capital, no digits, quotes or
-        code."""
+        """Typed plainly: three words or more, all small or all capital, no digits, colons, quotes
+        or code."""
         text = self.text
         return (
             (text.islower() or text.isupper())
             and self.plain
             and len(text.split(None, 2)) > 2
-            and not any(map(str.isdigit, text))
+            and not any(char.isdigit() or char == ":" for char in text)
         )
 
     @cached_property
@@ -164,20 +167,14 @@ class Reading:
         return text.isascii() and text.islower() and self.one_case and text.rstrip()[-1:].isalpha()
 
     def skeleton(self, spared: str = "") -> str:
-        """Its letters and digits alone, without case and accents, but those of ``spared``; and its
-        spaces."""
-        kept = []
-        for char in compose(self.text).casefold():
-            if char in spared:
-                kept.append(char)
-            elif char.isspace():
-                kept.append(" ")
-            else:
-                kept += filter(str.isalnum, unicodedata.normalize("NFD", char))
-        return " ".join("".join(kept).translate(_NO_DECOMPOSITION).split())
-
-    def _side(self, lenient: bool) -> _Side:
-        return _Side(self.keys, self.inks, self.loose_gaps if lenient else self.gaps, self.free)
+        """What it says, without case, the accents of letters but those of ``spared``, marks of
+        sentences, and more than one space."""
+        letters = [
+            char if char in spared or char.isascii() else unicodedata.normalize("NFD", char)[0]
+            for char in compose(self.text).casefold()
+            if char not in _SENTENCE_MARKS
+        ]
+        return " ".join("".join(letters).translate(_NO_DECOMPOSITION).split())
 
 
 def erases(a: Reading, b: Reading, *, lenient: bool) -> bool:
@@ -201,7 +198,7 @@ def erases(a: Reading, b: Reading, *, lenient: bool) -> bool:
         return False
     if a.before != b.before:
         return True
-    left, right = a._side(lenient), b._side(lenient)
+    left, right = _side_of(a, lenient), _side_of(b, lenient)
     if lenient and (a.one_case or b.one_case):
         left, right = left._replace(inks=a.folded_inks), right._replace(inks=b.folded_inks)
     elif lenient and a.plain and b.plain and a.words != b.words:
@@ -237,6 +234,11 @@ class _Side(NamedTuple):
         """The unit's ink, and the gap before it where that is no usual one."""
         gap = self.gaps[index]
         return self.inks[index], gap if gap.strip("\n") not in ("", " ") else ""
+
+
+def _side_of(reading: Reading, lenient: bool) -> _Side:
+    gaps = reading.loose_gaps if lenient else reading.gaps
+    return _Side(reading.keys, reading.inks, gaps, reading.free)
 
 
 def _common(a: Sequence[Key], b: Sequence[Key]) -> int:

@@ -136,6 +136,7 @@ def test_no_difference_or_one_that_it_sees(one: str, other: str) -> None:
         ("Do it:\nout = []\nfor x in y:\n  f(x)", "Do it:\nout = []\n\nfor x in y:\n  f(x)"),
         ("What? print( [1,2,3][0] )", "What? print([1, 2, 3][0])"),
         ('Is it JSON? {"a": 1, "b": [2, 3]}', 'Is it JSON? {"a":1,"b":[2,3]}'),
+        ("Hello!\nHow do I pay?", "Hello! How do I pay?"),
         ("What does this do? f(x=1)", "What does this do?\nf(x = 1)"),
     ],
 )
@@ -151,6 +152,8 @@ def test_habits_that_are_excused(one: str, other: str) -> None:
         ("cómo cambio mi contrasena", "¿Cómo cambio mi contraseña?"),  # and here an accent
         ("cambio anos", "cambio años"),  # two words
         ("que es el año uno", "Que es el ano uno"),  # the accent is the plain one's
+        ("what is abc now", "What is abc\ufe0f now"),  # no letter's accent
+        ("class foo: pass, no", "class Foo: pass, no"),  # a colon
         ("is 5 mw much then", "Is 5 MW much then?"),  # a digit
         ("what is `us` in sql", "What is `US` in SQL"),  # quoted
         ("Send it back to us", "Please send it to US"),  # two letters
