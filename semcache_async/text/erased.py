@@ -192,26 +192,18 @@ def erases(a: Reading, b: Reading, *, lenient: bool) -> bool:
     other than one with accents, if nothing else differs; and white space in code that cannot matter
     does not count.
     """
-    if a.text == b.text or a.canonical == b.canonical:
+    if a.text == b.text or not _apart(_side_of(a), _side_of(b)) or a.canonical == b.canonical:
         return False
-    if lenient and (_lacks_accents(a, b) or _lacks_accents(b, a)):
-        return False
-    if a.before != b.before:
+    if not lenient:
         return True
-    left, right = _side_of(a, lenient), _side_of(b, lenient)
-    if lenient and (a.one_case or b.one_case):
+    if _lacks_accents(a, b) or _lacks_accents(b, a):
+        return False
+    left, right = _side_of(a, a.loose_gaps), _side_of(b, b.loose_gaps)
+    if a.one_case or b.one_case:
         left, right = left._replace(inks=a.folded_inks), right._replace(inks=b.folded_inks)
-    elif lenient and a.plain and b.plain and a.words != b.words:
+    elif a.plain and b.plain and a.words != b.words:
         left, right = left._replace(inks=a.level_inks), right._replace(inks=b.level_inks)
-    head = _common(left.keys, right.keys)
-    rest = min(len(left.keys), len(right.keys)) - head
-    tail = min(rest, _common(left.keys[::-1], right.keys[::-1])) if rest else 0
-    ends = len(left.keys) - tail, len(right.keys) - tail
-    return (
-        _differ(left, right, 0, 0, head)
-        or _differ(left, right, *ends, tail)
-        or _moved_differ(left, right, range(head, ends[0]), range(head, ends[1]))
-    )
+    return _apart(left, right)
 
 
 def _lacks_accents(bare: Reading, other: Reading) -> bool:
@@ -229,6 +221,7 @@ class _Side(NamedTuple):
     inks: tuple[str, ...]
     gaps: tuple[str, ...]
     free: frozenset[int]
+    before: str
 
     def at(self, index: int) -> tuple[str, str]:
         """The unit's ink, and the gap before it where that is no usual one."""
@@ -236,9 +229,24 @@ class _Side(NamedTuple):
         return self.inks[index], gap if gap.strip("\n") not in ("", " ") else ""
 
 
-def _side_of(reading: Reading, lenient: bool) -> _Side:
-    gaps = reading.loose_gaps if lenient else reading.gaps
-    return _Side(reading.keys, reading.inks, gaps, reading.free)
+def _side_of(reading: Reading, gaps: tuple[str, ...] | None = None) -> _Side:
+    gaps = reading.gaps if gaps is None else gaps
+    return _Side(reading.keys, reading.inks, gaps, reading.free, reading.before)
+
+
+def _apart(a: _Side, b: _Side) -> bool:
+    """Do the sides differ where their keys do not?"""
+    if a.before != b.before:
+        return True
+    head = _common(a.keys, b.keys)
+    rest = min(len(a.keys), len(b.keys)) - head
+    tail = min(rest, _common(a.keys[::-1], b.keys[::-1])) if rest else 0
+    ends = len(a.keys) - tail, len(b.keys) - tail
+    return (
+        _differ(a, b, 0, 0, head)
+        or _differ(a, b, *ends, tail)
+        or _moved_differ(a, b, range(head, ends[0]), range(head, ends[1]))
+    )
 
 
 def _common(a: Sequence[Key], b: Sequence[Key]) -> int:
