@@ -13,6 +13,7 @@ fresh one, within the same time limit; so commands are idempotent, or sent with 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -150,7 +151,7 @@ class RedisPipelines:
         """Send ``command`` on a connection of its own and pass what is pushed there to ``heard``.
         Returns never; raises a ``StoreError`` when it is refused or the connection is lost."""
         line = await _connect(self._factory, [], self._timeout_s)
-        line.heard = heard
+        line.pushed = heard
         try:
             while True:
                 async with asyncio.timeout(self._timeout_s):
@@ -185,12 +186,12 @@ class RedisPipelines:
 
     def doubts(self, line: _Line) -> float:
         """How long to wait for a sign of life; 0 for a connection that gave one lately."""
-        silent = line.loop.time() - line.heard_at > self._silent_s
+        silent = time.monotonic() - line.heard_at > self._silent_s
         return max(self._patience_s, min(2 * line.opening_s, self._timeout_s / 2)) if silent else 0
 
-    def drop_silent(self) -> None:
-        """Drop every connection that has been silent for long: where one is dead, all may be."""
-        for line in [line for line in self._lines if self.doubts(line)]:
+    def drop_silent(self, at: float) -> None:
+        """Drop every connection that had been silent for long: where one is dead, all may be."""
+        for line in [line for line in self._lines if line.heard_at < at - self._silent_s]:
             line.drop()
 
     def _may_open(self) -> bool:
@@ -258,17 +259,18 @@ class Session:
         another and return None."""
         line = self._line
         assert line is not None
-        began, waiter = line.loop.time(), line.send(payload, count)
+        began, heard = time.monotonic(), line.heard
+        waiter = line.send(payload, count)
         try:
             await asyncio.wait([waiter], timeout=patience_s)
-            if not waiter.done() and line.heard_at >= began:
+            if not waiter.done() and line.heard > heard:
                 await asyncio.wait([waiter])
             if waiter.done() and waiter.exception() is None:
                 return waiter.result()
         finally:
             waiter.cancel()
         line.drop()
-        self._pipelines.drop_silent()
+        self._pipelines.drop_silent(began)
         self._line = await self._pipelines.line()
         return None
 
@@ -300,7 +302,7 @@ async def _connect(
     factory: redis.asyncio.ConnectionPool, lines: list[_Line], timeout_s: float
 ) -> _Line:
     connection: Any = factory.make_connection()  # type: ignore[no-untyped-call]
-    began = asyncio.get_running_loop().time()
+    began = time.monotonic()
     try:
         async with asyncio.timeout(timeout_s):
             await connection.connect()
@@ -340,8 +342,10 @@ class _Line(asyncio.Protocol):
             replyError=_reply_error,
             notEnoughData=_NOT_ENOUGH,
         )
-        self.loop = asyncio.get_running_loop()
-        self.heard_at = self.loop.time()
+        self._loop = asyncio.get_running_loop()
+        self.heard = 0
+        """How often something came."""
+        self.heard_at = time.monotonic()
         """When something came last."""
         self.opening_s = self.heard_at - began
         """What connecting took: a few round trips."""
@@ -350,7 +354,7 @@ class _Line(asyncio.Protocol):
         self._transport.set_protocol(self)
         connection._reader = connection._writer = None
         lines.append(self)
-        self.heard: Callable[[list[Any]], None] | None = None
+        self.pushed: Callable[[list[Any]], None] | None = None
         """Takes what the server pushes."""
 
     def load(self) -> int:
@@ -359,7 +363,7 @@ class _Line(asyncio.Protocol):
 
     def send(self, payload: bytes, count: int) -> asyncio.Future[list[Reply]]:
         """Write ``count`` packed commands; the future brings their replies."""
-        waiter: asyncio.Future[list[Reply]] = self.loop.create_future()
+        waiter: asyncio.Future[list[Reply]] = self._loop.create_future()
         if self._transport.is_closing():
             self.drop()
             waiter.set_exception(StoreUnavailableError(_LOST))
@@ -369,14 +373,15 @@ class _Line(asyncio.Protocol):
         return waiter
 
     def data_received(self, data: bytes) -> None:
-        self.heard_at = self.loop.time()
+        self.heard += 1
+        self.heard_at = time.monotonic()
         self._reader.feed(data)
         gets: Callable[[], Reply] = self._reader.gets
         try:
             while (reply := gets()) is not _NOT_ENOUGH:
                 if isinstance(reply, hiredis.PushNotification):
-                    if self.heard is not None:
-                        self.heard(reply)
+                    if self.pushed is not None:
+                        self.pushed(reply)
                     continue
                 self._replies.append(reply)
                 if len(self._replies) == self._pending[0][1]:
