@@ -5,9 +5,10 @@ ours, which costs about 3 us a command where redis-py's own pipeline costs about
 (docs/decisions.md). Replies are counted off in the order of their commands, so a waiter that left
 never shifts another's reply; a connection that failed or timed out is dropped with all on it.
 
-A connection that has been silent for a second may be dead without anybody having said so (a
-middlebox that forgot it). What is sent there and brings nothing for a moment is sent again on a
-fresh one, within the same time limit; so commands are idempotent, or sent with ``again=False``.
+A connection may be dead without anybody having said so (a middlebox that forgot it), most of all
+one that has been silent for a while. What is sent there and brings nothing for a moment is sent
+again on a fresh one, within the same time limit; so commands are idempotent, or sent with
+``again=False``. How long a moment is goes by how long Redis has been taking lately.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias, cast
 
 import hiredis
@@ -43,9 +44,15 @@ Reply: TypeAlias = Any
 _PULSE_S = 1.0
 """How often a listening connection is tried."""
 _SILENT_S = 1.0
-"""A connection that brought nothing for so long may be dead."""
+"""A connection that brought nothing for so long is doubtful."""
 _PATIENCE_S = 0.1
-"""What such a connection is given to prove that it lives, where the network is not slower."""
+"""What a doubtful connection is given to prove that it lives."""
+_PATIENCE_SHARE = 0.25
+"""What any other is given, of the time limit."""
+_PATIENCE_FACTOR = 4.0
+"""Each is given so many times the longest wait for a sign of life lately, too."""
+_FORGETTING = 0.99
+"""The longest wait counts for so much less with every further answer."""
 _PAUSE_S, _PAUSE_MAX_S = 0.5, 30.0
 """From one failure to open a further connection to the next attempt."""
 _LOST = "The connection to Redis was lost; it is opened again at the next use."
@@ -89,7 +96,8 @@ class RedisPipelines:
         self._limit = connections
         self._timeout_s = timeout_s
         self._silent_s = silent_s
-        self._patience_s = min(patience_s, timeout_s / 2)
+        self._patience_s = patience_s
+        self._longest_s = 0.0
         self._lines: list[_Line] = []
         self._opening: set[asyncio.Task[_Line]] = set()
         self._pause_s = _PAUSE_S
@@ -184,15 +192,32 @@ class RedisPipelines:
             else:
                 await asyncio.wait(self._opening, return_when=asyncio.FIRST_COMPLETED)
 
-    def doubts(self, line: _Line) -> float:
-        """How long to wait for a sign of life; 0 for a connection that gave one lately."""
-        silent = time.monotonic() - line.heard_at > self._silent_s
-        return max(self._patience_s, min(2 * line.opening_s, self._timeout_s / 2)) if silent else 0
+    async def new_line(self) -> _Line:
+        """A connection that has just been opened, or else any."""
+        if len(self._lines) + len(self._opening) < self._limit:
+            with suppress(StoreError):
+                return await asyncio.shield(self._open())
+        return await self.line()
 
-    def drop_silent(self, at: float) -> None:
-        """Drop every connection that had been silent for long: where one is dead, all may be."""
-        for line in [line for line in self._lines if line.heard_at < at - self._silent_s]:
-            line.drop()
+    def doubts(self, line: _Line) -> bool:
+        """Has it been silent for long?"""
+        return time.monotonic() - line.heard_at > self._silent_s
+
+    def patience_s(self, line: _Line) -> float:
+        """How long to wait for a sign of life before another connection is tried."""
+        share = self._timeout_s * _PATIENCE_SHARE
+        patience_s = min(self._patience_s, share) if self.doubts(line) else share
+        return max(patience_s, 2 * line.opening_s, _PATIENCE_FACTOR * self._longest_s)
+
+    def waited(self, seconds: float) -> None:
+        """It took so long to hear from Redis."""
+        self._longest_s = max(seconds, self._longest_s * _FORGETTING)
+
+    def drop_silent(self, since: float) -> None:
+        """Drop every connection that has brought nothing since: where one is dead, all may be.
+        What was sent there is sent again."""
+        for line in [line for line in self._lines if line.heard_at < since]:
+            line.drop(_SilentError)
 
     def _may_open(self) -> bool:
         free = len(self._lines) + len(self._opening) < self._limit
@@ -243,35 +268,41 @@ class Session:
             self._line.drop()
 
     async def _send(self, payload: bytes, count: int, again: bool) -> list[Reply]:
+        pipelines = self._pipelines
         if self._line is None:
-            self._line = await self._pipelines.line()
-            patience_s = self._pipelines.doubts(self._line)
-            if patience_s and again:
-                replies = await self._try(payload, count, patience_s)
+            line = self._line = await pipelines.line()
+            if again:
+                replies = await self._try(line, payload, count)
                 if replies is not None:
                     return replies
-            elif patience_s:
-                await self._try(_PING, 1, patience_s)
-        return await self._line.send(payload, count)
+            elif pipelines.doubts(line):
+                await self._try(line, _PING, 1)
+        began = time.monotonic()
+        replies = await self._line.send(payload, count)
+        pipelines.waited(time.monotonic() - began)
+        return replies
 
-    async def _try(self, payload: bytes, count: int, patience_s: float) -> list[Reply] | None:
-        """Send what may be sent twice to a connection that may be dead; where it is, choose
-        another and return None."""
-        line = self._line
-        assert line is not None
-        began, heard = time.monotonic(), line.heard
+    async def _try(self, line: _Line, payload: bytes, count: int) -> list[Reply] | None:
+        """Send what may be sent twice; where the connection proves dead, take a new one instead
+        and return None."""
+        pipelines = self._pipelines
+        doubtful = pipelines.doubts(line)
+        began = time.monotonic()
         waiter = line.send(payload, count)
+        alarm = line.unless_heard(waiter, pipelines.patience_s(line))
         try:
-            await asyncio.wait([waiter], timeout=patience_s)
-            if not waiter.done() and line.heard > heard:
-                await asyncio.wait([waiter])
-            if waiter.done() and waiter.exception() is None:
-                return waiter.result()
+            replies = await waiter
+            pipelines.waited(time.monotonic() - began)
+            return replies
+        except _SilentError:
+            pass
+        except StoreUnavailableError:
+            if not doubtful:
+                raise
         finally:
-            waiter.cancel()
-        line.drop()
-        self._pipelines.drop_silent(began)
-        self._line = await self._pipelines.line()
+            alarm.cancel()
+        pipelines.drop_silent(began)
+        self._line = await pipelines.new_line()
         return None
 
 
@@ -372,6 +403,10 @@ class _Line(asyncio.Protocol):
         self._transport.write(payload)
         return waiter
 
+    def unless_heard(self, waiter: asyncio.Future[list[Reply]], seconds: float) -> _Alarm:
+        """Fail ``waiter`` if nothing at all comes for so long."""
+        return _Alarm(self, waiter, seconds)
+
     def data_received(self, data: bytes) -> None:
         self.heard += 1
         self.heard_at = time.monotonic()
@@ -395,7 +430,7 @@ class _Line(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.drop()
 
-    def drop(self) -> None:
+    def drop(self, error: type[StoreUnavailableError] = StoreUnavailableError) -> None:
         """Close without waiting; whoever waits on this connection gets an error."""
         if self in self._lines:
             self._lines.remove(self)
@@ -403,7 +438,29 @@ class _Line(asyncio.Protocol):
         while self._pending:
             waiter, _ = self._pending.popleft()
             if not waiter.done():
-                waiter.set_exception(StoreUnavailableError(_LOST))
+                waiter.set_exception(error(_LOST))
+
+
+class _Alarm:
+    """Fails a waiter whose connection stays silent. It rings twice: a loop that stood still for a
+    while may see the time before what has arrived."""
+
+    def __init__(self, line: _Line, waiter: asyncio.Future[list[Reply]], seconds: float) -> None:
+        self._line = line
+        self._heard = line.heard
+        self._waiter = waiter
+        self._again_s = seconds / 8
+        self._timer = waiter.get_loop().call_later(seconds - self._again_s, self._first)
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+    def _first(self) -> None:
+        self._timer = self._waiter.get_loop().call_later(self._again_s, self._second)
+
+    def _second(self) -> None:
+        if not self._waiter.done() and self._line.heard == self._heard:
+            self._waiter.set_exception(_SilentError(_LOST))
 
 
 _NOT_ENOUGH = object()
@@ -424,6 +481,10 @@ def _packed(commands: Sequence[Command]) -> tuple[bytes, list[tuple[int, StoreEr
             except Exception as error:
                 faults.append((place, StoreError(f"Redis takes no such command: {error!r}")))
         return b"".join(packed), faults
+
+
+class _SilentError(StoreUnavailableError):
+    """Nothing came where something should have."""
 
 
 class _ReadOnlyError(StoreUnavailableError):

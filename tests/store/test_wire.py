@@ -374,6 +374,22 @@ async def test_what_a_dead_idle_connection_swallowed_is_sent_again(
             assert await session.execute([("ECHO", "b")]) == [b"b"]
 
 
+async def test_one_that_was_heard_a_moment_ago_may_be_dead_too(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async with (
+        relay(redis_url, tmp_path) as (between, url),
+        redis_pipelines(url, connections=3, timeout_s=4, silent_s=1e9) as one,
+    ):
+        await asyncio.gather(*[one.execute([("PING",)]) for _ in range(9)])
+        await until(lambda: one.connections == 3)
+        between.silence()
+        assert await one.execute([("ECHO", "a")]) == [b"a"]
+        for n in range(9):
+            assert await one.execute([("ECHO", str(n))]) == [str(n).encode()]
+        assert between.opened == 4
+
+
 async def test_a_slow_answer_on_a_connection_that_lives_is_waited_for(tmp_path: Path) -> None:
     go, connections = asyncio.Event(), 0
 
