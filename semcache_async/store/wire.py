@@ -53,6 +53,8 @@ _PATIENCE_FACTOR = 4.0
 """Each is given so many times the longest wait for a sign of life lately, too."""
 _FORGETTING = 0.99
 """The longest wait counts for so much less with every further answer."""
+_LOOKS = 4
+"""How often to look within that time."""
 _PAUSE_S, _PAUSE_MAX_S = 0.5, 30.0
 """From one failure to open a further connection to the next attempt."""
 _LOST = "The connection to Redis was lost; it is opened again at the next use."
@@ -95,7 +97,7 @@ class RedisPipelines:
             raise unreadable() from None
         self._limit = connections
         self._timeout_s = timeout_s
-        self._silent_s = silent_s
+        self.silent_s = silent_s
         self._patience_s = patience_s
         self._longest_s = 0.0
         self._lines: list[_Line] = []
@@ -158,7 +160,7 @@ class RedisPipelines:
     async def listen(self, command: Command, heard: Callable[[list[Any]], None]) -> None:
         """Send ``command`` on a connection of its own and pass what is pushed there to ``heard``.
         Returns never; raises a ``StoreError`` when it is refused or the connection is lost."""
-        line = await _connect(self._factory, [], self._timeout_s)
+        line = await _connect(self._factory, None, self._timeout_s)
         line.pushed = heard
         try:
             while True:
@@ -173,6 +175,13 @@ class RedisPipelines:
             raise StoreUnavailableError(_LOST) from None
         finally:
             line.drop()
+
+    def idle_line(self) -> _Line | None:
+        """A connection on which nothing is under way."""
+        for line in self._lines:
+            if not line.load():
+                return line
+        return None
 
     async def line(self) -> _Line:
         """The connection to use: an idle one, else the least busy one while a further one is
@@ -199,15 +208,11 @@ class RedisPipelines:
                 return await asyncio.shield(self._open())
         return await self.line()
 
-    def doubts(self, line: _Line) -> bool:
-        """Has it been silent for long?"""
-        return time.monotonic() - line.heard_at > self._silent_s
-
-    def patience_s(self, line: _Line) -> float:
+    def patience_s(self, *, doubtful: bool) -> float:
         """How long to wait for a sign of life before another connection is tried."""
         share = self._timeout_s * _PATIENCE_SHARE
-        patience_s = min(self._patience_s, share) if self.doubts(line) else share
-        return max(patience_s, 2 * line.opening_s, _PATIENCE_FACTOR * self._longest_s)
+        patience_s = min(self._patience_s, share) if doubtful else share
+        return max(patience_s, _PATIENCE_FACTOR * self._longest_s)
 
     def waited(self, seconds: float) -> None:
         """It took so long to hear from Redis."""
@@ -219,12 +224,21 @@ class RedisPipelines:
         for line in [line for line in self._lines if line.heard_at < since]:
             line.drop(_SilentError)
 
+    def add(self, line: _Line) -> None:
+        """Use this connection from now on."""
+        self._lines.append(line)
+
+    def discard(self, line: _Line) -> None:
+        """Use it no longer."""
+        if line in self._lines:
+            self._lines.remove(line)
+
     def _may_open(self) -> bool:
         free = len(self._lines) + len(self._opening) < self._limit
         return free and asyncio.get_running_loop().time() >= self._not_before
 
     def _open(self) -> asyncio.Task[_Line]:
-        task = asyncio.create_task(_connect(self._factory, self._lines, self._timeout_s))
+        task = asyncio.create_task(_connect(self._factory, self, self._timeout_s))
         self._opening.add(task)
         task.add_done_callback(self._opened)
         return task
@@ -268,42 +282,27 @@ class Session:
             self._line.drop()
 
     async def _send(self, payload: bytes, count: int, again: bool) -> list[Reply]:
+        line = self._line
+        if line is not None:
+            return await line.send(payload, count)
         pipelines = self._pipelines
-        if self._line is None:
-            line = self._line = await pipelines.line()
-            if again:
-                replies = await self._try(line, payload, count)
-                if replies is not None:
-                    return replies
-            elif pipelines.doubts(line):
-                await self._try(line, _PING, 1)
-        began = time.monotonic()
-        replies = await self._line.send(payload, count)
-        pipelines.waited(time.monotonic() - began)
-        return replies
-
-    async def _try(self, line: _Line, payload: bytes, count: int) -> list[Reply] | None:
-        """Send what may be sent twice; where the connection proves dead, take a new one instead
-        and return None."""
-        pipelines = self._pipelines
-        doubtful = pipelines.doubts(line)
-        began = time.monotonic()
-        waiter = line.send(payload, count)
-        alarm = line.unless_heard(waiter, pipelines.patience_s(line))
+        line = self._line = pipelines.idle_line() or await pipelines.line()
+        doubtful = time.monotonic() - line.heard_at > pipelines.silent_s
         try:
-            replies = await waiter
-            pipelines.waited(time.monotonic() - began)
-            return replies
+            if doubtful and not again:
+                await line.send(_PING, 1, again=True)
+            else:
+                return await line.send(payload, count, again=again)
         except _SilentError:
-            pass
+            if not doubtful and not again:
+                raise
         except StoreUnavailableError:
             if not doubtful:
                 raise
-        finally:
-            alarm.cancel()
-        pipelines.drop_silent(began)
-        self._line = await pipelines.new_line()
-        return None
+        else:
+            return await line.send(payload, count)
+        line = self._line = await pipelines.new_line()
+        return await line.send(payload, count)
 
 
 @asynccontextmanager
@@ -330,10 +329,9 @@ async def redis_pipelines(
 
 
 async def _connect(
-    factory: redis.asyncio.ConnectionPool, lines: list[_Line], timeout_s: float
+    factory: redis.asyncio.ConnectionPool, owner: RedisPipelines | None, timeout_s: float
 ) -> _Line:
     connection: Any = factory.make_connection()  # type: ignore[no-untyped-call]
-    began = time.monotonic()
     try:
         async with asyncio.timeout(timeout_s):
             await connection.connect()
@@ -349,7 +347,7 @@ async def _connect(
         ) from None
     except redis.exceptions.RedisError as error:
         raise _reply_error(str(error)) from None
-    return _Line(connection, lines, began)
+    return _Line(connection, owner)
 
 
 def _refused(error: BaseException | None) -> bool:
@@ -364,8 +362,8 @@ def _where(factory: redis.asyncio.ConnectionPool) -> str:
 class _Line(asyncio.Protocol):
     """One connection: commands out, replies in the same order."""
 
-    def __init__(self, connection: Any, lines: list[_Line], began: float) -> None:
-        self._lines = lines
+    def __init__(self, connection: Any, owner: RedisPipelines | None) -> None:
+        self._owner = owner
         self._pending: deque[tuple[asyncio.Future[list[Reply]], int]] = deque()
         self._replies: list[Reply] = []
         self._reader = hiredis.Reader(
@@ -374,42 +372,56 @@ class _Line(asyncio.Protocol):
             notEnoughData=_NOT_ENOUGH,
         )
         self._loop = asyncio.get_running_loop()
-        self.heard = 0
-        """How often something came."""
         self.heard_at = time.monotonic()
         """When something came last."""
-        self.opening_s = self.heard_at - began
-        """What connecting took: a few round trips."""
+        self._awaited_since = 0.0
+        """Since when something has been awaited and nothing has come."""
+        self._doubtful = False
+        """Had it been silent for long when that was sent?"""
+        self._all_again = True
+        """May all that is awaited be sent again?"""
+        self._look: asyncio.TimerHandle | None = None
+        self._look_due = 0.0
         self._writer: asyncio.StreamWriter = connection._writer  # its end would close the transport
         self._transport = cast(asyncio.Transport, self._writer.transport)
         self._transport.set_protocol(self)
         connection._reader = connection._writer = None
-        lines.append(self)
+        if owner is not None:
+            owner.add(self)
         self.pushed: Callable[[list[Any]], None] | None = None
         """Takes what the server pushes."""
 
     def load(self) -> int:
         """Commands without a reply yet."""
-        return sum(count for _, count in self._pending)
+        return sum([count for _, count in self._pending]) if self._pending else 0
 
-    def send(self, payload: bytes, count: int) -> asyncio.Future[list[Reply]]:
-        """Write ``count`` packed commands; the future brings their replies."""
+    def send(
+        self, payload: bytes, count: int, *, again: bool = False
+    ) -> asyncio.Future[list[Reply]]:
+        """Write ``count`` packed commands; the future brings their replies, or a ``_SilentError``
+        where they had better be sent ``again`` elsewhere."""
         waiter: asyncio.Future[list[Reply]] = self._loop.create_future()
         if self._transport.is_closing():
             self.drop()
             waiter.set_exception(StoreUnavailableError(_LOST))
             return waiter
+        if not self._pending and self._owner is not None:
+            self._awaited_since = now = time.monotonic()
+            self._doubtful = now - self.heard_at > self._owner.silent_s
+            self._all_again = True
+            if again and (self._look is None or self._doubtful):
+                self._look_soon(self._owner)
+        self._all_again &= again
         self._pending.append((waiter, count))
         self._transport.write(payload)
         return waiter
 
-    def unless_heard(self, waiter: asyncio.Future[list[Reply]], seconds: float) -> _Alarm:
-        """Fail ``waiter`` if nothing at all comes for so long."""
-        return _Alarm(self, waiter, seconds)
-
     def data_received(self, data: bytes) -> None:
-        self.heard += 1
         self.heard_at = time.monotonic()
+        if self._owner is not None and self._pending:
+            self._owner.waited(self.heard_at - self._awaited_since)
+            self._awaited_since = self.heard_at
+            self._doubtful = False
         self._reader.feed(data)
         gets: Callable[[], Reply] = self._reader.gets
         try:
@@ -432,35 +444,36 @@ class _Line(asyncio.Protocol):
 
     def drop(self, error: type[StoreUnavailableError] = StoreUnavailableError) -> None:
         """Close without waiting; whoever waits on this connection gets an error."""
-        if self in self._lines:
-            self._lines.remove(self)
+        if self._owner is not None:
+            self._owner.discard(self)
+        if self._look is not None:
+            self._look.cancel()
         self._transport.abort()
         while self._pending:
             waiter, _ = self._pending.popleft()
             if not waiter.done():
                 waiter.set_exception(error(_LOST))
 
+    def _look_soon(self, owner: RedisPipelines) -> None:
+        """Look now and then whether anything comes, for as long as something is awaited."""
+        if self._look is not None:
+            self._look.cancel()
+        pause_s = owner.patience_s(doubtful=self._doubtful) / _LOOKS
+        self._look_due = time.monotonic() + pause_s * 1.5
+        self._look = self._loop.call_later(pause_s, self._look_at, owner)
 
-class _Alarm:
-    """Fails a waiter whose connection stays silent. It rings twice: a loop that stood still for a
-    while may see the time before what has arrived."""
-
-    def __init__(self, line: _Line, waiter: asyncio.Future[list[Reply]], seconds: float) -> None:
-        self._line = line
-        self._heard = line.heard
-        self._waiter = waiter
-        self._again_s = seconds / 8
-        self._timer = waiter.get_loop().call_later(seconds - self._again_s, self._first)
-
-    def cancel(self) -> None:
-        self._timer.cancel()
-
-    def _first(self) -> None:
-        self._timer = self._waiter.get_loop().call_later(self._again_s, self._second)
-
-    def _second(self) -> None:
-        if not self._waiter.done() and self._line.heard == self._heard:
-            self._waiter.set_exception(_SilentError(_LOST))
+    def _look_at(self, owner: RedisPipelines) -> None:
+        self._look = None
+        if not self._pending:
+            return
+        now = time.monotonic()
+        late = now > self._look_due  # a loop that stood still has not read what came
+        patience_s = owner.patience_s(doubtful=self._doubtful)
+        silent = self.heard_at < self._awaited_since <= now - patience_s
+        if silent and self._all_again and not late:
+            owner.drop_silent(self._awaited_since)
+        else:
+            self._look_soon(owner)
 
 
 _NOT_ENOUGH = object()
