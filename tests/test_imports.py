@@ -58,7 +58,7 @@ ROOMS: dict[str, set[str]] = {
     "serve.options": set(),
     "serve.settings": {"serve.options"},
     "serve.keys": {"serve.errors"},
-    "serve.journal": {"cache", "serve.errors", "store"},
+    "serve.journal": {"cache", "serve.errors", "serve.metrics", "store"},
     "serve.readiness": {"cache"},
     "serve.metrics": {"cache", "serve.bypass", "serve.settings", "stats"},
     "serve.upstream": {"serve.errors", "serve.settings"},

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 from aiohttp import web
@@ -43,6 +44,7 @@ __all__ = [
     "notes",
     "raising",
     "service_for",
+    "serving",
     "write_keys",
 ]
 
@@ -165,6 +167,36 @@ def write_keys(path: Path) -> Path:
         f'[[keys]]\nhash = "{hash_key(ACME_KEY)}"\ntenant = "acme"\n'
     )
     return path
+
+
+@asynccontextmanager
+async def serving(
+    redis_url: str | None,
+    name: str,
+    *,
+    keys: KeyRing | None = None,
+    embedder: Embedder | None = None,
+    llm: SimulatorOptions | None = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    **cache: Any,
+) -> AsyncIterator[tuple[Client, Service]]:
+    """A client of the service, and the service. ``llm``: with a simulated one behind it."""
+    async with AsyncExitStack() as stack:
+        url = NOWHERE
+        if llm is not None:
+            server = await stack.enter_async_context(TestServer(make_simulator(llm)))
+            url = str(server.make_url("/v1"))
+        service = await stack.enter_async_context(
+            service_for(
+                upstream_url=url,
+                redis_url=redis_url,
+                embedder=embedder,
+                keys=keys,
+                cache={"name": name, **cache},
+                **options,
+            )
+        )
+        yield await stack.enter_async_context(client_of(service)), service
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,7 @@ from langcache.models import SearchStrategy
 from semcache_async.errors import StoreFullError, StoreUnavailableError
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
 from semcache_async.testing import MemoryStore
-from tests.serve.lang_helpers import Client, notes, serving
-from tests.serve.running import Clock, client_of, service_for
+from tests.serve.running import Client, Clock, client_of, notes, service_for, serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 

@@ -15,7 +15,8 @@ from semcache_async.serve.keys import Caller, KeyRing, hash_key
 from semcache_async.testing import MemoryStore
 from semcache_async.types import Record
 from tests.helpers import check_sums, until
-from tests.serve.chat_helpers import (
+from tests.serve.running import Clock
+from tests.serve.upstreams import (
     PATH,
     Piece,
     Scripted,
@@ -28,7 +29,6 @@ from tests.serve.chat_helpers import (
     simulated,
     told,
 )
-from tests.serve.running import Clock
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 

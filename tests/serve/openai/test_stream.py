@@ -18,7 +18,7 @@ from semcache_async.serve.errors import UpstreamTimedOut
 from semcache_async.serve.upstream.sse import EventSplitter, data_of
 from semcache_async.simulator.pace import send
 from tests.helpers import check_sums, until
-from tests.serve.chat_helpers import (
+from tests.serve.upstreams import (
     EVENTS,
     LAST,
     PATH,

@@ -9,7 +9,7 @@ import pytest
 from semcache_async.errors import StoreUnavailableError
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
 from semcache_async.simulator import SimulatorOptions
-from tests.serve.lang_helpers import Client, serving
+from tests.serve.running import Client, serving
 
 TIGHT = 0.01
 
