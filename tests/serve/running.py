@@ -30,6 +30,7 @@ from semcache_async.serve.upstream.client import open_upstream
 from semcache_async.simulator import SIMULATOR, Simulator, SimulatorOptions, make_simulator
 from semcache_async.testing import AngleEmbedder, MemoryStore
 from semcache_async.types import Answer, Scope
+from tests.helpers import until
 
 __all__ = [
     "ACME_KEY",
@@ -45,6 +46,7 @@ __all__ = [
     "raising",
     "service_for",
     "serving",
+    "settled",
     "write_keys",
 ]
 
@@ -158,6 +160,11 @@ def raising(error: BaseException) -> Handler:
         raise error
 
     return handle
+
+
+async def settled(service: Service) -> None:
+    """Return once every answer under way is stored: a stream's reader has it before that."""
+    await until(lambda: service.cache.stats().flights == 0)
 
 
 def write_keys(path: Path) -> Path:
