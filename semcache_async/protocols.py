@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,25 @@ from semcache_async.types import (
     Entry,
     EntryKey,
     Neighbour,
+    Piece,
     Produced,
     Record,
     Scope,
     VectorQuery,
 )
 
-__all__ = ["Embedder", "Generate", "GenerateStream", "Produce", "Store"]
+__all__ = [
+    "BrowsableStore",
+    "Embedder",
+    "Generate",
+    "GenerateStream",
+    "Produce",
+    "Store",
+    "TokenEmbedder",
+    "WatchableStore",
+]
+
+C = TypeVar("C")
 
 Generate: TypeAlias = Callable[[str], Awaitable[str]]
 """The LLM call: an async callable from prompt to answer text."""
@@ -26,7 +38,7 @@ Generate: TypeAlias = Callable[[str], Awaitable[str]]
 GenerateStream: TypeAlias = Callable[[str], AsyncIterator[str]]
 """The LLM call as it streams: from prompt to an async iterator over pieces of the answer."""
 
-Produce: TypeAlias = Callable[[str, Callable[[Any], None]], Awaitable[Produced]]
+Produce: TypeAlias = Callable[[str, Callable[[C], None]], Awaitable[Produced]]
 """The LLM call for protocols of any kind: from prompt, and a function that hands a chunk (any
 object) to every caller of the flight, to the whole."""
 
@@ -52,29 +64,89 @@ class Embedder(Protocol):
         """Float32 ``[len(texts), dim]``, each row of unit length."""
 
 
+@runtime_checkable
+class TokenEmbedder(Embedder, Protocol):
+    """An embedder whose work can be planned by token, and whose reading of a text can be compared
+    with the text: ``embed.TextEmbedder``. Every method may be called from several threads."""
+
+    window: int
+    """The most tokens one text may have, special ones included."""
+    token_budget: int
+    """Tokens in one call of ``embed_tokens`` beyond which throughput no longer grows."""
+    streams: int
+    """How many threads may usefully be inside ``embed_tokens`` at once."""
+
+    def tokenise(self, texts: Sequence[str], /) -> Sequence[Any]:
+        """The tokens of each text, special ones included, never cut."""
+
+    def readable(self, tokens: Any, /) -> bool:
+        """Does the vocabulary have every character?"""
+
+    def embed_tokens(self, items: Sequence[Any], /) -> NDArray[np.float32]:
+        """Float32 ``[len(items), dim]``."""
+
+    def pieces(self, text: str, /) -> Sequence[Piece]:
+        """The tokens of a text with the parts of it that they stand for, in order."""
+
+
 class Store(Protocol):
     """Keeps answers. Every method takes many items at once and answers each one by itself:
     an exception in the returned sequence concerns that item alone, a raised one the whole batch.
-    A store bounds its own waiting: the cache counts what raises as a miss, and waits meanwhile.
+    The cache bounds how long it waits, and takes what raises for a miss. ``testing`` has a suite
+    that a store has to pass (``store_conformance``).
     """
 
+    def now(self) -> float:
+        """Unix seconds by the clock that this store's times are in. Never waits."""
+
     async def fetch(self, keys: Sequence[EntryKey]) -> Sequence[Entry | Exception | None]:
-        """Exact tier: the live entry under each key, or None."""
+        """Exact tier: the entry under each key that the exact tier may still serve, or None."""
 
     async def search(
         self, queries: Sequence[VectorQuery]
     ) -> Sequence[Sequence[Neighbour] | Exception]:
-        """Semantic tier: live entries of each query's scope, nearest first."""
+        """Semantic tier: up to ``neighbours`` entries that each query's scope covers
+        (``Scope.covers``) and the semantic tier may still serve, nearest first. Entries that are
+        dead, foreign or older than asked for take no place among them."""
 
     async def put(self, records: Sequence[Record]) -> Sequence[str | Exception]:
-        """Write each record, replacing what its key held; returns entry ids once acknowledged."""
+        """Write each record, replacing what its key held; returns entry ids once acknowledged.
+
+        A record whose ``started_at`` lies before an invalidation that concerns it, by any process,
+        is not written, in one atomic step: its result is a ``StaleWriteError``. That holds for a
+        write whose outcome nobody learnt, too.
+        """
 
     async def remove(
         self,
         *,
         scope: Scope | None = None,
+        tenant: str | None = None,
         tags: Collection[str] = (),
         entry_ids: Collection[str] = (),
     ) -> int:
-        """Delete the named entries, and those of ``scope`` that carry any of ``tags``
-        (all of the scope where no tag is named); returns how many were deleted."""
+        """Delete the entries that meet every condition named, and keep out those being made:
+        covered by ``scope``, of ``tenant``, carrying any of ``tags``, being one of ``entry_ids``.
+        Returns how many were deleted. With no condition named, nothing is."""
+
+
+@runtime_checkable
+class WatchableStore(Store, Protocol):
+    """A store that tells of changes by any client: the Redis store."""
+
+    async def watch(self, changed: Callable[[str | None], None]) -> None:
+        """Report the id of every entry that any client writes, deletes or lets expire, a moment
+        after it happened, and None once this begins to work. Returns never; raises a
+        ``StoreError`` when reports can no longer be relied on."""
+
+
+@runtime_checkable
+class BrowsableStore(Store, Protocol):
+    """A store that people can look into."""
+
+    async def browse(self, tags: Collection[str], limit: int) -> Sequence[Entry]:
+        """Some ``limit`` live entries of any scope, newest of them first; of ``tags``, any one
+        will do."""
+
+    async def check(self) -> None:
+        """Raise a ``StoreError`` unless the store answers and is as it has to be."""

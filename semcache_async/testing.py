@@ -14,6 +14,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from semcache_async.errors import StaleWriteError
 from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, VectorQuery
 
 __all__ = ["AngleEmbedder", "MemoryStore", "SimulatedLLM"]
@@ -55,10 +56,14 @@ class MemoryStore:
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        self._fences: list = []
         self._rows: dict[EntryKey, tuple[Entry, Record]] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def now(self) -> float:
+        return self._clock()
 
     async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | Exception | None]:
         now = self._clock()
@@ -75,6 +80,15 @@ class MemoryStore:
     async def put(self, records: Sequence[Record]) -> list[str | Exception]:
         ids: list[str | Exception] = []
         for record in records:
+            if any(
+                record.started_at <= at
+                and (scope is None or scope.covers(record.key.scope))
+                and (tenant is None or tenant == record.key.scope.tenant)
+                and (not tags or not set(tags).isdisjoint(record.tags))
+                for scope, tenant, tags, at in self._fences
+            ):
+                ids.append(StaleWriteError("stale"))
+                continue
             id_ = blake2b(repr(record.key).encode(), digest_size=16).hexdigest()
             attributes = dict(record.key.scope.attributes)
             now = self._clock()
@@ -82,7 +96,7 @@ class MemoryStore:
                 id_,
                 record.prompt,
                 record.text,
-                now,
+                record.started_at,
                 now + record.exact_ttl_s,
                 record.tags,
                 attributes,
@@ -95,13 +109,17 @@ class MemoryStore:
         self,
         *,
         scope: Scope | None = None,
+        tenant: str | None = None,
         tags: Collection[str] = (),
         entry_ids: Collection[str] = (),
     ) -> int:
+        if scope or tenant or tags:
+            self._fences.append((scope, tenant, tags, self._clock()))
         doomed = [
             key
             for key, (entry, _) in self._rows.items()
             if (scope is None or scope.covers(key.scope))
+            and (tenant is None or tenant == key.scope.tenant)
             and (not tags or not set(tags).isdisjoint(entry.tags))
             and (not entry_ids or entry.id in entry_ids)
         ]

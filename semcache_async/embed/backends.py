@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from semcache_async.embed.checks import INVARIANCE, PARITY_BF16, PARITY_F32, invariance, parity
-from semcache_async.embed.encoders import Encoder, Ids, OnnxPacked, OpenVinoPacked
+from semcache_async.embed.encoders import Encoder, Ids, OnnxPacked
+from semcache_async.embed.fixed import OpenVinoPacked
 from semcache_async.embed.wording import brief
 from semcache_async.errors import ConfigError, ModelError
 
@@ -72,7 +73,7 @@ def choose_backend(
         try:
             encoder = OpenVinoPacked(graph, threads=threads, precision=precision)
             judge = partial(_trouble, encoder, plain, items, must_gain=backend == "auto")
-            trouble = remembered(verdicts, [precision, *facts], judge)
+            trouble = remembered(verdicts, [precision, OpenVinoPacked.sizes, *facts], judge)
         except Exception as error:  # any failure inside a runtime
             trouble = f"it failed: {brief(error)}"
         if not trouble:
@@ -127,8 +128,11 @@ def _versions() -> list[str]:
     return [importlib.metadata.version(name) for name in ("openvino", "onnxruntime")]
 
 
-def _trouble(encoder: Encoder, plain: Encoder, items: Sequence[Ids], *, must_gain: bool) -> str:
-    """What speaks against ``encoder``; "" where nothing does."""
+def _trouble(
+    encoder: OpenVinoPacked, plain: Encoder, items: Sequence[Ids], *, must_gain: bool
+) -> str:
+    """What speaks against ``encoder``, in all its sizes; "" where nothing does."""
+    encoder.complete()
     packs = plain.plan([len(item) for item in items])
     truth, found = (
         np.concatenate([e.run([items[i] for i in pack]) for pack in packs])

@@ -98,7 +98,7 @@ class Vectors:
         """Texts waiting for the tokeniser or the model."""
         return self._packer.queued + (self._tokeniser.queued if self._tokeniser else 0)
 
-    async def vector(self, text: str) -> Vector | None:
+    async def vector(self, text: str, *, bulk: bool = False) -> Vector | None:
         """Float32 ``[dim]`` of unit length; None for a text that the model cannot read whole:
         longer than its window, or with characters its vocabulary lacks.
 

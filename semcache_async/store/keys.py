@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
@@ -11,7 +11,7 @@ import msgspec
 
 from semcache_async.types import EntryKey, Scope
 
-__all__ = ["KeySpace", "ScopeDigest", "log_key"]
+__all__ = ["KeySpace", "ScopeDigest", "log_key", "plain"]
 
 _SCOPES_REMEMBERED = 4_096
 _PARTITION = "p0"
@@ -27,13 +27,16 @@ class ScopeDigest(NamedTuple):
     """32 hex digits for each attribute: what must be carried."""
     seed: bytes
     """16 bytes for scope and attributes together: keys the entry ids of the exact tier."""
+    tenant: str = ""
+    """32 hex digits for the tenant alone: what is purged together."""
 
 
 class KeySpace:
     """Keys and digests of one cache: BLAKE2b-128 keyed by ``secret``, a purpose each.
 
     Every key and the index name carry the partition (one today) as a hash tag, so that in a Redis
-    Cluster an index and its keys meet on one shard, and the fingerprint of what the vectors are.
+    Cluster an index and its keys meet on one shard. Index and entries carry the fingerprint of what
+    the vectors are, too; fences don't, so an invalidation stops writes under every fingerprint.
     """
 
     def __init__(
@@ -41,13 +44,14 @@ class KeySpace:
     ) -> None:
         self.index = f"{name}:{{{partition}}}:{fingerprint}"
         self.prefix = f"{self.index}:"
+        self._fence = f"{name}:{{{partition}}}:fence:"
         self._secret = secret.encode()
         self.scope = lru_cache(maxsize=_SCOPES_REMEMBERED)(self._scope)
 
     def entry_id(self, key: EntryKey) -> str:
         """32 hex digits: one entry per scope, attributes and normalised prompt."""
         return blake2b(
-            key.normalised.encode(), digest_size=16, key=self.scope(key.scope).seed
+            plain(key.normalised).encode(), digest_size=16, key=self.scope(key.scope).seed
         ).hexdigest()
 
     def key(self, entry_id: str) -> str:
@@ -56,31 +60,67 @@ class KeySpace:
 
     def tag(self, tag: str) -> str:
         """32 hex digits for an invalidation tag."""
-        return self._digest(b"tag", tag.encode()).hex()
+        return self._digest(b"tag", plain(tag).encode()).hex()
+
+    def tenant(self, tenant: str) -> str:
+        """32 hex digits for a tenant."""
+        return self._digest(b"tenant", plain(tenant).encode()).hex()
 
     def attributes(self, attributes: Mapping[str, str]) -> tuple[str, ...]:
         """32 hex digits for each attribute, sorted by name."""
         return tuple(
-            self._digest(b"attribute", _encode([name, attributes[name]])).hex()
+            self._digest(b"attribute", _encode([plain(name), plain(attributes[name])])).hex()
             for name in sorted(attributes)
         )
+
+    def record_fences(
+        self, digest: ScopeDigest, tags: Sequence[str], entry_id: str
+    ) -> tuple[str, ...]:
+        """The keys of every fence that an entry with these digests has to pass."""
+        tenant, scope = f"t-{digest.tenant}", f"s-{digest.scope}"
+        named = [tenant, scope, f"e-{entry_id}"]
+        for tag in tags:
+            named += (f"g-{tag}", f"{tenant}-g-{tag}", f"{scope}-g-{tag}")
+        return tuple(self._fence + one for one in named)
+
+    def removal_fences(
+        self,
+        digest: ScopeDigest | None,
+        tenant: str | None,
+        tags: Sequence[str],
+        entry_ids: Sequence[str],
+    ) -> Iterator[str]:
+        """The keys of the fences that keep out, between them, everything that a removal with these
+        conditions concerns, and as little else as one condition or two can say."""
+        if entry_ids:
+            yield from (f"{self._fence}e-{id_}" for id_ in entry_ids)
+            return
+        within = ""
+        if digest is not None:
+            within = f"s-{digest.scope}"
+        elif tenant is not None:
+            within = f"t-{tenant}"
+        if tags:
+            yield from (f"{self._fence}{within and within + '-'}g-{tag}" for tag in tags)
+        elif within:
+            yield self._fence + within
 
     def _scope(self, scope: Scope) -> ScopeDigest:
         fixed = _encode(
             [
-                scope.tenant,
-                scope.locale,
-                scope.model,
-                scope.system_prompt,
+                plain(scope.tenant),
+                plain(scope.locale),
+                plain(scope.model),
+                plain(scope.system_prompt),
                 scope.temperature,
-                list(scope.parameters.items()),
-                scope.corpus_version,
+                [(plain(name), _value(value)) for name, value in scope.parameters.items()],
+                plain(scope.corpus_version),
             ]
         )
         digest = self._digest(b"scope", fixed)
         attributes = self.attributes(scope.attributes)
         seed = self._digest(b"entry", digest + "".join(attributes).encode())
-        return ScopeDigest(digest.hex(), attributes, seed)
+        return ScopeDigest(digest.hex(), attributes, seed, self.tenant(scope.tenant))
 
     def _digest(self, purpose: bytes, data: bytes) -> bytes:
         return blake2b(data, digest_size=16, key=self._secret, person=purpose).digest()
@@ -90,3 +130,19 @@ def log_key(name: str, kind: str) -> str:
     """The key of a log of the cache ``name``: beside its entries, outside the index's prefix, and
     the same whatever the model is."""
     return f"{name}:{{{_PARTITION}}}:{kind}"
+
+
+def plain(text: str) -> str:
+    """``text`` as a ``str`` itself: what frameworks derive from it, encoders refuse."""
+    return str.__str__(text)
+
+
+def _value(value: object) -> object:
+    """A parameter's value as the encoder takes it, different values staying different."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return int(value) if -(2**63) <= value < 2**63 else ["int", hex(value)]
+    return float(value)  # type: ignore[arg-type]

@@ -51,7 +51,8 @@ class RedisLog:
             return
         add = ("XADD", self._key, "MAXLEN", "~", self._keep, "*", _FIELD)
         await self._execute(
-            [*[(*add, record) for record in records], ("PEXPIRE", self._key, self._ttl_ms)]
+            [*[(*add, record) for record in records], ("PEXPIRE", self._key, self._ttl_ms)],
+            again=False,
         )
 
     async def newest(self, limit: int) -> list[Logged]:
@@ -72,8 +73,10 @@ class RedisLog:
         (rows,) = await self._execute([(command, self._key, first, last, "COUNT", limit)])
         return [(id_.decode(), fields[1]) for id_, fields in rows]
 
-    async def _execute(self, commands: Sequence[Command]) -> list[list[tuple[bytes, list[bytes]]]]:
-        replies = await self._pipelines.execute(commands)
+    async def _execute(
+        self, commands: Sequence[Command], *, again: bool = True
+    ) -> list[list[tuple[bytes, list[bytes]]]]:
+        replies = await self._pipelines.execute(commands, again=again)
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -13,11 +13,13 @@ from semcache_async.store.keys import ScopeDigest
 from semcache_async.store.schema import ENTRY
 from semcache_async.types import Entry, Neighbour
 
-__all__ = ["Payload", "read_entries", "read_entry", "read_ids", "read_neighbours"]
+__all__ = ["Found", "Page", "Payload", "read_entries", "read_entry", "read_neighbours", "read_page"]
+
+_KEY = b"__key"
 
 
 class Payload(msgspec.Struct, omit_defaults=True):
-    """The JSON in an entry's ``entry`` field. Times are Unix seconds."""
+    """The JSON in an entry's ``entry`` field. Times are Unix seconds by Redis's clock."""
 
     scope: str
     prompt: str
@@ -62,10 +64,28 @@ def read_entry(raw: object, entry_id: str, scope: ScopeDigest, now: float) -> En
     return payload.entry(entry_id)
 
 
+class Found(NamedTuple):
+    """What a search brought."""
+
+    neighbours: list[Neighbour]
+    """Entries that the semantic tier may serve, nearest first."""
+    hiding: bool
+    """May there be more, behind entries that may not be served?"""
+
+
 def read_neighbours(
-    reply: object, prefix: bytes, scope: ScopeDigest, attributes: Mapping[str, str], now: float
-) -> list[Neighbour]:
-    """The entries in an ``FT.SEARCH`` reply that the semantic tier may serve, nearest first.
+    reply: object,
+    prefix: bytes,
+    scope: ScopeDigest,
+    attributes: Mapping[str, str],
+    now: float,
+    *,
+    created_after: float = 0.0,
+    wanted: int = 0,
+    asked: int = 0,
+) -> Found:
+    """What an ``FT.SEARCH`` reply to a search for ``asked`` neighbours holds, of which ``wanted``
+    are needed.
 
     Raises ``StoreError`` for a reply of another form and for partial results: what such a search
     did not find may well exist.
@@ -73,7 +93,7 @@ def read_neighbours(
     neighbours = []
     for key, fields in _results(reply):
         payload = _payload(fields.get(ENTRY), scope)
-        if payload is None or payload.semantic_until <= now:
+        if payload is None or payload.semantic_until <= now or payload.created_at < created_after:
             continue
         if any(payload.attributes.get(name) != value for name, value in attributes.items()):
             continue
@@ -82,7 +102,8 @@ def read_neighbours(
             continue
         neighbours.append(Neighbour(distance, payload.entry(key[len(prefix) :].decode())))
     neighbours.sort(key=lambda neighbour: neighbour.distance)
-    return neighbours
+    total = cast("Mapping[bytes, Any]", reply).get(b"total_results", 0)
+    return Found(neighbours, len(neighbours) < wanted and asked <= total)
 
 
 def read_entries(reply: object, prefix: bytes, now: float) -> list[Entry]:
@@ -97,23 +118,42 @@ def read_entries(reply: object, prefix: bytes, now: float) -> list[Entry]:
     return entries
 
 
-def read_ids(reply: object) -> list[bytes]:
-    """The keys in an ``FT.SEARCH ... NOCONTENT`` reply."""
-    return [key for key, _ in _results(reply)]
+class Page(NamedTuple):
+    """A part of what a cursor goes through."""
+
+    keys: list[bytes]
+    cursor: int
+    """Goes on from here; 0 at the end."""
+    whole: bool
+    """False where Redis cut it short."""
+
+
+def read_page(reply: object) -> Page:
+    """A reply of ``FT.AGGREGATE ... LOAD 1 @__key WITHCURSOR`` or ``FT.CURSOR READ``."""
+    rows, cursor = reply if isinstance(reply, list) and len(reply) == 2 else (reply, None)
+    if not isinstance(rows, dict) or b"results" not in rows or not isinstance(cursor, int):
+        raise _strange("FT.AGGREGATE", rows)
+    found = [(row.get(b"extra_attributes") or {}).get(_KEY) for row in rows[b"results"]]
+    keys = [key for key in found if isinstance(key, bytes)]
+    return Page(keys, cursor, not rows.get(b"warning"))
 
 
 def _results(reply: object) -> list[tuple[bytes, Mapping[bytes, Any]]]:
     if not isinstance(reply, dict) or b"results" not in reply:
-        raise StoreError(
-            f"FT.SEARCH answered with a {type(reply).__name__}, not with a RESP3 map of results; "
-            "use Redis 7.2 or later with Search 2.8 or later."
-        )
+        raise _strange("FT.SEARCH", reply)
     if reply.get(b"warning"):
         raise StoreError(
             f"FT.SEARCH gave partial results ({reply[b'warning'][0]!r}); raise the server's "
             "search-timeout, or shrink the index."
         )
     return [(row[b"id"], row.get(b"extra_attributes") or {}) for row in reply[b"results"]]
+
+
+def _strange(command: str, reply: object) -> StoreError:
+    return StoreError(
+        f"{command} answered with a {type(reply).__name__}, not with a RESP3 map of results; "
+        "use Redis 7.2 or later with Search 2.8 or later."
+    )
 
 
 def _distance(raw: object) -> float | None:

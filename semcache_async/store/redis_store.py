@@ -2,55 +2,72 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from secrets import token_hex
-from typing import Any
+from typing import Any, TypeVar
 
-import msgspec
 import numpy as np
 
 from semcache_async.config import CacheConfig
-from semcache_async.errors import StoreError
-from semcache_async.store.keys import KeySpace, ScopeDigest
+from semcache_async.errors import StoreError, StoreUnavailableError
+from semcache_async.store.address import check_database
+from semcache_async.store.clock import ServerClock
+from semcache_async.store.fences import Fences
+from semcache_async.store.keys import KeySpace
 from semcache_async.store.knn import KnnPlanner
-from semcache_async.store.payload import Payload, read_entries, read_entry, read_neighbours
-from semcache_async.store.removal import entries_filter, remove
+from semcache_async.store.payload import Found, read_entries, read_entry, read_neighbours
+from semcache_async.store.removal import Removal, entries_filter
 from semcache_async.store.schema import (
-    ATTRIBUTES,
     ENTRY,
-    SCOPE,
-    TAGS,
-    VECTOR,
     IndexShape,
     ensure_index,
     is_missing_index,
 )
 from semcache_async.store.wire import Command, RedisPipelines, redis_pipelines
+from semcache_async.store.writing import Writer
 from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, Vector, VectorQuery
 
 __all__ = ["RedisStore", "redis_store"]
 
-_ENTRY_COMMANDS = 4
-_encode = msgspec.json.encode
+_WIDER, _WIDEST = 4, 100
+"""Where dead neighbours took the places of live ones, so many times more are looked at; where that
+was not enough, so many."""
+_FENCES_AT_ONCE = 100
+_INDEXING_S = 0.05
+"""How often to look whether a new index has been filled."""
+_INDEXING_LOOKS = 200
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @asynccontextmanager
 async def redis_store(
-    url: str, *, dim: int, fingerprint: str, config: CacheConfig
+    url: str,
+    *,
+    dim: int,
+    fingerprint: str,
+    config: CacheConfig,
+    clock: ServerClock | None = None,
 ) -> AsyncIterator[RedisStore]:
-    """A store that has proved it can write an entry and find it again.
+    """A store that has proved it can write an entry and find it again. One of the connections is
+    kept for writing.
 
-    Raises ``StoreUnavailableError``, ``StoreAuthError``, ``SearchModuleMissingError`` or
-    ``IndexMismatchError``, each within a few ``config.store_timeout_s``.
+    Raises ``ConfigError``, ``StoreUnavailableError``, ``StoreAuthError``,
+    ``SearchModuleMissingError`` or ``IndexMismatchError``, each within a few
+    ``config.store_timeout_s``.
     """
     shape = IndexShape(dim, config.vector_dtype, config.index)
     keys = KeySpace(config.name, shape.fingerprint(fingerprint), config.secret)
-    async with redis_pipelines(
-        url, connections=config.connections, timeout_s=config.store_timeout_s
-    ) as pipelines:
-        store = RedisStore(pipelines, keys, shape)
+    timeout_s = config.store_timeout_s
+    async with (
+        redis_pipelines(url, connections=config.connections - 1, timeout_s=timeout_s) as pipelines,
+        redis_pipelines(url, connections=1, timeout_s=timeout_s) as writing,
+    ):
+        check_database(url)
+        store = RedisStore(pipelines, writing, keys, shape, Fences(config), clock or ServerClock())
         await store.prepare()
         yield store
 
@@ -58,67 +75,92 @@ async def redis_store(
 class RedisStore:
     """Every batch is one pipeline. See ``protocols.Store`` for what the methods promise."""
 
-    def __init__(self, pipelines: RedisPipelines, keys: KeySpace, shape: IndexShape) -> None:
+    def __init__(
+        self,
+        pipelines: RedisPipelines,
+        writing: RedisPipelines,
+        keys: KeySpace,
+        shape: IndexShape,
+        fences: Fences,
+        clock: ServerClock,
+    ) -> None:
         self._pipelines = pipelines
+        self._writing = writing
         self._keys = keys
         self._shape = shape
+        self._fences = fences
+        self._clock = clock
         self._dtype = np.dtype(shape.dtype)
         self._planner = KnnPlanner(keys.index, graph=shape.algorithm == "hnsw")
         self._prefix = keys.prefix.encode()
+        self._writer = Writer(writing, keys, fences, clock, self._dtype)
 
     @property
     def connections(self) -> int:
         """Connections to Redis open now."""
-        return self._pipelines.connections
+        return self._pipelines.connections + self._writing.connections
+
+    def now(self) -> float:
+        """Unix seconds by Redis's clock, early by a round trip at most."""
+        return self._clock.now()
 
     async def prepare(self) -> None:
         """Create the index or check the one that is there, then write, find and delete a canary."""
+        await self._time()
         await ensure_index(self._one, self._keys.index, self._keys.prefix, self._shape)
         await self._send_canary()
 
     async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | Exception | None]:
         """Exact tier: one ``HGET`` an item."""
-        entry_id, prefix = self._keys.entry_id, self._keys.prefix
-        ids = [entry_id(key) for key in keys]
-        replies = await self._pipelines.execute([("HGET", prefix + id_, ENTRY) for id_ in ids])
-        now = time.time()
-        scope = self._keys.scope
-        return [
-            reply if isinstance(reply, Exception) else read_entry(reply, id_, scope(key.scope), now)
-            for key, id_, reply in zip(keys, ids, replies, strict=True)
-        ]
+        ids = _each(self._keys.entry_id, keys)
+        prefix, scope = self._keys.prefix, self._keys.scope
+        replies = iter(
+            await self._timed([("HGET", prefix + id_, ENTRY) for id_ in ids if _is_good(id_)])
+        )
+        now = self._clock.now()
+        found: list[Entry | Exception | None] = []
+        for key, id_ in zip(keys, ids, strict=True):
+            if isinstance(id_, Exception):
+                found.append(id_)
+                continue
+            reply = next(replies)
+            if not isinstance(reply, Exception):
+                reply = read_entry(reply, id_, scope(key.scope), now)
+            found.append(reply)
+        return found
 
     async def search(self, queries: Sequence[VectorQuery]) -> list[list[Neighbour] | Exception]:
-        """Semantic tier: one ``FT.SEARCH`` an item. An index that is gone (a flushed or replaced
-        server) is an error for these queries, and made anew for the next."""
-        digests = [self._keys.scope(query.scope) for query in queries]
-        commands = [
-            self._planner.search(digest, query, self._bytes(query.vector))
-            for digest, query in zip(digests, queries, strict=True)
-        ]
-        questions = self._planner.questions(dict.fromkeys(digests))
-        replies = await self._pipelines.execute([*commands, *questions.values()])
-        for subject, reply in zip(questions, replies[len(commands) :], strict=True):
-            self._planner.learn(subject, reply)
-        if any(is_missing_index(reply) for reply in replies):
-            await ensure_index(self._one, self._keys.index, self._keys.prefix, self._shape)
-        now = time.time()
+        """Semantic tier: one ``FT.SEARCH`` an item, and wider ones only where entries that may not
+        be served took places. An index that is gone (a flushed or replaced server) is an error for
+        these queries, and made anew for the next."""
+        until = self._pipelines.deadline()
+        asked = [query.neighbours for query in queries]
+        outcomes = await self._look(queries, asked, until)
+        for factor in (_WIDER, _WIDEST):
+            again = [
+                n
+                for n, outcome in enumerate(outcomes)
+                if isinstance(outcome, Found) and outcome.hiding and asked[n] < _WIDEST
+            ]
+            if not again:
+                break
+            for n in again:
+                asked[n] = min(_WIDEST, asked[n] * factor)
+            with suppress(StoreUnavailableError):  # what was found counts
+                wider = await self._look(
+                    [queries[n] for n in again], [asked[n] for n in again], until
+                )
+                for n, outcome in zip(again, wider, strict=True):
+                    outcomes[n] = outcome if isinstance(outcome, Found) else outcomes[n]
         return [
-            self._neighbours(reply, digest, query, now)
-            for reply, digest, query in zip(replies, digests, queries, strict=False)
+            outcome if isinstance(outcome, Exception) else outcome.neighbours[: query.neighbours]
+            for query, outcome in zip(queries, outcomes, strict=True)
         ]
 
     async def put(self, records: Sequence[Record]) -> list[str | Exception]:
-        """One ``MULTI HSET PEXPIRE EXEC`` an item: an entry is whole and mortal, or absent."""
-        ids = [self._keys.entry_id(record.key) for record in records]
-        commands: list[Command] = []
-        for id_, record in zip(ids, records, strict=True):
-            commands += self._put_commands(id_, record)
-        replies = await self._pipelines.execute(commands)
-        return [
-            _first_error(replies[n * _ENTRY_COMMANDS : (n + 1) * _ENTRY_COMMANDS]) or id_
-            for n, id_ in enumerate(ids)
-        ]
+        """One ``MULTI ... EXEC`` for the batch, executed only if no fence of any moved since it was
+        read: an entry is whole, mortal and newer than what invalidated it, or not written."""
+        return await self._writer.put(records)
 
     async def watch(self, changed: Callable[[str | None], None]) -> None:
         """Report the id of every entry that any client writes, deletes or lets expire, a moment
@@ -143,67 +185,103 @@ class RedisStore:
         self,
         *,
         scope: Scope | None = None,
+        tenant: str | None = None,
         tags: Collection[str] = (),
         entry_ids: Collection[str] = (),
     ) -> int:
-        """Delete the entries that meet every condition named; of ``tags``, any one will do."""
-        return await remove(self._execute, self._keys, scope=scope, tags=tags, entry_ids=entry_ids)
+        """Raise the fences, then delete, a few at a time so that others are served meanwhile. Each
+        step has ``store_timeout_s``. Of ``tags`` and ``entry_ids``, any one will do; an entry that
+        the index does not know yet is waited for."""
+        removal = Removal(self._keys, scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids)
+        fences = removal.fences()
+        if not fences:
+            return 0
+        moment = await self._time()
+        for start in range(0, len(fences), _FENCES_AT_ONCE):
+            raising = self._fences.raising(fences[start : start + _FENCES_AT_ONCE], moment)
+            for part in (await self._execute(raising))[-1]:
+                _checked(part)
+        if removal.searches:
+            await self._indexed()
+        return await removal.run(self._execute)
 
     async def browse(self, tags: Collection[str], limit: int) -> list[Entry]:
         """Some live entries of any scope; of ``tags``, any one will do."""
-        query, params = entries_filter(self._keys, None, tags)
+        query, params = entries_filter(self._keys, tags)
         shown = ("RETURN", 1, ENTRY, "LIMIT", 0, limit, "DIALECT", 2)
-        reply = await self._one("FT.SEARCH", self._keys.index, query, *params, *shown)
-        return read_entries(reply, self._prefix, time.time())
+        command: Command = ("FT.SEARCH", self._keys.index, query, *params, *shown)
+        (reply,) = await self._timed([command])
+        return read_entries(_checked(reply), self._prefix, self._clock.now())
 
     async def check(self) -> None:
         """Raise a ``StoreError`` unless Redis answers and has the index in its right shape."""
         info = await self._one("FT.INFO", self._keys.index)
         self._shape.check(self._keys.index, self._keys.prefix, info)
 
-    def _neighbours(
-        self, reply: Any, digest: ScopeDigest, query: VectorQuery, now: float
-    ) -> list[Neighbour] | Exception:
-        if isinstance(reply, Exception):
-            return reply
-        try:
-            return read_neighbours(reply, self._prefix, digest, query.scope.attributes, now)
-        except StoreError as error:
-            return error
-
-    def _put_commands(self, entry_id: str, record: Record) -> tuple[Command, ...]:
-        now = time.time()
-        digest = self._keys.scope(record.key.scope)
-        payload = Payload(
-            scope=digest.scope,
-            prompt=record.prompt,
-            text=record.text,
-            created_at=now,
-            exact_until=now + record.exact_ttl_s,
-            semantic_until=now + record.semantic_ttl_s,
-            tags=record.tags,
-            attributes=dict(record.key.scope.attributes),
-        )
-        key = self._keys.key(entry_id)
-        vector: tuple[bytes, ...] = ()
-        longest = record.exact_ttl_s
-        if record.vector is not None:
-            vector = (VECTOR, self._bytes(record.vector))
-            longest = max(longest, record.semantic_ttl_s)
-        return (
-            ("MULTI",),
-            (
-                *("HSET", key, ENTRY, _encode(payload), SCOPE, digest.scope),
-                *(ATTRIBUTES, ",".join(digest.attributes)),
-                *(TAGS, ",".join([self._keys.tag(tag) for tag in record.tags])),
-                *vector,
-            ),
-            ("PEXPIRE", key, max(1, int(longest * 1_000))),
-            ("EXEC",),
-        )
+    async def _look(
+        self, queries: Sequence[VectorQuery], asked: Sequence[int], until: float
+    ) -> list[Found | StoreError]:
+        """One search each, for as many neighbours as ``asked``."""
+        digests = _each(self._keys.scope, [query.scope for query in queries])
+        good = [n for n, digest in enumerate(digests) if _is_good(digest)]
+        commands: list[Command] = []
+        for n in good:
+            wider = queries[n]._replace(neighbours=asked[n])
+            commands.append(self._planner.search(digests[n], wider, self._bytes(wider.vector)))
+        questions = self._planner.questions(dict.fromkeys(digests[n] for n in good))
+        replies = await self._timed([*commands, *questions.values()], until)
+        for subject, reply in zip(questions, replies[len(commands) :], strict=True):
+            self._planner.learn(subject, reply)
+        if any(is_missing_index(reply) for reply in replies):
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await ensure_index(self._one, self._keys.index, self._keys.prefix, self._shape)
+        now = self._clock.now()
+        outcomes: list[Found | StoreError] = list(digests)
+        for n, reply in zip(good, replies, strict=False):
+            query = queries[n]
+            try:
+                outcomes[n] = read_neighbours(
+                    *(_checked(reply), self._prefix, digests[n], query.scope.attributes, now),
+                    created_after=query.created_after,
+                    wanted=query.neighbours,
+                    asked=asked[n],
+                )
+            except StoreError as error:
+                outcomes[n] = error
+        return outcomes
 
     def _bytes(self, vector: Vector) -> bytes:
         return vector.astype(self._dtype, copy=False).tobytes()
+
+    async def _timed(self, commands: Sequence[Command], until: float | None = None) -> list[Any]:
+        """Replies and errors; Redis's time is asked for along with the commands now and then."""
+        if not self._clock.due():
+            return await self._pipelines.execute(commands, until=until)
+        sent = self._clock.monotonic()
+        replies = await self._pipelines.execute([*commands, ("TIME",)], until=until)
+        self._clock.learn(sent, replies.pop())
+        return replies
+
+    async def _time(self) -> float:
+        """Redis's clock, asked now."""
+        sent = self._clock.monotonic()
+        moment = self._clock.learn(sent, await self._one("TIME"))
+        if moment is None:
+            raise StoreError("Redis does not tell the time (TIME).")
+        return moment
+
+    async def _indexed(self) -> None:
+        """Wait until the index has been filled: what it does not know yet, nobody could delete."""
+        for _ in range(_INDEXING_LOOKS):
+            info = await self._one("FT.INFO", self._keys.index)
+            if not int(info.get(b"indexing", 0)):
+                return
+            await asyncio.sleep(_INDEXING_S)
+        raise StoreUnavailableError(
+            "The index is still being filled, so not everything can be found to be deleted; what "
+            "is being generated is kept out already. Invalidate again in a while."
+        )
 
     async def _execute(self, commands: Sequence[Command]) -> list[Any]:
         return [_checked(reply) for reply in await self._pipelines.execute(commands)]
@@ -223,12 +301,12 @@ class RedisStore:
             tags=(),
             exact_ttl_s=60.0,
             semantic_ttl_s=60.0,
-            started_at=time.time(),
+            started_at=self.now(),
         )
         entry_id = _checked((await self.put([record]))[0])
         fetched = _checked((await self.fetch([record.key]))[0])
         found = _checked((await self.search([VectorQuery(scope, vector, 1)]))[0])
-        await self.remove(entry_ids=[entry_id])
+        await self._one("UNLINK", self._keys.key(entry_id))
         if fetched is None or not found or found[0].distance > 0.001:
             raise StoreError(
                 f"An entry written to Redis was not found again by index {self._keys.index!r}. "
@@ -242,10 +320,19 @@ def _checked(outcome: Any) -> Any:
     return outcome
 
 
-def _first_error(replies: list[Any]) -> Exception | None:
-    """The first error among the replies of one ``MULTI ... EXEC``, those within it included."""
-    for reply in replies:
-        for part in reply if isinstance(reply, list) else (reply,):
-            if isinstance(part, Exception):
-                return part
-    return None
+def _is_good(made: object) -> bool:
+    return not isinstance(made, Exception)
+
+
+def _each(make: Callable[[T], R], items: Sequence[T]) -> list[Any]:
+    """``make`` of each item, an item that it refuses failing alone."""
+    try:
+        return [make(item) for item in items]
+    except Exception:
+        made: list[Any] = []
+        for item in items:
+            try:
+                made.append(make(item))
+            except Exception as error:
+                made.append(StoreError(f"This cannot be looked up in Redis: {error!r}"))
+        return made

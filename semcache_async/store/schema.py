@@ -13,16 +13,19 @@ __all__ = [
     "ENTRY",
     "SCOPE",
     "TAGS",
+    "TENANT",
     "VECTOR",
     "IndexShape",
     "ensure_index",
     "is_missing_index",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-SCOPE, ATTRIBUTES, TAGS, VECTOR, ENTRY = b"scope", b"attr", b"tags", b"vec", b"entry"
-"""Fields of an entry's hash. ``entry`` is the JSON payload, the one field that is returned."""
+SCOPE, TENANT, ATTRIBUTES, TAGS = b"scope", b"tenant", b"attr", b"tags"
+VECTOR, ENTRY = b"vec", b"entry"
+"""Fields of an entry's hash. The first four hold digests alone; ``entry`` is the JSON payload, in
+clear, and the one field that is returned."""
 
 _HNSW = ("M", "16", "EF_CONSTRUCTION", "200", "EF_RUNTIME", "40")
 
@@ -54,7 +57,7 @@ class IndexShape(NamedTuple):
         )
         return (
             *("FT.CREATE", index, "ON", "HASH", "PREFIX", "1", prefix, "SCHEMA"),
-            *(SCOPE, "TAG", ATTRIBUTES, "TAG", TAGS, "TAG"),
+            *(SCOPE, "TAG", TENANT, "TAG", ATTRIBUTES, "TAG", TAGS, "TAG"),
             *(VECTOR, "VECTOR", self.algorithm.upper(), str(len(options)), *options),
         )
 
@@ -63,6 +66,7 @@ class IndexShape(NamedTuple):
         wanted: dict[str, object] = {
             "prefix": prefix,
             "scope": "TAG",
+            "tenant": "TAG",
             "attr": "TAG",
             "tags": "TAG",
             "vec": "VECTOR",
@@ -120,11 +124,6 @@ def is_missing_index(reply: object) -> bool:
 
 def _check_creation(error: StoreError, shape: IndexShape) -> None:
     text = str(error).lower()
-    if "db != 0" in text:
-        raise ConfigError(
-            "Redis Search works in database 0 only; end the URL with /0 and separate caches by "
-            "CacheConfig.name."
-        ) from None
     if "bad arguments for vector" in text and shape.dtype == "float16":
         raise ConfigError(
             "This Redis's Search keeps no float16 vectors (2.10, Redis Stack 7.4 and Redis 8 do); "

@@ -4,6 +4,10 @@ redis-py connects (URL, TLS, AUTH, HELLO 3, SELECT); then its transport is hande
 ours, which costs about 3 us a command where redis-py's own pipeline costs about 35
 (docs/decisions.md). Replies are counted off in the order of their commands, so a waiter that left
 never shifts another's reply; a connection that failed or timed out is dropped with all on it.
+
+A connection that has been silent for a second may be dead without anybody having said so (a
+middlebox that forgot it). What is sent there and brings nothing for a moment is sent again on a
+fresh one, within the same time limit; so commands are idempotent, or sent with ``again=False``.
 """
 
 from __future__ import annotations
@@ -22,28 +26,52 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from semcache_async.errors import (
-    ConfigError,
     SearchModuleMissingError,
     StoreAuthError,
     StoreError,
+    StoreFullError,
     StoreUnavailableError,
 )
+from semcache_async.store.address import check_url, unreadable
 
-__all__ = ["Command", "RedisPipelines", "redis_pipelines"]
+__all__ = ["Command", "RedisPipelines", "Session", "redis_pipelines"]
 
 Command: TypeAlias = tuple[str | bytes | int | float, ...]
 Reply: TypeAlias = Any
 
 _PULSE_S = 1.0
 """How often a listening connection is tried."""
+_SILENT_S = 1.0
+"""A connection that brought nothing for so long may be dead."""
+_PATIENCE_S = 0.1
+"""What such a connection is given to prove that it lives, where the network is not slower."""
+_PAUSE_S, _PAUSE_MAX_S = 0.5, 30.0
+"""From one failure to open a further connection to the next attempt."""
 _LOST = "The connection to Redis was lost; it is opened again at the next use."
+NEEDED_COMMANDS = (
+    *("MULTI", "EXEC", "WATCH", "UNWATCH", "TIME", "PING"),
+    *("HGET", "HMGET", "HSET", "HDEL", "PEXPIRE", "UNLINK", "ZADD", "ZSCORE"),
+    *("FT.CREATE", "FT.INFO", "FT.SEARCH", "FT.AGGREGATE", "FT.CURSOR"),
+    *("XADD", "XRANGE", "XREVRANGE", "CLIENT|TRACKING"),
+)
+"""What a user of the store has to be allowed: the X... for the service's logs, TRACKING for local
+answers."""
 
 
 class RedisPipelines:
     """Up to ``connections`` connections, opened when those open are busy, each carrying any
-    number of pipelines at once."""
+    number of pipelines at once. Raises ``ConfigError`` for a URL that cannot be read."""
 
-    def __init__(self, url: str, *, connections: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections: int,
+        timeout_s: float,
+        silent_s: float = _SILENT_S,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
+        check_url(url)
         try:
             self._factory = redis.asyncio.ConnectionPool.from_url(
                 url,
@@ -54,44 +82,61 @@ class RedisPipelines:
                 health_check_interval=0,
                 maint_notifications_config=MaintNotificationsConfig(enabled=False),
             )
-        except (ValueError, TypeError) as error:
-            raise ConfigError(
-                "The Redis URL cannot be read; give one such as redis://host:6379/0, "
-                f"rediss://user:password@host:6379/0 or unix:///path/redis.sock ({error})."
-            ) from None
+            self._factory.make_connection()  # type: ignore[no-untyped-call]
+        except (ValueError, TypeError, AttributeError):
+            raise unreadable() from None
         self._limit = connections
         self._timeout_s = timeout_s
+        self._silent_s = silent_s
+        self._patience_s = min(patience_s, timeout_s / 2)
         self._lines: list[_Line] = []
         self._opening: set[asyncio.Task[_Line]] = set()
+        self._pause_s = _PAUSE_S
+        self._not_before = 0.0
+        self._turn = asyncio.Lock()
 
     @property
     def connections(self) -> int:
         """Connections open now."""
         return len(self._lines)
 
-    async def execute(self, commands: Sequence[Command]) -> list[Reply]:
+    def deadline(self) -> float:
+        """When something that begins now has to have ended, by the loop's clock."""
+        return asyncio.get_running_loop().time() + self._timeout_s
+
+    async def execute(
+        self, commands: Sequence[Command], *, again: bool = True, until: float | None = None
+    ) -> list[Reply]:
         """A reply, or a ``StoreError``, for each command, in order.
 
-        Raises ``StoreUnavailableError`` when the whole does not finish within the time limit, and
-        ``StoreAuthError`` when connecting is refused.
+        Without ``again``, nothing is sent twice. ``until``, by the loop's clock, is an earlier end
+        than this call's own time limit. Raises ``StoreUnavailableError`` when the whole,
+        connecting included, does not finish within the time limit, and ``StoreAuthError`` when
+        connecting is refused.
         """
-        if not commands:
-            return []
-        payload = b"".join([_pack(command) for command in commands])
-        line: _Line | None = None
+        session = Session(self)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                line = await self._line()
-                replies = await line.send(payload, len(commands))
+            async with asyncio.timeout_at(self.deadline() if until is None else until):
+                return await session.execute(commands, again=again)
         except TimeoutError:
-            if line is not None:
-                line.drop()
-            raise StoreUnavailableError(
-                f"Redis did not answer within {self._timeout_s:g} s."
-            ) from None
-        if any(isinstance(reply, _ReadOnlyError) for reply in replies):
-            line.drop()
-        return replies
+            session.drop()
+            raise self._late() from None
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """A connection and the time limit for all that is sent in the block, one block at a time.
+        With one connection at most and no other use, nobody else's commands come between. The
+        connection is dropped where the block raises."""
+        session = Session(self)
+        try:
+            async with asyncio.timeout(self._timeout_s), self._turn:
+                yield session
+        except TimeoutError:
+            session.drop()
+            raise self._late() from None
+        except BaseException:
+            session.drop()
+            raise
 
     async def aclose(self) -> None:
         """Drop every connection; what is under way fails."""
@@ -100,17 +145,6 @@ class RedisPipelines:
         await asyncio.gather(*self._opening, return_exceptions=True)
         for line in list(self._lines):
             line.drop()
-
-    async def _line(self) -> _Line:
-        while True:
-            line = min(self._lines, key=_Line.load, default=None)
-            if line is not None and line.load() == 0:
-                return line
-            if len(self._lines) + len(self._opening) < self._limit:
-                return await asyncio.shield(self._open())
-            if line is not None:
-                return line
-            await asyncio.wait(self._opening, return_when=asyncio.FIRST_COMPLETED)
 
     async def listen(self, command: Command, heard: Callable[[list[Any]], None]) -> None:
         """Send ``command`` on a connection of its own and pass what is pushed there to ``heard``.
@@ -131,6 +165,38 @@ class RedisPipelines:
         finally:
             line.drop()
 
+    async def line(self) -> _Line:
+        """The connection to use: an idle one, else the least busy one while a further one is
+        opened, else one that was waited for."""
+        while True:
+            line = min(self._lines, key=_Line.load, default=None)
+            if line is not None:
+                if line.load() and self._may_open():
+                    self._open()
+                return line
+            if len(self._opening) < self._limit:
+                try:
+                    return await asyncio.shield(self._open())
+                except StoreError:
+                    if not self._lines:
+                        raise
+            else:
+                await asyncio.wait(self._opening, return_when=asyncio.FIRST_COMPLETED)
+
+    def doubts(self, line: _Line) -> float:
+        """How long to wait for a sign of life; 0 for a connection that gave one lately."""
+        silent = line.loop.time() - line.heard_at > self._silent_s
+        return max(self._patience_s, min(2 * line.opening_s, self._timeout_s / 2)) if silent else 0
+
+    def drop_silent(self) -> None:
+        """Drop every connection that has been silent for long: where one is dead, all may be."""
+        for line in [line for line in self._lines if self.doubts(line)]:
+            line.drop()
+
+    def _may_open(self) -> bool:
+        free = len(self._lines) + len(self._opening) < self._limit
+        return free and asyncio.get_running_loop().time() >= self._not_before
+
     def _open(self) -> asyncio.Task[_Line]:
         task = asyncio.create_task(_connect(self._factory, self._lines, self._timeout_s))
         self._opening.add(task)
@@ -139,16 +205,91 @@ class RedisPipelines:
 
     def _opened(self, task: asyncio.Task[_Line]) -> None:
         self._opening.discard(task)
-        if not task.cancelled():
-            task.exception()
+        if task.cancelled():
+            return
+        if task.exception() is None:
+            self._pause_s, self._not_before = _PAUSE_S, 0.0
+        else:
+            self._not_before = task.get_loop().time() + self._pause_s
+            self._pause_s = min(_PAUSE_MAX_S, self._pause_s * 2)
+
+    def _late(self) -> StoreUnavailableError:
+        return StoreUnavailableError(f"Redis did not answer within {self._timeout_s:g} s.")
+
+
+class Session:
+    """One after the other, pipelines on one connection."""
+
+    def __init__(self, pipelines: RedisPipelines) -> None:
+        self._pipelines = pipelines
+        self._line: _Line | None = None
+
+    async def execute(self, commands: Sequence[Command], *, again: bool = True) -> list[Reply]:
+        """A reply, or a ``StoreError``, for each command, in order. The first call finds the
+        connection; what later ones send is never sent again."""
+        payload, faults = _packed(commands)
+        count = len(commands) - len(faults)
+        replies = await self._send(payload, count, again) if count else []
+        if any(isinstance(reply, _ReadOnlyError) for reply in replies):
+            self.drop()
+        for place, fault in faults:
+            replies.insert(place, fault)
+        return replies
+
+    def drop(self) -> None:
+        """Close the connection, if there is one yet."""
+        if self._line is not None:
+            self._line.drop()
+
+    async def _send(self, payload: bytes, count: int, again: bool) -> list[Reply]:
+        if self._line is None:
+            self._line = await self._pipelines.line()
+            patience_s = self._pipelines.doubts(self._line)
+            if patience_s and again:
+                replies = await self._try(payload, count, patience_s)
+                if replies is not None:
+                    return replies
+            elif patience_s:
+                await self._try(_PING, 1, patience_s)
+        return await self._line.send(payload, count)
+
+    async def _try(self, payload: bytes, count: int, patience_s: float) -> list[Reply] | None:
+        """Send what may be sent twice to a connection that may be dead; where it is, choose
+        another and return None."""
+        line = self._line
+        assert line is not None
+        began, waiter = line.loop.time(), line.send(payload, count)
+        try:
+            await asyncio.wait([waiter], timeout=patience_s)
+            if not waiter.done() and line.heard_at >= began:
+                await asyncio.wait([waiter])
+            if waiter.done() and waiter.exception() is None:
+                return waiter.result()
+        finally:
+            waiter.cancel()
+        line.drop()
+        self._pipelines.drop_silent()
+        self._line = await self._pipelines.line()
+        return None
 
 
 @asynccontextmanager
 async def redis_pipelines(
-    url: str, *, connections: int, timeout_s: float
+    url: str,
+    *,
+    connections: int,
+    timeout_s: float,
+    silent_s: float = _SILENT_S,
+    patience_s: float = _PATIENCE_S,
 ) -> AsyncIterator[RedisPipelines]:
     """``RedisPipelines`` that are closed at the end."""
-    pipelines = RedisPipelines(url, connections=connections, timeout_s=timeout_s)
+    pipelines = RedisPipelines(
+        url,
+        connections=connections,
+        timeout_s=timeout_s,
+        silent_s=silent_s,
+        patience_s=patience_s,
+    )
     try:
         yield pipelines
     finally:
@@ -159,6 +300,7 @@ async def _connect(
     factory: redis.asyncio.ConnectionPool, lines: list[_Line], timeout_s: float
 ) -> _Line:
     connection: Any = factory.make_connection()  # type: ignore[no-untyped-call]
+    began = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(timeout_s):
             await connection.connect()
@@ -174,7 +316,7 @@ async def _connect(
         ) from None
     except redis.exceptions.RedisError as error:
         raise _reply_error(str(error)) from None
-    return _Line(connection, lines)
+    return _Line(connection, lines, began)
 
 
 def _refused(error: BaseException | None) -> bool:
@@ -189,7 +331,7 @@ def _where(factory: redis.asyncio.ConnectionPool) -> str:
 class _Line(asyncio.Protocol):
     """One connection: commands out, replies in the same order."""
 
-    def __init__(self, connection: Any, lines: list[_Line]) -> None:
+    def __init__(self, connection: Any, lines: list[_Line], began: float) -> None:
         self._lines = lines
         self._pending: deque[tuple[asyncio.Future[list[Reply]], int]] = deque()
         self._replies: list[Reply] = []
@@ -198,7 +340,11 @@ class _Line(asyncio.Protocol):
             replyError=_reply_error,
             notEnoughData=_NOT_ENOUGH,
         )
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
+        self.heard_at = self.loop.time()
+        """When something came last."""
+        self.opening_s = self.heard_at - began
+        """What connecting took: a few round trips."""
         self._writer: asyncio.StreamWriter = connection._writer  # its end would close the transport
         self._transport = cast(asyncio.Transport, self._writer.transport)
         self._transport.set_protocol(self)
@@ -213,7 +359,7 @@ class _Line(asyncio.Protocol):
 
     def send(self, payload: bytes, count: int) -> asyncio.Future[list[Reply]]:
         """Write ``count`` packed commands; the future brings their replies."""
-        waiter: asyncio.Future[list[Reply]] = self._loop.create_future()
+        waiter: asyncio.Future[list[Reply]] = self.loop.create_future()
         if self._transport.is_closing():
             self.drop()
             waiter.set_exception(StoreUnavailableError(_LOST))
@@ -223,6 +369,7 @@ class _Line(asyncio.Protocol):
         return waiter
 
     def data_received(self, data: bytes) -> None:
+        self.heard_at = self.loop.time()
         self._reader.feed(data)
         gets: Callable[[], Reply] = self._reader.gets
         try:
@@ -256,6 +403,22 @@ class _Line(asyncio.Protocol):
 
 _NOT_ENOUGH = object()
 _pack = cast("Callable[[Command], bytes]", hiredis.pack_command)
+_PING = _pack(("PING",))
+
+
+def _packed(commands: Sequence[Command]) -> tuple[bytes, list[tuple[int, StoreError]]]:
+    """The commands in the protocol's bytes, and the places of those that cannot be put so."""
+    try:
+        return b"".join([_pack(command) for command in commands]), []
+    except Exception:
+        packed: list[bytes] = []
+        faults: list[tuple[int, StoreError]] = []
+        for place, command in enumerate(commands):
+            try:
+                packed.append(_pack(command))
+            except Exception as error:
+                faults.append((place, StoreError(f"Redis takes no such command: {error!r}")))
+        return b"".join(packed), faults
 
 
 class _ReadOnlyError(StoreUnavailableError):
@@ -265,18 +428,28 @@ class _ReadOnlyError(StoreUnavailableError):
 def _reply_error(message: str) -> StoreError:
     """The error that an error reply stands for."""
     kind = message.split(" ", 1)[0]
-    if kind in {"NOAUTH", "WRONGPASS", "NOPERM"}:
+    if kind in {"NOAUTH", "WRONGPASS"}:
         return StoreAuthError(
-            f"Redis refused the credentials or permissions: {message}. Check the URL's user and "
-            "password, and that the user may run FT.*, HSET, HGET, PEXPIRE and UNLINK."
+            f"Redis refused the credentials: {message}. Check the URL's user and password."
+        )
+    if kind == "NOPERM":
+        return StoreAuthError(
+            f"Redis refused the permission: {message}. The user needs, on the cache's keys, "
+            f"{' '.join(NEEDED_COMMANDS)}."
         )
     if kind == "READONLY":
         return _ReadOnlyError("Redis is a read-only replica; give the URL of the master.")
-    if kind in {"LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY"}:
+    if kind in _CANNOT_SERVE:
         return StoreUnavailableError(f"Redis cannot serve yet: {message}")
+    if kind in _CANNOT_KEEP:
+        return StoreFullError(f"Redis keeps nothing new: {message}")
     if "unknown command" in message.lower() and "ft." in message.lower():
         return SearchModuleMissingError(
             "This Redis has no Search module. Use Redis 8, Redis Stack or Redis Cloud, or the "
             'embedded one: pip install "semcache-async[embedded]" and give no URL.'
         )
     return StoreError(f"Redis answered: {message}")
+
+
+_CANNOT_SERVE = {"LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY"}
+_CANNOT_KEEP = {"OOM", "MISCONF", "NOREPLICAS"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from semcache_async.errors import StoreError
 from semcache_async.store.keys import ScopeDigest
-from semcache_async.store.payload import Payload, read_entry, read_ids, read_neighbours
+from semcache_async.store.payload import Payload, read_entry, read_neighbours, read_page
 
 SCOPE = ScopeDigest("aa", (), b"")
 
@@ -77,7 +77,7 @@ def test_a_reply_of_another_form_is_an_error(strange: object) -> None:
     with pytest.raises(StoreError, match="RESP3"):
         read(strange)
     with pytest.raises(StoreError, match="RESP3"):
-        read_ids(strange)
+        read_page(strange)
 
 
 @pytest.mark.parametrize(("now", "alive"), [(49.9, True), (50.0, False)])

@@ -21,6 +21,7 @@ from semcache_async.errors import (
     SearchModuleMissingError,
     StoreAuthError,
     StoreError,
+    StoreFullError,
     StoreUnavailableError,
 )
 from semcache_async.store.wire import Command, redis_pipelines
@@ -225,7 +226,7 @@ async def test_error_replies_become_typed_errors(tmp_path: Path) -> None:
         assert [type(reply) for reply in replies] == [
             SearchModuleMissingError,
             StoreUnavailableError,
-            StoreError,
+            StoreFullError,
             StoreAuthError,
         ]
 

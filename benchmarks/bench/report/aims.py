@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from benchmarks.bench.cells import times
 from benchmarks.bench.figures import Found
 from benchmarks.bench.lookups import RIVAL
+from semcache_async.load.cells import milliseconds, ms, times
 from semcache_async.load.figures import Span, trusted
 from semcache_async.load.histogram import Histogram
-from semcache_async.load.tables import Table, milliseconds, spanned
+from semcache_async.load.report import Chapter, Table
 
-__all__ = ["Aim", "aims", "aims_table"]
+__all__ = ["Aim", "aims", "chapter", "equal_p99"]
 
 
 class Aim(NamedTuple):
@@ -38,14 +38,15 @@ def aims(found: Found) -> list[Aim]:
     ]
 
 
-def aims_table(found: Found) -> Table:
+def chapter(found: Found) -> Chapter:
     words = {True: "met", False: "not met", None: "-"}
-    return Table(
-        "Aims",
+    table = Table(
+        "Met, or not",
         ("", "aim", "measured", "", "where not met: the limit"),
         [[a.what, a.aim, a.measured, words[a.met], a.limit] for a in aims(found)],
         "Ratios are medians of turns taken together (and their range).",
     )
+    return Chapter("Aims", "", [], [table])
 
 
 def _aim(
@@ -118,12 +119,20 @@ def _at_rest(found: Found) -> Iterator[Aim]:
     yield _equal(found, model)
 
 
-def _equal(found: Found, model: Span | None) -> Aim:
-    what, aim = "p99 at equal load (70 % of RedisVL's capacity)", "≤ 0.2x RedisVL's"
+def equal_p99(found: Found) -> tuple[float, float] | None:
+    """Seconds, ours and RedisVL's, at the equal load."""
     both = found.equal()
     if both is None:
+        return None
+    ours, theirs = (trusted(g.all, 99.0) or g.all.percentile(99.0) or 0.0 for g in both)
+    return ours, theirs
+
+
+def _equal(found: Found, model: Span | None) -> Aim:
+    what, aim = "p99 at equal load (70 % of RedisVL's capacity)", "≤ 0.2x RedisVL's"
+    both, values = found.equal(), equal_p99(found)
+    if both is None or values is None:
         return Aim(what, aim, "not measured", None)
-    values = [trusted(group.all, 99.0) or group.all.percentile(99.0) or 0.0 for group in both]
     ratio = values[0] / values[1]
     limit = ""
     if ratio > 0.2 and model:
@@ -151,17 +160,12 @@ def _lag(found: Found) -> Aim:
     group = found.group("ours", found.callers)
     if group is None or not len(group.times("lag")):
         return Aim(what, aim, "not measured", None)
-    span = Span.of(
-        [result_lag for r in group.results if (result_lag := _lag_of(r.lag)) is not None]
-    )
+    lags = [Histogram.decode(result.lag).percentile(99.0) for result in group.results]
+    span = Span.of([lag for lag in lags if lag is not None])
     met = span.median <= 0.005
     cpus = found.lookups["machine"]["cpus"]
     limit = f"likely the {cpus} CPUs, shared by the loop, a thread each and Redis (not profiled)"
-    return Aim(what, aim, f"{spanned(span, milliseconds)} ms", met, "" if met else limit)
-
-
-def _lag_of(encoded: str) -> float | None:
-    return Histogram.decode(encoded).percentile(99.0)
+    return Aim(what, aim, f"{ms(span)} ms", met, "" if met else limit)
 
 
 def _embedder(found: Found) -> Aim:
@@ -184,7 +188,7 @@ def _embedder(found: Found) -> Aim:
 
 def _memory(found: Found) -> Aim:
     what, aim = "memory over raw vectors + texts, 100k entries", "report"
-    rows = (found.scale or {}).get("100000", {}).get("kinds", {}).get("rows", ())
+    rows = found.scale.get("100000", {}).get("kinds", {}).get("rows", ())
     shown = [
         f"{row['dtype']} {row['overhead']:.2f}x ({row['bytes_per_entry']:,.0f} bytes)"
         for row in rows

@@ -8,10 +8,10 @@ from statistics import median
 from benchmarks.bench.figures import Found
 from benchmarks.bench.lookups import RIVAL
 from benchmarks.bench.record import STAGES, Row
+from semcache_async.load.cells import milliseconds
 from semcache_async.load.figures import Span
-from semcache_async.load.tables import milliseconds
 
-__all__ = ["cards", "contenders", "doubts", "lead", "method", "runs"]
+__all__ = ["cards", "doubts", "facts", "lead"]
 
 BUSY = 0.1
 """Share of the CPUs that others may use."""
@@ -76,7 +76,16 @@ def doubts(found: Found) -> Iterator[str]:
         yield f"The stages are of different commits: {', '.join(sorted(map(str, commits)))}."
 
 
-def contenders(found: Found) -> Iterator[tuple[str, str]]:
+def facts(found: Found) -> dict[str, list[tuple[str, str]]]:
+    """How it was measured, with whom, and on what."""
+    return {
+        "How it was measured": list(_method(found)),
+        "Who took part": list(_contenders(found)),
+        "Measured on": list(_runs(found)),
+    }
+
+
+def _contenders(found: Found) -> Iterator[tuple[str, str]]:
     """Who took part, and with what."""
     about: dict[str, Row] = {
         **found.lookups.get("about", {}),
@@ -89,7 +98,7 @@ def contenders(found: Found) -> Iterator[tuple[str, str]]:
         yield f"{name}, over HTTP", text
 
 
-def method(found: Found) -> Iterator[tuple[str, str]]:
+def _method(found: Found) -> Iterator[tuple[str, str]]:
     """What was asked, and how."""
     yield "turns", _TURNS
     workloads = dict.fromkeys(result.workload for result in found.results if result.target_rate)
@@ -128,7 +137,7 @@ _HISTOGRAMS = (
 )
 
 
-def runs(found: Found) -> Iterator[tuple[str, str]]:
+def _runs(found: Found) -> Iterator[tuple[str, str]]:
     """Machine, versions, commands."""
     for stage, record in found.records.items():
         seconds = f"{record['when']}, {record['seconds']:.0f} s"

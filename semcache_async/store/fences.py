@@ -1,0 +1,61 @@
+"""Fences: what keeps an answer out that began to be made before it was invalidated.
+
+A fence is a key of its own for each thing that can be invalidated, holding the latest moment, by
+Redis's clock, at which that was done. It is raised before anything is deleted, and never lowered
+(``ZADD GT``). A write reads the fences of its records under ``WATCH`` and is executed only if none
+has moved since, so that no answer slips between the reading and the writing: one that is written
+before a fence is raised is there for the deletion to find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from semcache_async.config import CacheConfig
+from semcache_async.errors import StaleWriteError
+from semcache_async.store.wire import Command
+from semcache_async.types import Record
+
+__all__ = ["Fences"]
+
+_MEMBER = b"at"
+_LIFE_MIN_S = 3_600.0
+
+
+class Fences:
+    """Commands on fences, and what their replies mean. Moments are microseconds in Redis."""
+
+    def __init__(self, config: CacheConfig) -> None:
+        longest_s = config.generate_timeout_s + 10 * config.store_timeout_s
+        self.life_s = max(_LIFE_MIN_S, 2 * longest_s)
+        """A fence outlives every flight; an answer that began earlier is stale unseen."""
+
+    def raising(self, names: Sequence[str], moment: float) -> list[Command]:
+        """Raise each to ``moment``, in Unix seconds by Redis's clock."""
+        life_ms = int(self.life_s * 1_000)
+        commands: list[Command] = [("MULTI",)]
+        for name in names:
+            commands.append(("ZADD", name, "GT", int(moment * 1e6) + 1, _MEMBER))
+            commands.append(("PEXPIRE", name, life_ms, "NX"))
+            commands.append(("PEXPIRE", name, life_ms, "GT"))
+        return [*commands, ("EXEC",)]
+
+    def watching(self, names: Sequence[str]) -> list[Command]:
+        """Watch and read each."""
+        return [("WATCH", *names), *[("ZSCORE", name, _MEMBER) for name in names]]
+
+    def refusal(
+        self, record: Record, moments: Sequence[float | None], now: float
+    ) -> StaleWriteError | None:
+        """Why ``record`` may not be written, where ``moments`` are what its fences read."""
+        raised = max((moment for moment in moments if moment is not None), default=0.0)
+        if raised >= record.started_at * 1e6:
+            return StaleWriteError(
+                "An invalidation came after this answer began to be made, so it is not kept."
+            )
+        if record.started_at < now - self.life_s:
+            return StaleWriteError(
+                f"This answer began to be made more than {self.life_s:g} s ago, longer than "
+                "invalidations are remembered, so it is not kept."
+            )
+        return None

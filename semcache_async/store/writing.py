@@ -1,0 +1,155 @@
+"""Writing entries past the fences: read under WATCH, then all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from semcache_async.errors import StaleWriteError, StoreError
+from semcache_async.store.clock import ServerClock
+from semcache_async.store.fences import Fences
+from semcache_async.store.keys import KeySpace, plain
+from semcache_async.store.payload import Payload
+from semcache_async.store.schema import ATTRIBUTES, ENTRY, SCOPE, TAGS, TENANT, VECTOR
+from semcache_async.store.wire import Command, RedisPipelines, Session
+from semcache_async.types import Record
+
+__all__ = ["Writer"]
+
+_TOGETHER, _ALONE = 3, 5
+"""Attempts of a whole batch, then of each record by itself, while fences keep moving."""
+
+_encode = msgspec.json.encode
+
+
+class _Write(NamedTuple):
+    place: int
+    entry_id: str
+    record: Record
+    fences: tuple[str, ...]
+    commands: tuple[Command, ...]
+
+
+class Writer:
+    """Puts records, on a connection of its own: what others send must not come between."""
+
+    def __init__(
+        self,
+        pipelines: RedisPipelines,
+        keys: KeySpace,
+        fences: Fences,
+        clock: ServerClock,
+        dtype: np.dtype[Any],
+    ) -> None:
+        self._pipelines = pipelines
+        self._keys = keys
+        self._fences = fences
+        self._clock = clock
+        self._dtype = dtype
+
+    async def put(self, records: Sequence[Record]) -> list[str | Exception]:
+        """The entry id of each record, or why it was not written."""
+        outcomes: list[str | Exception | None] = [None] * len(records)
+        writes = []
+        for place, record in enumerate(records):
+            try:
+                writes.append(self._write(place, record))
+            except Exception as error:
+                outcomes[place] = StoreError(f"This cannot be kept in Redis: {error!r}")
+        try:
+            async with self._pipelines.session() as session:
+                await self._put(session, writes, outcomes)
+        except StoreError as error:
+            outcomes = [error if outcome is None else outcome for outcome in outcomes]
+        return [outcome or StoreError("Redis did not say.") for outcome in outcomes]
+
+    async def _put(
+        self, session: Session, writes: list[_Write], outcomes: list[str | Exception | None]
+    ) -> None:
+        if not writes:
+            return
+        for _ in range(_TOGETHER):
+            if await self._attempt(session, writes, outcomes):
+                return
+        for write in writes:
+            for _ in range(_ALONE):
+                if await self._attempt(session, [write], outcomes):
+                    break
+            else:
+                outcomes[write.place] = StaleWriteError(
+                    "Invalidations that concern this answer came without end while it was written."
+                )
+
+    async def _attempt(
+        self, session: Session, writes: list[_Write], outcomes: list[str | Exception | None]
+    ) -> bool:
+        """Write those that their fences admit; False where a fence moved and none was written."""
+        names = list(dict.fromkeys(name for write in writes for name in write.fences))
+        sent = self._clock.monotonic()
+        watch, *moments, time = await session.execute([*self._fences.watching(names), ("TIME",)])
+        for reply in (watch, *moments):
+            if isinstance(reply, Exception):
+                raise reply
+        self._clock.learn(sent, time)
+        read = dict(zip(names, moments, strict=True))
+        admitted: list[_Write] = []
+        commands: list[Command] = [("MULTI",)]
+        for write in writes:
+            refusal = self._fences.refusal(
+                write.record, [read[name] for name in write.fences], self._clock.now()
+            )
+            outcomes[write.place] = refusal
+            if refusal is None:
+                admitted.append(write)
+                commands += write.commands
+        if not admitted:
+            await session.execute([("UNWATCH",)])
+            return True
+        *queued, executed = await session.execute([*commands, ("EXEC",)])
+        if executed is None:
+            return False
+        start = 0
+        for write in admitted:
+            end = start + len(write.commands)
+            parts = [queued[0], *queued[start + 1 : end + 1]]
+            parts += [executed] if isinstance(executed, Exception) else executed[start:end]
+            errors = [part for part in parts if isinstance(part, Exception)]
+            outcomes[write.place] = errors[0] if errors else write.entry_id
+            start = end
+        return True
+
+    def _write(self, place: int, record: Record) -> _Write:
+        now = self._clock.now()
+        scope = record.key.scope
+        digest = self._keys.scope(scope)
+        entry_id = self._keys.entry_id(record.key)
+        tags = tuple([self._keys.tag(tag) for tag in record.tags])
+        payload = Payload(
+            scope=digest.scope,
+            prompt=plain(record.prompt),
+            text=plain(record.text),
+            created_at=record.started_at,
+            exact_until=now + record.exact_ttl_s,
+            semantic_until=now + record.semantic_ttl_s,
+            tags=tuple([plain(tag) for tag in record.tags]),
+            attributes={plain(name): plain(value) for name, value in scope.attributes.items()},
+        )
+        key = self._keys.key(entry_id)
+        fields: Command = (
+            *(ENTRY, _encode(payload), SCOPE, digest.scope, TENANT, digest.tenant),
+            *(ATTRIBUTES, ",".join(digest.attributes), TAGS, ",".join(tags)),
+        )
+        commands: list[Command]
+        longest = record.exact_ttl_s
+        if record.vector is None:
+            commands = [("HDEL", key, VECTOR), ("HSET", key, *fields)]
+        else:
+            vector = record.vector.astype(self._dtype, copy=False).tobytes()
+            commands = [("HSET", key, *fields, VECTOR, vector)]
+            longest = max(longest, record.semantic_ttl_s)
+        commands.append(("PEXPIRE", key, max(1, int(longest * 1_000))))
+        fences = self._keys.record_fences(digest, tags, entry_id)
+        return _Write(place, entry_id, record, fences, tuple(commands))
