@@ -82,7 +82,7 @@ async def test_the_sdk_async(redis_url: str, name: str) -> None:
         assert (hit.id, hit.prompt, hit.response) == (kept.entry_id, "refund at 10", "In May.")
         assert (hit.attributes, hit.search_strategy) == ({"plan": "pro"}, SearchStrategy.SEMANTIC)
         assert hit.similarity == pytest.approx(1 - 0.0038053 / 2, abs=1e-5)
-        exact = await sdk.search_async(prompt="Refund at 10?", attributes={"plan": "pro"})
+        exact = await sdk.search_async(prompt=" refund at 10\n", attributes={"plan": "pro"})
         assert [(h.search_strategy, h.similarity) for h in exact.data] == [("exact", 1.0)]
         missed = await sdk.search_async(prompt="refund at 90")
         assert missed.data == []
@@ -269,14 +269,14 @@ async def test_similarity_can_be_hidden(redis_url: str, name: str) -> None:
 async def test_an_answer_of_another_conversation_is_not_served(redis_url: str, name: str) -> None:
     async with serving(redis_url, name, max_distance=2.0) as (client, _):
         await put(client, "about bikes at 10\nwhat is it at 10", "A bike.")
-        same = await converse(client, ["About bikes at 10"], "what is this at 10")
+        same = await converse(client, ["  about bikes at 10"], "what is this at 10")
         assert [h["response"] for h in same["data"]] == ["A bike."]
-        assert same["actualPrompt"] == "About bikes at 10\nwhat is this at 10"
+        assert same["actualPrompt"] == "about bikes at 10\nwhat is this at 10"
         for context in (["about cars at 10"], [], ["about bikes at 10", "more at 10"]):
             assert (await converse(client, context, "what is it at 10"))["data"] == [], context
         # Nor is it the answer to the last question alone.
         assert await look(client, "what is it at 10") == []
-        exact = await converse(client, ["about bikes at 10"], "What is it at 10?")
+        exact = await converse(client, ["about bikes at 10"], "what is it at 10 ")
         assert [h["searchStrategy"] for h in exact["data"]] == ["exact"]
 
 
