@@ -230,14 +230,14 @@ async def test_an_entry_carries_at_least_the_attributes_asked_for(
 
 
 async def test_the_exact_strategy_ends_with_the_exact_tier() -> None:
-    clock = Clock(time.time() - 3_600)
+    clock = Clock(time.time() - 3_601)
     cache = {"exact_ttl_s": 3_600, "ttl_jitter": 0.0}
     async with (
         service_for(store=MemoryStore(clock=clock), cache=cache) as service,
         client_of(service) as client,
     ):
         await put(client, "refund at 10", "A", attributes={"plan": "pro"})
-        clock.now += 3_600
+        clock.now += 3_601
         assert not await look(client, "refund at 10", searchStrategies=["exact"])
         (hit,) = await look(client, "refund at 10")
         assert (hit["searchStrategy"], hit["similarity"]) == ("semantic", pytest.approx(1.0))

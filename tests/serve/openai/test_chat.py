@@ -371,23 +371,24 @@ async def test_age_and_ttl() -> None:
         clock.now += 59
         _, headers, _ = await told(setup, asks())
         assert headers["x-semcache-status"] == "exact"
-        clock.now += 1
+        clock.now += 2
         await told(setup, asks())
         assert len(script.requests) == 2
 
 
 async def test_an_answer_may_be_too_old_for_a_request() -> None:
     clock = Clock()
-    async with scene(store=MemoryStore(clock=clock), cache={"exact_ttl_s": 86_400}) as (setup, _):
+    cache = {"exact_ttl_s": 86_400, "semantic_ttl_s": 3_600}
+    async with scene(store=MemoryStore(clock=clock), cache=cache) as (setup, _):
         await told(setup, asks())
-        clock.now += 3_600
+        clock.now += 3_600.5
         _, headers, _ = await told(setup, asks(cache={"s-maxage": 7_200}))
         assert (headers["x-semcache-status"], headers["Age"]) == ("exact", "3600")
         for body, wish in (
             (asks(cache={"s-maxage": 60}), ""),
             (asks(), "max-age=60"),
         ):
-            clock.now += 3_600
+            clock.now += 3_600.5
             _, headers, _ = await told(setup, body, Cache_Control=wish)
             assert headers["x-semcache-status"] == "generated"
 
