@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 from aiohttp import web
@@ -29,6 +30,7 @@ from semcache_async.serve.upstream.client import open_upstream
 from semcache_async.simulator import SIMULATOR, Simulator, SimulatorOptions, make_simulator
 from semcache_async.testing import AngleEmbedder, MemoryStore
 from semcache_async.types import Answer, Scope
+from tests.helpers import until
 
 __all__ = [
     "ACME_KEY",
@@ -43,6 +45,8 @@ __all__ = [
     "notes",
     "raising",
     "service_for",
+    "serving",
+    "settled",
     "write_keys",
 ]
 
@@ -158,6 +162,11 @@ def raising(error: BaseException) -> Handler:
     return handle
 
 
+async def settled(service: Service) -> None:
+    """Return once every answer under way is stored: a stream's reader has it before that."""
+    await until(lambda: service.cache.stats().flights == 0)
+
+
 def write_keys(path: Path) -> Path:
     """A file with the two keys."""
     path.write_text(
@@ -165,6 +174,36 @@ def write_keys(path: Path) -> Path:
         f'[[keys]]\nhash = "{hash_key(ACME_KEY)}"\ntenant = "acme"\n'
     )
     return path
+
+
+@asynccontextmanager
+async def serving(
+    redis_url: str | None,
+    name: str,
+    *,
+    keys: KeyRing | None = None,
+    embedder: Embedder | None = None,
+    llm: SimulatorOptions | None = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    **cache: Any,
+) -> AsyncIterator[tuple[Client, Service]]:
+    """A client of the service, and the service. ``llm``: with a simulated one behind it."""
+    async with AsyncExitStack() as stack:
+        url = NOWHERE
+        if llm is not None:
+            server = await stack.enter_async_context(TestServer(make_simulator(llm)))
+            url = str(server.make_url("/v1"))
+        service = await stack.enter_async_context(
+            service_for(
+                upstream_url=url,
+                redis_url=redis_url,
+                embedder=embedder,
+                keys=keys,
+                cache={"name": name, **cache},
+                **options,
+            )
+        )
+        yield await stack.enter_async_context(client_of(service)), service
 
 
 @dataclass(frozen=True)

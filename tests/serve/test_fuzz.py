@@ -34,7 +34,7 @@ from semcache_async.serve.upstream.completion import Assembler, is_keepable
 from semcache_async.serve.upstream.sse import EventSplitter, data_of
 from semcache_async.simulator.answer import ChatBody, chunks_of, completion_for
 from semcache_async.simulator.faults import Faults
-from tests.serve.running import Live, live
+from tests.serve.running import Live, live, settled
 
 pytestmark = pytest.mark.anyio
 
@@ -451,6 +451,7 @@ async def test_a_broken_upstream(redis_url: str, name: str) -> None:
             last = data_of(events[-1]) or b""
             assert last == b"[DONE]" or "error" in json.loads(last)
             ends["whole" if last == b"[DONE]" else "error"] += 1
+            await settled(service.service)
             async with session.post(
                 f"{service.url}{CHAT}", json=body_, headers={"Cache-Control": "only-if-cached"}
             ) as again:

@@ -18,6 +18,7 @@ from semcache_async.serve.journal import Journal
 from semcache_async.serve.metrics.metrics import Metrics
 from semcache_async.serve.settings import Settings
 from semcache_async.serve.upstream.client import Upstream
+from semcache_async.serve.upstream.completion import Frame
 from semcache_async.types import Answer, Source, Timings
 
 __all__ = ["Completed", "Completions", "CorruptError", "text_of"]
@@ -72,7 +73,7 @@ class Completions:
             self.note(plan, control, reply.source, answer, reply.timings, usage)
         return Completed(body, answer, self.headers(plan, control, answer.source, answer))
 
-    def begin(self, plan: Plan, control: Control) -> Reply:
+    def begin(self, plan: Plan, control: Control) -> Reply[Frame]:
         """The reply to read the answer from, as it comes."""
         cacheable = plan.reason is None
         return self._cache.reply(

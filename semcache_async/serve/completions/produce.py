@@ -19,7 +19,7 @@ from semcache_async.types import Produced
 __all__ = ["producer"]
 
 
-def producer(upstream: Upstream, request: ChatRequest) -> Produce:
+def producer(upstream: Upstream, request: ChatRequest) -> Produce[Frame]:
     """What makes the answer: the text is the whole ``chat.completion`` as JSON, and "" where a
     stream's events do not add up to one. A stream is emitted as ``Frame``s, byte by byte what the
     upstream sent, its usage always asked for."""
@@ -30,13 +30,13 @@ def producer(upstream: Upstream, request: ChatRequest) -> Produce:
 
 
 async def _whole(
-    upstream: Upstream, body: dict[str, Any], _prompt: str, _emit: Callable[[Any], None]
+    upstream: Upstream, body: dict[str, Any], _prompt: str, _emit: Callable[[Frame], None]
 ) -> Produced:
     return _made(await upstream.complete(body))
 
 
 async def _streamed(
-    upstream: Upstream, body: dict[str, Any], _prompt: str, emit: Callable[[Any], None]
+    upstream: Upstream, body: dict[str, Any], _prompt: str, emit: Callable[[Frame], None]
 ) -> Produced:
     splitter, assembler = EventSplitter(), Assembler()
     async with upstream.stream(body) as answer:

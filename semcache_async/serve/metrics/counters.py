@@ -66,7 +66,11 @@ COUNTERS = (
 """What of the cache's numbers only grows."""
 GAUGES = (*_of_cache("gauge"), Counted("under_way", "HTTP requests being answered"))
 """What comes and goes; shown as the sum over all processes."""
-RESULTS = (*(source.value for source in Source), "shed", "failed")
+RESULTS = tuple(
+    counted.name
+    for counted in COUNTERS
+    if counted.name in (*(source.value for source in Source), "shed", "failed")
+)
 """Those counters of which each request is in exactly one."""
 OWN = (
     Family(
@@ -75,6 +79,10 @@ OWN = (
     ),
     Family(
         *("saved_tokens", "kind", ("prompt", "completion")), "Tokens of LLM calls that hits saved"
+    ),
+    Family(
+        *("near_hits", "outcome", ("noted", "dropped", "lost")),
+        "Hits near the threshold: noted for review, dropped as too many, lost by a failing store",
     ),
     Family(
         *("http_errors", "status", tuple(map(str, STATUSES))),

@@ -12,6 +12,7 @@ from semcache_async.serve.metrics.counters import (
     DURATIONS,
     GAUGES,
     OWN,
+    RESULTS,
     STATUSES,
     WIDTH,
 )
@@ -133,10 +134,9 @@ class Metrics:
         counts = {name: int(number) for name, number in found.items()}
         hits = counts["exact"] + counts["semantic"]
         misses = counts["shared"] + counts["generated"]
-        others = counts["bypassed"] + counts["shed"] + counts["failed"]
         prompt, completion, usd = self.saved()
         return {
-            "requests": hits + misses + others,
+            "requests": sum(counts[name] for name in RESULTS),
             "hits": hits,
             "misses": misses,
             "hit_rate": hits / (hits + misses) if hits + misses else 0.0,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from typing import cast
 
 import msgspec
 from aiohttp import web
@@ -90,12 +88,12 @@ async def _stream(
 
 
 async def _live(
-    service: Service, request: web.Request, plan: Plan, control: Control, reply: Reply
+    service: Service, request: web.Request, plan: Plan, control: Control, reply: Reply[Frame]
 ) -> web.StreamResponse:
     """A stream of what is being made: as it comes, or where it was made without streaming, of the
     whole."""
     completions, include_usage = service.completions, plan.request.include_usage
-    async with aclosing(cast("AsyncGenerator[Frame, None]", aiter(reply))) as frames:
+    async with aclosing(aiter(reply)) as frames:
         first = await anext(frames, None)
         if first is not None:
             headers = completions.headers(plan, control, reply.source, None)

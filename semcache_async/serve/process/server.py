@@ -85,7 +85,12 @@ async def open_service(
             SemanticCache.open(part.redis_url, config=settings.cache, embedder=embedder)
         )
         journal = await stack.enter_async_context(
-            open_journal(cache, keep=settings.review_keep, fraction=settings.review_fraction)
+            open_journal(
+                cache,
+                keep=settings.review_keep,
+                fraction=settings.review_fraction,
+                metrics=metrics,
+            )
         )
         upstream = await stack.enter_async_context(open_upstream(part.upstream_url, settings))
         metrics.watch(cache)

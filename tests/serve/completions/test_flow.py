@@ -19,7 +19,8 @@ from semcache_async.serve.service import Service
 from semcache_async.testing import MemoryStore
 from semcache_async.types import Source
 from tests.helpers import check_sums, until
-from tests.serve.chat_helpers import (
+from tests.serve.running import service_for
+from tests.serve.upstreams import (
     EVENTS,
     LAST,
     STREAM_HEAD,
@@ -34,7 +35,6 @@ from tests.serve.chat_helpers import (
     serving,
     told,
 )
-from tests.serve.running import service_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semcache_async.serve.bypass import Bypass
 from semcache_async.serve.completions.control import read_control
 from semcache_async.serve.completions.plan import Plan, Planner
 from semcache_async.serve.completions.request import read_chat
@@ -36,46 +37,52 @@ def planned(asked: dict[str, Any], tenant: str = "", locale: str = "", **options
 # -- policy
 
 
-@pytest.mark.parametrize(
-    ("asked", "reason"),
-    [
-        (body(), None),
-        (body(tools=[{"type": "function"}]), "tools"),
-        (body(functions=[{"name": "f"}]), "tools"),
-        (body(tools=[]), None),
-        (body(n=2), "n"),
-        (body(n=1), None),
-        (body(web_search_options={}), "web_search"),
-        (body(modalities=["text", "audio"]), "audio"),
-        (body(audio={"voice": "a"}), "audio"),
-        (body(modalities=["text"]), None),
-        (body({**USER, "content": [{"type": "text", "text": "What is it?"}, DATA_URL]}), "images"),
-        (
-            body({**USER, "content": [DATA_URL]}, {"role": "assistant", "content": "x"}, USER),
-            "images",
-        ),
-        (body({**USER, "content": [{"type": "input_audio"}]}), "audio"),
-        (body({**USER, "content": [{"type": "file"}]}), "files"),
-        (body({**USER, "content": [{"type": "hologram"}]}), "content"),
-        (body({**USER, "content": [{"type": "text", "text": "How?"}]}), None),
-        (body(USER, {"role": "assistant", "content": "x"}), "last_message"),
-        (body(USER, {"role": "system", "content": "x"}), "last_message"),
-        (body({"role": "system", "content": "x"}), "last_message"),
-        (body(USER, {"role": "tool", "content": "x"}), "tool_message"),
-        (body(temperature=1.0), None),
-        (body(temperature=1.01), "temperature"),
-        (body(temperature=2**63), "temperature"),
-        (body({**USER, "content": ""}), "prompt"),
-        (body({**USER, "content": " \n"}), "prompt"),
-        (body({**USER, "content": "a\x00b"}), "prompt"),
-        (body({**USER, "content": "My name is Ann"}), "personal"),
-        (body({**USER, "content": "What's the weather in Rome?"}), "time_bound"),
-    ],
-)
+BYPASSING: list[tuple[dict[str, Any], str | None]] = [
+    (body(), None),
+    (body(tools=[{"type": "function"}]), "tools"),
+    (body(functions=[{"name": "f"}]), "tools"),
+    (body(tools=[]), None),
+    (body(n=2), "n"),
+    (body(n=1), None),
+    (body(web_search_options={}), "web_search"),
+    (body(modalities=["text", "audio"]), "audio"),
+    (body(audio={"voice": "a"}), "audio"),
+    (body(modalities=["text"]), None),
+    (body({**USER, "content": [{"type": "text", "text": "What is it?"}, DATA_URL]}), "images"),
+    (
+        body({**USER, "content": [DATA_URL]}, {"role": "assistant", "content": "x"}, USER),
+        "images",
+    ),
+    (body({**USER, "content": [{"type": "input_audio"}]}), "audio"),
+    (body({**USER, "content": [{"type": "file"}]}), "files"),
+    (body({**USER, "content": [{"type": "hologram"}]}), "content"),
+    (body({**USER, "content": [{"type": "text", "text": "How?"}]}), None),
+    (body(USER, {"role": "assistant", "content": "x"}), "last_message"),
+    (body(USER, {"role": "system", "content": "x"}), "last_message"),
+    (body({"role": "system", "content": "x"}), "last_message"),
+    (body(USER, {"role": "tool", "content": "x"}), "tool_message"),
+    (body(temperature=1.0), None),
+    (body(temperature=1.01), "temperature"),
+    (body(temperature=2**63), "temperature"),
+    (body({**USER, "content": ""}), "prompt"),
+    (body({**USER, "content": " \n"}), "prompt"),
+    (body({**USER, "content": "a\x00b"}), "prompt"),
+    (body({**USER, "content": "My name is Ann"}), "personal"),
+    (body({**USER, "content": "What's the weather in Rome?"}), "time_bound"),
+]
+
+
+@pytest.mark.parametrize(("asked", "reason"), BYPASSING)
 def test_what_bypasses_the_cache(asked: dict[str, Any], reason: str | None) -> None:
     plan = planned(asked)
     assert plan.reason == reason
     assert plan.prompt == ("-" if reason else plan.prompt)
+
+
+def test_every_reason_says_what_it_means_and_is_met_somewhere() -> None:
+    met = {reason for _, reason in BYPASSING if reason}
+    assert met | {Bypass.REQUEST, Bypass.TOO_LONG} == set(Bypass)
+    assert all(reason.meaning.endswith(".") for reason in Bypass)
 
 
 def test_the_policy_is_a_setting() -> None:
@@ -166,6 +173,13 @@ def test_all_those_scopes_differ() -> None:
 )
 def test_what_does_not_change_the_answer(same: dict[str, Any]) -> None:
     assert scope(same) == scope(body())
+
+
+def test_the_upstream_is_scope() -> None:
+    assert scope(body()).parameters["upstream"] == UPSTREAM
+    request = read_chat(body())
+    other = Planner(Settings(), "simulated").plan(request, "", "").scope
+    assert other != Planner(Settings(), UPSTREAM).plan(request, "", "").scope
 
 
 def test_who_asks_and_where_is_scope() -> None:

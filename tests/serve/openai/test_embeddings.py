@@ -13,7 +13,7 @@ from semcache_async.embed import TextEmbedder
 from semcache_async.errors import EmbeddingError
 from semcache_async.serve.openai.embeddings import MODELS
 from semcache_async.testing import AngleEmbedder
-from tests.serve.lang_helpers import Client, serving
+from tests.serve.running import Client, serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 

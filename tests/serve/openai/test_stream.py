@@ -18,7 +18,8 @@ from semcache_async.serve.errors import UpstreamTimedOut
 from semcache_async.serve.upstream.sse import EventSplitter, data_of
 from semcache_async.simulator.pace import send
 from tests.helpers import check_sums, until
-from tests.serve.chat_helpers import (
+from tests.serve.running import settled
+from tests.serve.upstreams import (
     EVENTS,
     LAST,
     PATH,
@@ -127,6 +128,7 @@ async def test_other_stream_options_pass() -> None:
 async def test_a_hit_is_a_new_stream(usage: bool) -> None:
     async with scene() as (setup, script):
         await told(setup, asks(stream=True))
+        await settled(setup.service)
         _, headers, body = await told(setup, asks(stream=True, usage=usage))
         assert headers["Cache-Status"] == "semcache; hit"
         assert headers["Content-Type"] == "text/event-stream; charset=utf-8"
@@ -144,6 +146,7 @@ async def test_a_hit_is_a_new_stream(usage: bool) -> None:
 async def test_a_stream_answers_those_who_want_none() -> None:
     async with scene() as (setup, script):
         await told(setup, asks(stream=True))
+        await settled(setup.service)
         _, headers, body = await told(setup, asks())
         assert headers["x-semcache-status"] == "exact"
         made = msgspec.json.decode(body)
@@ -246,12 +249,13 @@ async def test_an_upstream_that_does_not_stream() -> None:
             _, headers, body = await told(setup, asks(stream=True))
             assert headers["x-semcache-status"] == status
             assert text_of(body) == "Like this."
+            await settled(setup.service)
 
 
 async def test_the_end_is_done_not_the_connections_end() -> None:
     async with scene(STREAM_HEAD, chunk(ALL), "hang") as (setup, _):
         assert (await told(setup, asks(stream=True)))[2] == WITHOUT_USAGE
-        await until(lambda: setup.service.cache.stats().flights == 0)
+        await settled(setup.service)
         assert (await told(setup, asks()))[1]["x-semcache-status"] == "exact"
 
 
@@ -264,6 +268,7 @@ async def test_comments_and_line_ends_stay() -> None:
     spoken = b": hello\n\n" + ALL.replace(b"\n", b"\r\n")
     async with scene(STREAM_HEAD, chunk(spoken), LAST) as (setup, _):
         assert (await told(setup, asks(stream=True, usage=True)))[2] == spoken
+        await settled(setup.service)
         assert (await told(setup, asks()))[1]["x-semcache-status"] == "exact"
 
 
@@ -461,7 +466,7 @@ async def test_all_leave_and_the_answer_is_kept() -> None:
             leader.response.close()
         await until(lambda: setup.service.cache.stats().waiting == 0)
         gate.set()
-        await until(lambda: setup.service.cache.stats().flights == 0)
+        await settled(setup.service)
         assert (await told(setup, asks()))[1]["x-semcache-status"] == "exact"
         assert len(script.requests) == 1
 

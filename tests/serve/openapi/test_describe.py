@@ -11,7 +11,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from semcache_async.serve.app import PROTOCOLS, make_app
 from semcache_async.serve.openapi.describe import describe
 from semcache_async.simulator import SimulatorOptions
-from tests.serve.lang_helpers import Client, serving
+from tests.serve.running import Client, serving
 
 LLM = SimulatorOptions(median_ms=0, sigma=0, tokens_per_s=0, tokens=5)
 METHODS = {"get", "post", "put", "delete", "patch"}

@@ -18,7 +18,7 @@ from semcache_async.serve.upstream.client import (
     open_upstream,
 )
 from tests.helpers import until
-from tests.serve.chat_helpers import (
+from tests.serve.upstreams import (
     EVENTS,
     LAST,
     STREAM_HEAD,
