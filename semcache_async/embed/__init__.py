@@ -7,8 +7,8 @@ Beside the runtimes stand ``packs``, ``watch`` and ``forks``.
 from __future__ import annotations
 
 from semcache_async.embed.cpu import hint
-from semcache_async.embed.embedder import Piece, TextEmbedder
+from semcache_async.embed.embedder import TextEmbedder
 from semcache_async.embed.loading import default_embedder, load_embedder
 from semcache_async.embed.models import pull_model
 
-__all__ = ["Piece", "TextEmbedder", "default_embedder", "hint", "load_embedder", "pull_model"]
+__all__ = ["TextEmbedder", "default_embedder", "hint", "load_embedder", "pull_model"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from semcache_async.embed.forks import ForkLock
 from semcache_async.embed.wording import brief
 from semcache_async.errors import EmbeddingError, ModelError, PromptError, PromptTooLongError
+from semcache_async.types import Piece
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,14 +20,6 @@ if TYPE_CHECKING:
     from semcache_async.embed.encoders import Encoder, Ids, Vectors
 
 __all__ = ["Piece", "TextEmbedder", "open_tokenizer"]
-
-
-class Piece(NamedTuple):
-    """One token of a text and where it stands there, in characters (code points)."""
-
-    id: int
-    start: int
-    end: int
 
 
 def open_tokenizer(path: Path) -> Any:

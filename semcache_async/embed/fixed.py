@@ -120,7 +120,9 @@ class OpenVinoPacked:
         with self._counting:
             if self._filling is not None:
                 return
-            self._filling = threading.Thread(target=self._fill_all, name="semcache-compile")
+            self._filling = threading.Thread(
+                target=self._fill_all, name="semcache-compile", daemon=False
+            )
             self._filling.start()
 
     def _fill_all(self) -> None:

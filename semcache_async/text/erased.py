@@ -20,6 +20,8 @@ from semcache_async.text.prompt import BEFORE_I, compose, small_first
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from semcache_async.types import Piece
+
 __all__ = ["Reading", "erases"]
 
 _LINE_END = re.compile(r"(?<![^\S\n])[^\S\n]+(?=\n)")
@@ -40,7 +42,6 @@ _NO_DECOMPOSITION = str.maketrans(
     {"\u0111": "d", "\u0142": "l", "\u0131": "i", "\xf8": "o", "\xdf": "ss", "\xe6": "ae"}
 )
 Key = int | tuple[int, ...]
-Piece = tuple[int, int, int]
 
 
 class Reading:

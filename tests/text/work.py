@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import re
 import sys
-from re import _constants as op  # type: ignore[attr-defined]
-from re import _parser  # type: ignore[attr-defined]
+from re import _constants as op
+from re import _parser
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
