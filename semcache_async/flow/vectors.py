@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from semcache_async.errors import EmbeddingError
 from semcache_async.flow.batcher import MicroBatcher
 from semcache_async.flow.recent import Recent
-from semcache_async.protocols import Embedder
+from semcache_async.protocols import Embedder, TokenEmbedder
 from semcache_async.types import Vector
 
 __all__ = ["Vectors", "in_halves", "open_vectors"]
@@ -37,19 +37,6 @@ _UNIT = 1e-2
 
 T = TypeVar("T")
 V = TypeVar("V")
-
-
-@runtime_checkable
-class _TokenEmbedder(Embedder, Protocol):
-    """An embedder whose work can be planned by token: ``embed.TextEmbedder``."""
-
-    window: int
-    token_budget: int
-    streams: int
-
-    def tokenise(self, texts: Sequence[str], /) -> Sequence[Any]: ...
-    def readable(self, tokens: Any, /) -> bool: ...
-    def embed_tokens(self, items: Sequence[Any], /) -> NDArray[np.float32]: ...
 
 
 class _Text(NamedTuple):
@@ -77,9 +64,9 @@ class Vectors:
         self.embedder = embedder
         self._executor = executor
         self._remembered = Recent[str, Vector](remembered)
-        self._tokens: _TokenEmbedder | None = None
+        self._tokens: TokenEmbedder | None = None
         self._lanes: list[MicroBatcher[str, Any]] = []
-        if isinstance(embedder, _TokenEmbedder):
+        if isinstance(embedder, TokenEmbedder):
             self._tokens = embedder
             self._longest = embedder.window * _CHARACTERS_A_TOKEN
             self._lanes = [
@@ -115,7 +102,8 @@ class Vectors:
 
     async def vector(self, text: str, *, bulk: bool = False) -> Vector | None:
         """Float32 ``[dim]`` of unit length; None for a text that the model cannot read whole:
-        longer than its window, or with characters its vocabulary lacks.
+        longer than its window, or with characters its vocabulary lacks. ``bulk``: one of many,
+        which lets others go first.
 
         Raises ``EmbeddingError``, or what the embedder raised.
         """
@@ -132,12 +120,12 @@ class Vectors:
             if len(text) <= _TINY:
                 tokens = _read(self._tokens, [text])[0]
             else:
-                tokens = await self._lanes[len(text) > _SHORT].submit(text)
+                tokens = await self._lanes[len(text) > _SHORT].submit(text, bulk=bulk)
             if isinstance(tokens, Exception):
                 raise tokens
             if tokens is None:
                 return None
-        vector = await self._packer.submit(_Text(text, tokens))
+        vector = await self._packer.submit(_Text(text, tokens), bulk=bulk)
         if vector is not None:
             self._remembered.put(text, vector)
         return vector
@@ -153,11 +141,11 @@ class Vectors:
             await lane.aclose()
         await self._packer.aclose()
 
-    async def _tokenise(self, embedder: _TokenEmbedder, texts: list[str]) -> Sequence[Any]:
+    async def _tokenise(self, embedder: TokenEmbedder, texts: list[str]) -> Sequence[Any]:
         return await self._executor.run(partial(_read, embedder), texts)
 
     async def _embed_tokens(
-        self, embedder: _TokenEmbedder, items: list[_Text]
+        self, embedder: TokenEmbedder, items: list[_Text]
     ) -> Sequence[Vector | Exception]:
         tokens = [item.tokens for item in items]
         vectors = await self._executor.run(embedder.embed_tokens, tokens)
@@ -237,7 +225,7 @@ async def in_halves(
     return outcomes
 
 
-def _read(embedder: _TokenEmbedder, texts: Sequence[str]) -> list[Any]:
+def _read(embedder: TokenEmbedder, texts: Sequence[str]) -> list[Any]:
     """The tokens of each text that the model can read whole, None for the others, and the error
     for one that is no text."""
     try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from semcache_async.text.erased import Reading, erases
+from semcache_async.types import Piece
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,7 @@ def readings(texts: Sequence[str]) -> list[Reading]:
     tokenizer.normalizer, tokenizer.pre_tokenizer = _NORMALISER, _CUTTER
     found = tokenizer.encode_batch(list(texts), add_special_tokens=False)
     return [
-        Reading(text, [(number, *span) for number, span in zip(e.ids, e.offsets, strict=True)])
+        Reading(text, [Piece(number, *span) for number, span in zip(e.ids, e.offsets, strict=True)])
         for text, e in zip(texts, found, strict=True)
     ]
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semcache_async.text.erased import Reading, erases
+from semcache_async.types import Piece
 from tests.text.pieces import decomposed, readings, refused
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
@@ -185,9 +186,9 @@ def test_symmetric_and_whole(one: str, other: str, lenient: bool) -> None:
 
 def test_pieces_may_hold_spaces_and_share_characters() -> None:
     """As those of SentencePiece and of byte-level tokenizers do."""
-    a = Reading("Ça va", [(5, 0, 1), (6, 0, 1), (7, 1, 2), (8, 2, 5)])
-    b = Reading("ça  va", [(5, 0, 1), (6, 0, 1), (7, 1, 2), (8, 3, 6)])
-    c = Reading("Ca va", [(5, 0, 1), (7, 1, 2), (8, 2, 5)])
+    a = Reading("Ça va", [Piece(5, 0, 1), Piece(6, 0, 1), Piece(7, 1, 2), Piece(8, 2, 5)])
+    b = Reading("ça  va", [Piece(5, 0, 1), Piece(6, 0, 1), Piece(7, 1, 2), Piece(8, 3, 6)])
+    c = Reading("Ca va", [Piece(5, 0, 1), Piece(7, 1, 2), Piece(8, 2, 5)])
     assert a.inks == ("Ç", "a", "va")
     assert a.gaps == ("", "", " ")
     assert a.keys == ((5, 6), 7, 8)

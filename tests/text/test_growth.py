@@ -11,6 +11,7 @@ from semcache_async.text import cacheable, decide, erased, layout, prompt
 from semcache_async.text.cacheable import is_personal, is_time_bound
 from semcache_async.text.erased import Reading, erases
 from semcache_async.text.prompt import check_text, normalise
+from semcache_async.types import Piece
 from tests.text.work import patterns, steps, unbounded, work
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def test_work_of_a_comparison(lenient: bool, width: int) -> None:
         return Reading(
             text,
             [
-                (hash(text[i : i + width]) % 50, i, min(len(text), i + width + i % 2))
+                Piece(hash(text[i : i + width]) % 50, i, min(len(text), i + width + i % 2))
                 for i in starts
                 if not text[i : i + width].isspace()
             ],
