@@ -111,10 +111,6 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
                 parameters[key] = _text(f"parameters[{key!r}]", value)
             elif isinstance(value, float):
                 parameters[key] = _finite(f"parameters[{key!r}]", value)
-            elif isinstance(value, int) and not -(2**63) <= value < 2**64:
-                raise ConfigError(
-                    f"Scope.parameters[{key!r}] does not fit into 64 bits; give it as text."
-                )
             elif not isinstance(value, int | None):
                 raise ConfigError(
                     f"Scope.parameters[{key!r}] is a {type(value).__name__}; give a str, int, "
