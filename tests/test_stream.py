@@ -328,7 +328,7 @@ async def test_a_leaders_second_look_settles_everybody(cache: SemanticCache) -> 
             await gate.wait()
         return await find(request)
 
-    tiers.find = gated  # type: ignore[method-assign]
+    tiers.find = gated  # type: ignore[method-assign, assignment]
     produce = made("called")
 
     async def ask(prompt: str) -> tuple[Source, str]:

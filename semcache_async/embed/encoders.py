@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from semcache_async.embed.forks import leave_behind, never_destroy_in_a_child
 from semcache_async.embed.graph import INPUTS, OUTPUT
 from semcache_async.embed.packs import plan_packs
 
@@ -93,9 +94,14 @@ class OnnxPacked:
         self.streams = min(threads, MOST_STREAMS)
         self._path = model
         self._threads = threads
-        self.reopen()
+        never_destroy_in_a_child(self)
+        self._open()
 
     def reopen(self) -> None:
+        leave_behind(self._session, self._lone_session)
+        self._open()
+
+    def _open(self) -> None:
         self._session = open_session(self._path, self._threads // self.streams)
         self._lone_session = self._session
         if self.streams > 1:
@@ -131,7 +137,8 @@ class OnnxPadded:
         self.streams = min(threads, MOST_STREAMS)
         self._path = model
         self._threads = threads // self.streams
-        self.reopen()
+        never_destroy_in_a_child(self)
+        self._session = open_session(model, self._threads)
         self._pooling, self._pad_id = pooling, pad_id
         kinds = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
         self._inputs = {i.name: kinds[i.type] for i in self._session.get_inputs()}
@@ -139,6 +146,7 @@ class OnnxPadded:
         self._output = "sentence_embedding" if "sentence_embedding" in names else names[0]
 
     def reopen(self) -> None:
+        leave_behind(self._session)
         self._session = open_session(self._path, self._threads)
 
     def plan(self, lengths: Sequence[int]) -> list[list[int]]:

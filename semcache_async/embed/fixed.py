@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semcache_async.embed.encoders import BUDGET, MOST_STREAMS, import_openvino
-from semcache_async.embed.forks import ForkLock
+from semcache_async.embed.forks import ForkLock, leave_behind, never_destroy_in_a_child
 from semcache_async.embed.graph import INPUTS
 from semcache_async.embed.packs import plan_packs
 from semcache_async.embed.watch import Watch
@@ -38,8 +38,6 @@ _FEW_STREAMS = 2
 
 _binding = ForkLock()
 """Held by whoever makes a pass ready, up to the end of its first inference."""
-_left_behind: list[Any] = []
-"""What a forked child must never destroy: its threads are the parent's."""
 
 
 class OpenVinoPacked:
@@ -64,6 +62,7 @@ class OpenVinoPacked:
         self._usual = [self.budget]
         while self._usual[0] // 2 > smallest:
             self._usual.insert(0, self._usual[0] // 2)
+        never_destroy_in_a_child(self)
         self._start()
 
     def _start(self) -> None:
@@ -87,7 +86,7 @@ class OpenVinoPacked:
 
     def reopen(self) -> None:
         """In a forked child: everything made anew; the parent's is neither used nor destroyed."""
-        _left_behind.append((self._core, self._model, self._short, self._long))
+        leave_behind(self._core, self._model, self._short, self._long)
         self._watch.forget()
         self._start()
 
@@ -121,7 +120,9 @@ class OpenVinoPacked:
         with self._counting:
             if self._filling is not None:
                 return
-            self._filling = threading.Thread(target=self._fill_all, name="semcache-compile")
+            self._filling = threading.Thread(
+                target=self._fill_all, name="semcache-compile", daemon=False
+            )
             self._filling.start()
 
     def _fill_all(self) -> None:
@@ -183,8 +184,8 @@ class _Rung:
 
 
 class _Pass:
-    """An inference request bound to arrays of its own, which has run once. The request does not keep
-    the arrays alive."""
+    """An inference request bound to arrays of its own, which it does not keep alive. It has run
+    once."""
 
     def __init__(self, compiled: Any, size: int) -> None:
         from openvino import Tensor

@@ -19,6 +19,8 @@ def plan_packs(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """
     if budget < 1 or any(length < 1 for length in lengths):
         raise ValueError("Lengths and the budget are token counts; each must be at least 1.")
+    if sum(lengths) <= budget:
+        return [list(range(len(lengths)))] if lengths else []
     packs: list[list[int]] = []
     room: list[tuple[int, int]] = []  # (tokens left, pack), ascending
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):

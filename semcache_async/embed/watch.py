@@ -27,23 +27,29 @@ class Watch:
         self._name = name
         self._limit_s = limit_s
         self._clock = clock
-        self._began: dict[int, float] = {}
+        self._began: dict[int, list[float]] = {}
         self._lock = ForkLock()
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
+        """Looks at the calls; None while there are none."""
         self._said = False
 
     def __enter__(self) -> None:
-        self._began[threading.get_ident()] = self._clock()
-        if self._thread is None:
+        self._began.setdefault(threading.get_ident(), []).append(self._clock())
+        if self.thread is None:
             self._start()
 
     def __exit__(self, *_: Any) -> None:
-        self._began.pop(threading.get_ident(), None)
+        me = threading.get_ident()
+        began = self._began[me]
+        began.pop()
+        if not began:
+            del self._began[me]
 
     def check(self) -> bool:
         """Is any call late? The first time, it is logged."""
         now = self._clock()
-        late = [now - began for began in list(self._began.values()) if now - began > self._limit_s]
+        waited = [now - began[0] for began in list(self._began.values()) if began]
+        late = [seconds for seconds in waited if seconds > self._limit_s]
         if late and not self._said:
             self._said = True
             _log.error(
@@ -57,15 +63,15 @@ class Watch:
     def forget(self) -> None:
         """In a forked child: the parent's calls and thread are not here."""
         self._began.clear()
-        self._thread = None
+        self.thread = None
 
     def _start(self) -> None:
         with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(
+            if self.thread is None:
+                self.thread = threading.Thread(
                     target=self._look, name="semcache-watch", daemon=True
                 )
-                self._thread.start()
+                self.thread.start()
 
     def _look(self) -> None:
         while True:
@@ -73,5 +79,5 @@ class Watch:
             self.check()
             with self._lock:
                 if not self._began:
-                    self._thread = None
+                    self.thread = None
                     return

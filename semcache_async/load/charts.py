@@ -14,7 +14,7 @@ from semcache_async.load.histogram import Histogram
 from semcache_async.load.targets import SOURCES
 
 __all__ = [
-    *("SOURCE_COLOURS", "answered_by_load", "latency_by_load", "percentile_curves"),
+    *("SOURCE_COLOURS", "answered_by_load", "bars_named", "latency_by_load", "percentile_curves"),
     *("source_shares", "throughput"),
 ]
 
@@ -66,12 +66,19 @@ def source_shares(axes: Any, groups: Sequence[Group]) -> None:
         shares = np.array([len(g.by_source.get(name, ())) / max(1, len(g.all)) for g in groups])
         if shares.any():
             colour = COLOURS[SOURCE_COLOURS[name]][0]
-            axes.barh(places, 100 * shares, 0.6, 100 * left, color=colour, label=name)
+            axes.barh(places, 100 * shares, 0.4, 100 * left, color=colour, label=name)
             left += shares
-    axes.set_yticks(places, [group.label for group in groups])
-    axes.set(xlim=(0, 100), ylim=(len(groups) - 0.4, -0.6), xlabel="% of the requests")
-    axes.grid(axis="y", visible=False)
+    axes.set(xlim=(0, 100), ylim=(len(groups) - 0.6, -0.8), xlabel="% of the requests")
+    bars_named(axes, [group.label for group in groups])
     legend(axes)
+
+
+def bars_named(axes: Any, names: Sequence[str]) -> None:
+    """Names above horizontal bars, where they take no width."""
+    for place, name in enumerate(names):
+        axes.text(0.0, place - 0.28, name, color=INKS["ink"][0], fontsize=9.0)
+    axes.set_yticks([])
+    axes.grid(axis="y", visible=False)
 
 
 def latency_by_load(axes: Any, sweeps: Sweeps) -> None:
@@ -113,6 +120,8 @@ def _line(
 ) -> None:
     colour = COLOURS[number % len(COLOURS)][0]
     found = [(x, span) for x, span in points if span is not None]
+    if not found:
+        return
     x = [place for place, _ in found]
     axes.plot(x, [s.median * unit for _, s in found], style, color=colour, label=label)
     low, high = ([getattr(s, end) * unit for _, s in found] for end in ("low", "high"))

@@ -26,7 +26,7 @@ INKS = {
 }
 
 _SIZE = (5.4, 3.7)
-_LEGEND_WIDTH, _LEGEND_LINE = 85, 8
+_LEGEND_WIDTH, _LEGEND_LINE = 72, 8
 """Characters of a line of legend, and those that a sample of a curve takes."""
 _STYLE = {
     "font.size": 10.0,

@@ -257,9 +257,9 @@ def _errors(groups: Sequence[Group]) -> Table:
 
 def _latency_charts(groups: Sequence[Group]) -> Iterator[Chart]:
     focus = focus_of(groups)
-    lines = {**focus.by_source, "all": focus.all}
-    if len(lines) == 2:
-        del lines["all"]
+    lines = dict(focus.by_source)
+    if len(lines) > 1:
+        lines["all"] = focus.all
     yield Chart(
         f"Latency by source, {focus.label}",
         "Each curve: the share of requests that were answered within a time.",
@@ -305,7 +305,7 @@ def _load_charts(groups: Sequence[Group]) -> Iterator[Chart]:
             f"Below the diagonal: saturated. {spread}",
             lambda axes: answered_by_load(axes, opened),
         )
-    if sweeps:
+    if any(group.lookup_percentile(99.0) for own in sweeps.values() for group in own):
         yield Chart(
             "Throughput against p99 of lookups",
             "Right and low is better; where a curve turns up, more load only waits longer.",

@@ -73,9 +73,10 @@ class Place:
             self._binaries = _find_binaries()
             self.home = _make_run() if self._ephemeral else _make_home(self.home)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            for name in _guard.LOCKS:
-                os.close(os.open(self.home / name, flags, 0o600))
-            self._users = _guard.open_lock(str(self.home / _guard.USERS))
+            with _undone(self.home if self._ephemeral else None):
+                for name in _guard.LOCKS:
+                    os.close(os.open(self.home / name, flags, 0o600))
+                self._users = _guard.open_lock(str(self.home / _guard.USERS))
 
     def join(self) -> bool:
         """Become a user, unless a guard is ending."""
@@ -173,11 +174,13 @@ class Place:
                 return False
             path = self._recorded()
             if path is None:
-                path = (self.home if self._ephemeral else _make_run()) / _SOCKET
+                run = None if self._ephemeral else _make_run()
+                path = (run or self.home) / _SOCKET
                 new = self.home / f"{_guard.RECORD}.new"
-                new.touch(mode=0o600)
-                new.write_bytes(os.fsencode(path))
-                new.replace(self.home / _guard.RECORD)
+                with _undone(run):
+                    new.touch(mode=0o600)
+                    new.write_bytes(os.fsencode(path))
+                    new.replace(self.home / _guard.RECORD)
             server, module = self._binaries
             options = {
                 "port": "0",
@@ -208,6 +211,17 @@ class Place:
             return None
         private = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o077
         return path if private and status.st_uid == os.geteuid() else None
+
+
+@contextmanager
+def _undone(directory: Path | None) -> Iterator[None]:
+    """Remove a directory that was made for what fails in the block: on a full disk, say."""
+    try:
+        yield
+    except BaseException:
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+        raise
 
 
 @contextmanager

@@ -47,6 +47,8 @@ class KeySpace:
         self._fence = f"{name}:{{{partition}}}:fence:"
         self._secret = secret.encode()
         self.scope = lru_cache(maxsize=_SCOPES_REMEMBERED)(self._scope)
+        self.tag = lru_cache(maxsize=_SCOPES_REMEMBERED)(self._tag)
+        """32 hex digits for an invalidation tag."""
 
     def entry_id(self, key: EntryKey) -> str:
         """32 hex digits: one entry per scope, attributes and normalised prompt."""
@@ -58,8 +60,7 @@ class KeySpace:
         """The Redis key of an entry."""
         return self.prefix + entry_id
 
-    def tag(self, tag: str) -> str:
-        """32 hex digits for an invalidation tag."""
+    def _tag(self, tag: str) -> str:
         return self._digest(b"tag", plain(tag).encode()).hex()
 
     def tenant(self, tenant: str) -> str:

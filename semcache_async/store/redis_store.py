@@ -113,20 +113,17 @@ class RedisStore:
     async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | Exception | None]:
         """Exact tier: one ``HGET`` an item."""
         ids = _each(self._keys.entry_id, keys)
+        good = [n for n, id_ in enumerate(ids) if type(id_) is str]
         prefix, scope = self._keys.prefix, self._keys.scope
-        replies = iter(
-            await self._timed([("HGET", prefix + id_, ENTRY) for id_ in ids if _is_good(id_)])
-        )
+        replies = await self._timed([("HGET", prefix + ids[n], ENTRY) for n in good])
         now = self._clock.now()
-        found: list[Entry | Exception | None] = []
-        for key, id_ in zip(keys, ids, strict=True):
-            if isinstance(id_, Exception):
-                found.append(id_)
-                continue
-            reply = next(replies)
-            if not isinstance(reply, Exception):
-                reply = read_entry(reply, id_, scope(key.scope), now)
-            found.append(reply)
+        found: list[Entry | Exception | None] = ids
+        for n, reply in zip(good, replies, strict=True):
+            found[n] = (
+                reply
+                if isinstance(reply, Exception)
+                else read_entry(reply, ids[n], scope(keys[n].scope), now)
+            )
         return found
 
     async def search(self, queries: Sequence[VectorQuery]) -> list[list[Neighbour] | Exception]:

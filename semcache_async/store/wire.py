@@ -5,17 +5,19 @@ ours, which costs about 3 us a command where redis-py's own pipeline costs about
 (docs/decisions.md). Replies are counted off in the order of their commands, so a waiter that left
 never shifts another's reply; a connection that failed or timed out is dropped with all on it.
 
-A connection that has been silent for a second may be dead without anybody having said so (a
-middlebox that forgot it). What is sent there and brings nothing for a moment is sent again on a
-fresh one, within the same time limit; so commands are idempotent, or sent with ``again=False``.
+A connection may be dead without anybody having said so (a middlebox that forgot it), most of all
+one that has been silent for a while. What is sent there and brings nothing for a moment is sent
+again on a fresh one, within the same time limit; so commands are idempotent, or sent with
+``again=False``. How long a moment is goes by how long Redis has been taking lately.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias, cast
 
 import hiredis
@@ -42,9 +44,17 @@ Reply: TypeAlias = Any
 _PULSE_S = 1.0
 """How often a listening connection is tried."""
 _SILENT_S = 1.0
-"""A connection that brought nothing for so long may be dead."""
+"""A connection that brought nothing for so long is doubtful."""
 _PATIENCE_S = 0.1
-"""What such a connection is given to prove that it lives, where the network is not slower."""
+"""What a doubtful connection is given to prove that it lives."""
+_PATIENCE_SHARE = 0.25
+"""What any other is given, of the time limit."""
+_PATIENCE_FACTOR = 4.0
+"""Each is given so many times the longest wait for a sign of life lately, too."""
+_FORGETTING = 0.99
+"""The longest wait counts for so much less with every further answer."""
+_LOOKS = 4
+"""How often to look within that time."""
 _PAUSE_S, _PAUSE_MAX_S = 0.5, 30.0
 """From one failure to open a further connection to the next attempt."""
 _LOST = "The connection to Redis was lost; it is opened again at the next use."
@@ -87,8 +97,9 @@ class RedisPipelines:
             raise unreadable() from None
         self._limit = connections
         self._timeout_s = timeout_s
-        self._silent_s = silent_s
-        self._patience_s = min(patience_s, timeout_s / 2)
+        self.silent_s = silent_s
+        self._patience_s = patience_s
+        self._longest_s = 0.0
         self._lines: list[_Line] = []
         self._opening: set[asyncio.Task[_Line]] = set()
         self._pause_s = _PAUSE_S
@@ -149,8 +160,8 @@ class RedisPipelines:
     async def listen(self, command: Command, heard: Callable[[list[Any]], None]) -> None:
         """Send ``command`` on a connection of its own and pass what is pushed there to ``heard``.
         Returns never; raises a ``StoreError`` when it is refused or the connection is lost."""
-        line = await _connect(self._factory, [], self._timeout_s)
-        line.heard = heard
+        line = await _connect(self._factory, None, self._timeout_s)
+        line.pushed = heard
         try:
             while True:
                 async with asyncio.timeout(self._timeout_s):
@@ -164,6 +175,13 @@ class RedisPipelines:
             raise StoreUnavailableError(_LOST) from None
         finally:
             line.drop()
+
+    def idle_line(self) -> _Line | None:
+        """A connection on which nothing is under way."""
+        for line in self._lines:
+            if not line.load():
+                return line
+        return None
 
     async def line(self) -> _Line:
         """The connection to use: an idle one, else the least busy one while a further one is
@@ -183,22 +201,44 @@ class RedisPipelines:
             else:
                 await asyncio.wait(self._opening, return_when=asyncio.FIRST_COMPLETED)
 
-    def doubts(self, line: _Line) -> float:
-        """How long to wait for a sign of life; 0 for a connection that gave one lately."""
-        silent = line.loop.time() - line.heard_at > self._silent_s
-        return max(self._patience_s, min(2 * line.opening_s, self._timeout_s / 2)) if silent else 0
+    async def new_line(self) -> _Line:
+        """A connection that has just been opened, or else any."""
+        if len(self._lines) + len(self._opening) < self._limit:
+            with suppress(StoreError):
+                return await asyncio.shield(self._open())
+        return await self.line()
 
-    def drop_silent(self) -> None:
-        """Drop every connection that has been silent for long: where one is dead, all may be."""
-        for line in [line for line in self._lines if self.doubts(line)]:
-            line.drop()
+    def patience_s(self, *, doubtful: bool) -> float:
+        """How long to wait for a sign of life before another connection is tried."""
+        share = self._timeout_s * _PATIENCE_SHARE
+        patience_s = min(self._patience_s, share) if doubtful else share
+        return max(patience_s, _PATIENCE_FACTOR * self._longest_s)
+
+    def waited(self, seconds: float) -> None:
+        """It took so long to hear from Redis."""
+        self._longest_s = max(seconds, self._longest_s * _FORGETTING)
+
+    def drop_silent(self, since: float) -> None:
+        """Drop every connection that has brought nothing since: where one is dead, all may be.
+        What was sent there is sent again."""
+        for line in [line for line in self._lines if line.heard_at < since]:
+            line.drop(_SilentError)
+
+    def add(self, line: _Line) -> None:
+        """Use this connection from now on."""
+        self._lines.append(line)
+
+    def discard(self, line: _Line) -> None:
+        """Use it no longer."""
+        if line in self._lines:
+            self._lines.remove(line)
 
     def _may_open(self) -> bool:
         free = len(self._lines) + len(self._opening) < self._limit
         return free and asyncio.get_running_loop().time() >= self._not_before
 
     def _open(self) -> asyncio.Task[_Line]:
-        task = asyncio.create_task(_connect(self._factory, self._lines, self._timeout_s))
+        task = asyncio.create_task(_connect(self._factory, self, self._timeout_s))
         self._opening.add(task)
         task.add_done_callback(self._opened)
         return task
@@ -242,35 +282,27 @@ class Session:
             self._line.drop()
 
     async def _send(self, payload: bytes, count: int, again: bool) -> list[Reply]:
-        if self._line is None:
-            self._line = await self._pipelines.line()
-            patience_s = self._pipelines.doubts(self._line)
-            if patience_s and again:
-                replies = await self._try(payload, count, patience_s)
-                if replies is not None:
-                    return replies
-            elif patience_s:
-                await self._try(_PING, 1, patience_s)
-        return await self._line.send(payload, count)
-
-    async def _try(self, payload: bytes, count: int, patience_s: float) -> list[Reply] | None:
-        """Send what may be sent twice to a connection that may be dead; where it is, choose
-        another and return None."""
         line = self._line
-        assert line is not None
-        began, waiter = line.loop.time(), line.send(payload, count)
+        if line is not None:
+            return await line.send(payload, count)
+        pipelines = self._pipelines
+        line = self._line = pipelines.idle_line() or await pipelines.line()
+        doubtful = time.monotonic() - line.heard_at > pipelines.silent_s
         try:
-            await asyncio.wait([waiter], timeout=patience_s)
-            if not waiter.done() and line.heard_at >= began:
-                await asyncio.wait([waiter])
-            if waiter.done() and waiter.exception() is None:
-                return waiter.result()
-        finally:
-            waiter.cancel()
-        line.drop()
-        self._pipelines.drop_silent()
-        self._line = await self._pipelines.line()
-        return None
+            if doubtful and not again:
+                await line.send(_PING, 1, again=True)
+            else:
+                return await line.send(payload, count, again=again)
+        except _SilentError:
+            if not doubtful and not again:
+                raise
+        except StoreUnavailableError:
+            if not doubtful:
+                raise
+        else:
+            return await line.send(payload, count)
+        line = self._line = await pipelines.new_line()
+        return await line.send(payload, count)
 
 
 @asynccontextmanager
@@ -297,10 +329,9 @@ async def redis_pipelines(
 
 
 async def _connect(
-    factory: redis.asyncio.ConnectionPool, lines: list[_Line], timeout_s: float
+    factory: redis.asyncio.ConnectionPool, owner: RedisPipelines | None, timeout_s: float
 ) -> _Line:
     connection: Any = factory.make_connection()  # type: ignore[no-untyped-call]
-    began = asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(timeout_s):
             await connection.connect()
@@ -316,7 +347,7 @@ async def _connect(
         ) from None
     except redis.exceptions.RedisError as error:
         raise _reply_error(str(error)) from None
-    return _Line(connection, lines, began)
+    return _Line(connection, owner)
 
 
 def _refused(error: BaseException | None) -> bool:
@@ -331,8 +362,8 @@ def _where(factory: redis.asyncio.ConnectionPool) -> str:
 class _Line(asyncio.Protocol):
     """One connection: commands out, replies in the same order."""
 
-    def __init__(self, connection: Any, lines: list[_Line], began: float) -> None:
-        self._lines = lines
+    def __init__(self, connection: Any, owner: RedisPipelines | None) -> None:
+        self._owner = owner
         self._pending: deque[tuple[asyncio.Future[list[Reply]], int]] = deque()
         self._replies: list[Reply] = []
         self._reader = hiredis.Reader(
@@ -340,43 +371,64 @@ class _Line(asyncio.Protocol):
             replyError=_reply_error,
             notEnoughData=_NOT_ENOUGH,
         )
-        self.loop = asyncio.get_running_loop()
-        self.heard_at = self.loop.time()
+        self._loop = asyncio.get_running_loop()
+        self.heard_at = time.monotonic()
         """When something came last."""
-        self.opening_s = self.heard_at - began
-        """What connecting took: a few round trips."""
+        self._awaited_since = 0.0
+        """Since when something has been awaited and nothing has come."""
+        self._doubtful = False
+        """Had it been silent for long when that was sent?"""
+        self._all_again = True
+        """May all that is awaited be sent again?"""
+        self._look: asyncio.TimerHandle | None = None
+        self._look_due = 0.0
         self._writer: asyncio.StreamWriter = connection._writer  # its end would close the transport
         self._transport = cast(asyncio.Transport, self._writer.transport)
         self._transport.set_protocol(self)
         connection._reader = connection._writer = None
-        lines.append(self)
-        self.heard: Callable[[list[Any]], None] | None = None
+        if owner is not None:
+            owner.add(self)
+        self.pushed: Callable[[list[Any]], None] | None = None
         """Takes what the server pushes."""
 
     def load(self) -> int:
         """Commands without a reply yet."""
-        return sum(count for _, count in self._pending)
+        return sum([count for _, count in self._pending]) if self._pending else 0
 
-    def send(self, payload: bytes, count: int) -> asyncio.Future[list[Reply]]:
-        """Write ``count`` packed commands; the future brings their replies."""
-        waiter: asyncio.Future[list[Reply]] = self.loop.create_future()
+    def send(
+        self, payload: bytes, count: int, *, again: bool = False
+    ) -> asyncio.Future[list[Reply]]:
+        """Write ``count`` packed commands; the future brings their replies, or a ``_SilentError``
+        where they had better be sent ``again`` elsewhere."""
+        waiter: asyncio.Future[list[Reply]] = self._loop.create_future()
         if self._transport.is_closing():
             self.drop()
             waiter.set_exception(StoreUnavailableError(_LOST))
             return waiter
+        if not self._pending and self._owner is not None:
+            self._awaited_since = now = time.monotonic()
+            self._doubtful = now - self.heard_at > self._owner.silent_s
+            self._all_again = True
+            if again and (self._look is None or self._doubtful):
+                self._look_soon(self._owner)
+        self._all_again &= again
         self._pending.append((waiter, count))
         self._transport.write(payload)
         return waiter
 
     def data_received(self, data: bytes) -> None:
-        self.heard_at = self.loop.time()
+        self.heard_at = time.monotonic()
+        if self._owner is not None and self._pending:
+            self._owner.waited(self.heard_at - self._awaited_since)
+            self._awaited_since = self.heard_at
+            self._doubtful = False
         self._reader.feed(data)
         gets: Callable[[], Reply] = self._reader.gets
         try:
             while (reply := gets()) is not _NOT_ENOUGH:
                 if isinstance(reply, hiredis.PushNotification):
-                    if self.heard is not None:
-                        self.heard(reply)
+                    if self.pushed is not None:
+                        self.pushed(reply)
                     continue
                 self._replies.append(reply)
                 if len(self._replies) == self._pending[0][1]:
@@ -390,15 +442,38 @@ class _Line(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.drop()
 
-    def drop(self) -> None:
+    def drop(self, error: type[StoreUnavailableError] = StoreUnavailableError) -> None:
         """Close without waiting; whoever waits on this connection gets an error."""
-        if self in self._lines:
-            self._lines.remove(self)
+        if self._owner is not None:
+            self._owner.discard(self)
+        if self._look is not None:
+            self._look.cancel()
         self._transport.abort()
         while self._pending:
             waiter, _ = self._pending.popleft()
             if not waiter.done():
-                waiter.set_exception(StoreUnavailableError(_LOST))
+                waiter.set_exception(error(_LOST))
+
+    def _look_soon(self, owner: RedisPipelines) -> None:
+        """Look now and then whether anything comes, for as long as something is awaited."""
+        if self._look is not None:
+            self._look.cancel()
+        pause_s = owner.patience_s(doubtful=self._doubtful) / _LOOKS
+        self._look_due = time.monotonic() + pause_s * 1.5
+        self._look = self._loop.call_later(pause_s, self._look_at, owner)
+
+    def _look_at(self, owner: RedisPipelines) -> None:
+        self._look = None
+        if not self._pending:
+            return
+        now = time.monotonic()
+        late = now > self._look_due  # a loop that stood still has not read what came
+        patience_s = owner.patience_s(doubtful=self._doubtful)
+        silent = self.heard_at < self._awaited_since <= now - patience_s
+        if silent and self._all_again and not late:
+            owner.drop_silent(self._awaited_since)
+        else:
+            self._look_soon(owner)
 
 
 _NOT_ENOUGH = object()
@@ -419,6 +494,10 @@ def _packed(commands: Sequence[Command]) -> tuple[bytes, list[tuple[int, StoreEr
             except Exception as error:
                 faults.append((place, StoreError(f"Redis takes no such command: {error!r}")))
         return b"".join(packed), faults
+
+
+class _SilentError(StoreUnavailableError):
+    """Nothing came where something should have."""
 
 
 class _ReadOnlyError(StoreUnavailableError):

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections import Counter
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from semcache_async.text.layout import loose_gaps
@@ -19,20 +20,28 @@ from semcache_async.text.prompt import BEFORE_I, compose, small_first
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from semcache_async.types import Piece
+
 __all__ = ["Reading", "erases"]
 
 _LINE_END = re.compile(r"(?<![^\S\n])[^\S\n]+(?=\n)")
 _QUOTING = '"`\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a\u300c\u300d\u300e\u300f'
 # What plain writing does not hold: quotes, the signs of code, an indented line.
-_NOT_PLAIN = re.compile(rf"[{_QUOTING}\\/{{}}\[\]<>=+*|^%#@~_$&]|(?<!\w)'|'(?!\w)|\n\s")
+_NOT_PLAIN = re.compile(
+    rf"[{_QUOTING}\\{{}}\[\]<>=+*|^#@~_$&]|(?<!\w)['/]|['/](?!\w)|(?<!\w)[-.]\w|(?<!\d)%|\n\s"
+)
 _BLANKS = " \u00a0\u2009\u202f\u3000"
+_WITHIN_WORDS = dict.fromkeys(map(ord, "-/'\u2019"))
+_CONTRACTED = re.compile("(?<=\\w)['\u2019].*")
+_LONG = 3
+"""Letters of a word from which on its case seldom tells it from another."""
 _MARKS = (",", ";", ":", "?")
 _CLOSES_SENTENCE = (".", "?", "!", "\u2026", "\u3002", "\uff1f", "\uff01")
+_SENTENCE_MARKS = "?!.,;:\u2026\u00bf\u00a1"
 _NO_DECOMPOSITION = str.maketrans(
     {"\u0111": "d", "\u0142": "l", "\u0131": "i", "\xf8": "o", "\xdf": "ss", "\xe6": "ae"}
 )
 Key = int | tuple[int, ...]
-Piece = tuple[int, int, int]
 
 
 class Reading:
@@ -52,7 +61,7 @@ class Reading:
         self.before = compose(text[: starts[0]] if starts else text).strip()
         """What was dropped before the first unit."""
         inks, gaps, gap = [], [], ""
-        for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+        for start, end in pairwise([*starts, len(text)]):
             span = text[start:end]
             ink = span.rstrip()
             inks.append(ink if ink.isascii() else compose(ink))
@@ -78,28 +87,54 @@ class Reading:
         return tuple(map(str.casefold, self.inks))
 
     @cached_property
+    def level_inks(self) -> tuple[str, ...]:
+        """The inks without case, except those of short words, of those that are not letters
+        alone, and of those after a number (units)."""
+        inks = list(self.inks)
+        start, counted = 0, False
+        for end in range(1, len(inks) + 1):
+            if end == len(inks) or self.gaps[end]:
+                word = "".join(self.inks[start:end]).rstrip(".,;:?!)").lstrip("(")
+                letters = _CONTRACTED.sub("", word).translate(_WITHIN_WORDS)
+                if len(letters) >= _LONG and letters.isalpha() and not counted:
+                    inks[start:end] = map(str.casefold, inks[start:end])
+                elif letters == "i" and end < len(inks):
+                    inks[start] = "I"
+                start, counted = end, letters[-1:].isdigit()
+        return tuple(inks)
+
+    @cached_property
+    def words(self) -> list[Key]:
+        """Its units but the signs."""
+        pairs = zip(self.keys, self.inks, strict=True)
+        return [key for key, ink in pairs if any(map(str.isalnum, ink))]
+
+    @cached_property
     def loose_gaps(self) -> tuple[str, ...]:
         """The gaps without what cannot matter in code."""
-        return self.gaps if self.plain else loose_gaps(self.text, self.inks, self.gaps)
+        if self.plain and "(" not in self.text and "\n" not in self.text:
+            return self.gaps
+        return loose_gaps(self.text, self.inks, self.gaps)
 
     @cached_property
     def free(self) -> frozenset[int]:
-        """Units whose capital says nothing: they begin the prompt or a sentence, or every long word
-        of the prompt has one."""
+        """Units whose capital says nothing: the first of a prompt of three words or more, and of a
+        sentence in it; all, where every long word has one."""
         inks, gaps = self.inks, self.gaps
-        if len(inks) < 3:
+        spaced = [i for i, gap in enumerate(gaps) if gap]
+        if len(spaced) < 2:
             return frozenset()
         if self._titled:
             return frozenset(range(len(inks)))
-        first = {0} if gaps[1] == " " or not inks[0][-1:].isalnum() else set()
+        first = {0} if "".join(inks[: spaced[0]]).translate(_WITHIN_WORDS).isalpha() else set()
         if inks[0] in ("\u00bf", "\u00a1"):
             first.add(1)
         ends = _CLOSES_SENTENCE
         return frozenset(
             first.union(
                 i
-                for i in range(1, len(inks))
-                if gaps[i] and (inks[i - 1].endswith(ends) or (self.plain and "\n" in gaps[i]))
+                for i in spaced
+                if (inks[i - 1].endswith(ends) or (self.plain and "\n" in gaps[i]))
             )
         )
 
@@ -115,32 +150,32 @@ class Reading:
 
     @cached_property
     def one_case(self) -> bool:
-        """Typed plainly: three words or more, all small or all capital, no digits, quotes or
-        code."""
+        """Typed plainly: three words or more, all small or all capital, no digits, colons, quotes
+        or code."""
         text = self.text
         return (
             (text.islower() or text.isupper())
             and self.plain
             and len(text.split(None, 2)) > 2
-            and not any(map(str.isdigit, text))
+            and not any(char.isdigit() or char == ":" for char in text)
         )
 
     @cached_property
     def bare(self) -> bool:
-        """Typed plainly in small ASCII letters, without a closing mark."""
-        return (
-            self.text.isascii()
-            and self.text.islower()
-            and self.one_case
-            and self.text.rstrip()[-1].isalpha()
-        )
+        """Typed plainly in small letters without accents (but n with a tilde has a key of its own),
+        and without a closing mark."""
+        text = self.text.replace("\xf1", "n")
+        return text.isascii() and text.islower() and self.one_case and text.rstrip()[-1:].isalpha()
 
-    @cached_property
-    def skeleton(self) -> str:
-        """Its letters and digits alone, without accents and case, and its spaces."""
-        text = unicodedata.normalize("NFD", compose(self.text).casefold())
-        kept = (char if char.isalnum() else " " if char.isspace() else "" for char in text)
-        return " ".join("".join(kept).translate(_NO_DECOMPOSITION).split())
+    def skeleton(self, spared: str = "") -> str:
+        """What it says, without case, the accents of letters but those of ``spared``, marks of
+        sentences, and more than one space."""
+        letters = [
+            char if char in spared or char.isascii() else unicodedata.normalize("NFD", char)[0]
+            for char in compose(self.text).casefold()
+            if char not in _SENTENCE_MARKS
+        ]
+        return " ".join("".join(letters).translate(_NO_DECOMPOSITION).split())
 
 
 def erases(a: Reading, b: Reading, *, lenient: bool) -> bool:
@@ -152,35 +187,32 @@ def erases(a: Reading, b: Reading, *, lenient: bool) -> bool:
     saw: it is the distance's business. Compositions (NFC), outer white space, spaces that end a
     line, CR LF, and the capital that begins a sentence or stands in a title are no difference.
 
-    ``lenient`` excuses three habits: a prompt typed in one case is no other than one with
-    capitals; one typed in small ASCII letters without a closing mark is no other than one with
-    accents, if nothing else differs; and white space in code that cannot matter does not count.
+    ``lenient`` excuses four habits: a prompt typed in one case is no other than one with capitals;
+    where two prompts in plain writing do not say the same words, the case of those with three
+    letters or more does not count; one typed in small ASCII letters without a closing mark is no
+    other than one with accents, if nothing else differs; and white space in code that cannot matter
+    does not count.
     """
-    if a.text == b.text or a.canonical == b.canonical:
+    if a.text == b.text or not _apart(_side_of(a), _side_of(b)) or a.canonical == b.canonical:
         return False
-    if lenient and (a.bare or b.bare) and a.skeleton == b.skeleton:
-        return False
-    if a.before != b.before:
+    if not lenient:
         return True
-    caseless = lenient and (a.one_case or b.one_case)
-    left, right = (
-        _Side(
-            keys=side.keys,
-            inks=side.folded_inks if caseless else side.inks,
-            gaps=side.loose_gaps if lenient else side.gaps,
-            free=frozenset() if caseless else side.free,
-        )
-        for side in (a, b)
-    )
-    head = _common(left.keys, right.keys)
-    rest = min(len(left.keys), len(right.keys)) - head
-    tail = min(rest, _common(left.keys[::-1], right.keys[::-1])) if rest else 0
-    ends = len(left.keys) - tail, len(right.keys) - tail
-    return (
-        _differ(left, right, 0, 0, head)
-        or _differ(left, right, *ends, tail)
-        or _moved_differ(left, right, range(head, ends[0]), range(head, ends[1]))
-    )
+    if _lacks_accents(a, b) or _lacks_accents(b, a):
+        return False
+    left, right = _side_of(a, a.loose_gaps), _side_of(b, b.loose_gaps)
+    if a.one_case or b.one_case:
+        left, right = left._replace(inks=a.folded_inks), right._replace(inks=b.folded_inks)
+    elif a.plain and b.plain and a.words != b.words:
+        left, right = left._replace(inks=a.level_inks), right._replace(inks=b.level_inks)
+    return _apart(left, right)
+
+
+def _lacks_accents(bare: Reading, other: Reading) -> bool:
+    """Is the first the other without its accents?"""
+    if not bare.bare or abs(len(bare.text) - len(other.text)) > len(other.text) // 4 + 8:
+        return False
+    spared = "" if bare.text.isascii() else "\xf1"
+    return bare.skeleton(spared) == other.skeleton(spared)
 
 
 class _Side(NamedTuple):
@@ -190,11 +222,32 @@ class _Side(NamedTuple):
     inks: tuple[str, ...]
     gaps: tuple[str, ...]
     free: frozenset[int]
+    before: str
 
     def at(self, index: int) -> tuple[str, str]:
         """The unit's ink, and the gap before it where that is no usual one."""
         gap = self.gaps[index]
         return self.inks[index], gap if gap.strip("\n") not in ("", " ") else ""
+
+
+def _side_of(reading: Reading, gaps: tuple[str, ...] | None = None) -> _Side:
+    gaps = reading.gaps if gaps is None else gaps
+    return _Side(reading.keys, reading.inks, gaps, reading.free, reading.before)
+
+
+def _apart(a: _Side, b: _Side) -> bool:
+    """Do the sides differ where their keys do not?"""
+    if a.before != b.before:
+        return True
+    head = _common(a.keys, b.keys)
+    rest = min(len(a.keys), len(b.keys)) - head
+    tail = min(rest, _common(a.keys[::-1], b.keys[::-1])) if rest else 0
+    ends = len(a.keys) - tail, len(b.keys) - tail
+    return (
+        _differ(a, b, 0, 0, head)
+        or _differ(a, b, *ends, tail)
+        or _moved_differ(a, b, range(head, ends[0]), range(head, ends[1]))
+    )
 
 
 def _common(a: Sequence[Key], b: Sequence[Key]) -> int:

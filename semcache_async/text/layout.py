@@ -12,7 +12,7 @@ __all__ = ["loose_gaps"]
 
 _PAIRS = {'"': '"', "`": "`", "\u201c": "\u201d", "\u201e": "\u201c", "\u00ab": "\u00bb", "'": "'"}
 _OPENING, _CLOSING = "([{", ")]}"
-_LEFT_FREE, _RIGHT_FREE = ",=*+-/:;<>([{\"'`", ",=*+-/:;<>)]}\"'`"
+_EDGES = "()[]{},\"'`"
 _ABOUT_SPACE = re.compile(r"\b(?:make|tab|indent|space|whitespace)", re.IGNORECASE)
 
 
@@ -65,24 +65,18 @@ def _ranks(gaps: Sequence[str]) -> dict[str, str]:
 
 
 def _touching(before: str, ink: str) -> bool:
-    """Is white space between the two without meaning in brackets?"""
+    """Has white space between the two no meaning, in brackets? It has between two words, between
+    two signs (``+ +``) and beside a full stop (``1. 5``)."""
     one, other = before[-1], ink[0]
-    one_is_word, other_is_word = one.isalnum() or one == "_", other.isalnum() or other == "_"
-    if one_is_word and other_is_word:
+    if one == "." or other == ".":
         return False
-    return (
-        (one_is_word or one in _LEFT_FREE)
-        and (other_is_word or other in _RIGHT_FREE)
-        and (
-            one_is_word
-            or other_is_word
-            or one in _OPENING + ","
-            or other in _CLOSING + ","
-            or one in "\"'"
-            or other in "\"'"
-            or (one in _CLOSING and other not in ".=")
-        )
-    )
+    if one in _EDGES or other in _EDGES:
+        return True
+    return _is_word(one) != _is_word(other)
+
+
+def _is_word(char: str) -> bool:
+    return char.isalnum() or char == "_"
 
 
 def _is_apostrophe(ink: str, before: str, gap: str) -> bool:
@@ -97,7 +91,7 @@ def _opens(inks: Sequence[str], gaps: Sequence[str], i: int) -> bool:
     """A round bracket right after a word, or a list or object of JSON."""
     before, after = inks[i - 1] if i else "", inks[i + 1] if i + 1 < len(inks) else ""
     if inks[i] == "(":
-        return bool(before) and not gaps[i] and (before[-1].isalnum() or before[-1] == "_")
+        return bool(before) and not gaps[i] and _is_word(before[-1])
     if inks[i] == "{":
         return after == '"'
     return bool(after) and (after in "\"'{[" or after.isdigit()) and not before[-1:].isalnum()

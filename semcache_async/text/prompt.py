@@ -23,7 +23,7 @@ _BEFORE = (
 BEFORE_I = frozenset(_BEFORE.split())
 """After these, a lone ``i`` is the pronoun."""
 _ASKS = (
-    "who whose whom what when where why how which what's who's where's how's is are am was were "
+    "if who whose whom what when where why how which what's who's where's how's is are am was were "
     "isn't aren't do does did don't doesn't didn't can can't could couldn't should shouldn't would "
     "wouldn't will won't shall may might must has have had "
     "wer wen wem wessen wann wo wohin woher warum wieso wie welche welcher welches kann ist sind "

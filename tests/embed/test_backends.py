@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from semcache_async.embed import backends, load_embedder
+from semcache_async.embed import backends, cpu, hint, load_embedder
 from semcache_async.embed.backends import chosen_name, remembered
 from semcache_async.embed.checks import parity
 from semcache_async.embed.encoders import OnnxPacked
@@ -88,7 +88,6 @@ def test_no_faster_is_not_used(tiny: Path, amx: pytest.MonkeyPatch) -> None:
 def test_failing_runtime_is_not_used(
     tiny: Path, amx: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    
 
     class Broken(fake_openvino()):  # type: ignore[misc]
         def complete(self) -> None:
@@ -104,6 +103,42 @@ def test_absent_runtime(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_embedder(tiny, progress=False).backend == "onnxruntime-f32-packed"
     with pytest.raises(ModelError, match="OpenVINO is not installed; run"):
         load_embedder(tiny, backend="openvino", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said", "level"),
+    [
+        ({"avx512f", "avx512_bf16"}, "about twice as fast", "WARNING"),
+        ({"avx512f"}, "a little faster", "INFO"),
+        ({"avx2"}, None, None),
+    ],
+)
+def test_what_would_be_faster_is_said_once(
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    flags: set[str],
+    said: str | None,
+    level: str | None,
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(cpu, "cpu_features", lambda: frozenset(flags))
+    monkeypatch.setattr(cpu, "_said", set())
+    for _ in range(2):
+        load_embedder(tiny, progress=False)
+    logged = [(r.levelname, r.getMessage()) for r in caplog.records if "pip install" in r.message]
+    assert [name for name, _ in logged] == ([level] if level else [])
+    if said:
+        assert said in (hint() or "")
+        assert logged[0][1] == hint()
+    monkeypatch.setenv("SEMCACHE_BACKEND", "onnxruntime")
+    assert hint() is None
+
+
+def test_nothing_to_hint_at_where_it_is_installed() -> None:
+    pytest.importorskip("openvino")
+    assert hint() is None
 
 
 def test_real_openvino_agrees(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

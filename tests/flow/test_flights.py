@@ -98,7 +98,7 @@ async def test_every_caller_has_an_error_of_its_own(cache: SemanticCache) -> Non
     for error in errors:
         assert isinstance(error, APIError)
         assert (str(error), error.status, error.__cause__) == ("overloaded", 529, cause)
-    errors[0].add_note("caller 0")  # type: ignore[union-attr]
+    errors[0].add_note("caller 0")
     assert not hasattr(errors[1], "__notes__")
 
 

@@ -83,6 +83,7 @@ class Relay:
         self.opened = 0
         self.refuses = False
         """Are new connections closed at once?"""
+        self.refused = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def hold(self, word: bytes) -> None:
@@ -106,6 +107,7 @@ class Relay:
         number = self.opened
         try:
             if self.refuses:
+                self.refused += 1
                 return
             self.opened += 1
             back, there = await asyncio.open_unix_connection(self._path)
@@ -119,7 +121,7 @@ class Relay:
                     there.write(data)
                     await there.drain()
                     if waits:
-                        await asyncio.wait([answers], timeout=None if writer.is_closing() else 0)
+                        await self.delivered.wait()
             finally:
                 there.close()
                 answers.cancel()
@@ -135,7 +137,7 @@ class Relay:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(1 << 20):
-                if self._gate.is_set():
+                if self.held.is_set():
                     self.delivered.set()
                 if number not in self.silenced:
                     writer.write(data)

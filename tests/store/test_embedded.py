@@ -521,6 +521,35 @@ async def test_directory_that_cannot_be_used(tmp_path: Path) -> None:
                 pass
 
 
+FULL = """
+import asyncio, resource, sys
+from pathlib import Path
+from semcache_async.errors import EmbeddedRedisError
+from semcache_async.store.embedded import embedded_redis
+
+async def main():
+    try:
+        async with embedded_redis(Path(sys.argv[1]) if len(sys.argv) > 1 else None):
+            pass
+    except EmbeddedRedisError as error:
+        print(error)
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # no file may hold a byte
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("named", [False, True])
+async def test_a_full_disk_is_said_and_nothing_is_left(
+    tmp_path: Path, temporary_directory: Path, named: bool
+) -> None:
+    arguments = [str(tmp_path / "home")] if named else []
+    for _ in range(2):
+        process = await anyio.run_process([sys.executable, "-c", FULL, *arguments])
+        assert b"cannot be set up" in process.stdout
+        assert not os.listdir(temporary_directory)  # noqa: PTH208
+
+
 def test_import_loads_no_package_of_binaries() -> None:
     code = "import sys, semcache_async.store.embedded; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()

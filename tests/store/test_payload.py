@@ -30,13 +30,13 @@ def payload(**changes: Any) -> bytes:
     return msgspec.json.encode(Payload(**(fields | changes)))
 
 
-def reply(*rows: dict[bytes, Any], warning: tuple[bytes, ...] = ()) -> dict[bytes, Any]:
+def reply(*rows: dict[bytes, Any] | None, warning: tuple[bytes, ...] = ()) -> dict[bytes, Any]:
     results = [{b"id": b"prefix:%d" % n, b"extra_attributes": row} for n, row in enumerate(rows)]
     return {b"total_results": len(rows), b"results": results, b"warning": list(warning)}
 
 
 def read(found: object, attributes: dict[str, str] | None = None, now: float = 10.0) -> list[str]:
-    neighbours = read_neighbours(found, b"prefix:", SCOPE, attributes or {}, now)
+    neighbours = read_neighbours(found, b"prefix:", SCOPE, attributes or {}, now).neighbours
     return [f"{neighbour.entry.id}@{neighbour.distance:g}" for neighbour in neighbours]
 
 
@@ -67,6 +67,37 @@ def test_what_may_not_be_served_is_passed_over(row: dict[bytes, Any]) -> None:
     assert read(reply(row, good), {"plan": "pro"}) == ["1@0.2"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "wanted", "asked", "hiding"),
+    [
+        ("live live live", 3, 3, False),
+        ("live live", 3, 3, False),
+        ("live live dead", 3, 3, True),
+        ("dead dead dead", 3, 3, True),
+        ("gone gone gone", 3, 3, True),
+        ("old old live", 3, 3, True),
+        ("live dead", 3, 3, False),
+        ("live live live dead", 3, 4, False),
+        ("live live dead dead", 3, 4, True),
+        ("", 3, 3, False),
+    ],
+)
+def test_whether_dead_ones_may_hide_more(rows: str, wanted: int, asked: int, hiding: bool) -> None:
+    kinds: dict[str, Any] = {
+        "live": {b"d": b"0.1", b"entry": payload(created_at=5.0)},
+        "old": {b"d": b"0.1", b"entry": payload(created_at=1.0)},
+        "dead": {b"d": b"0.1", b"entry": payload(semantic_until=9.0)},
+        "gone": None,
+    }
+    found = read_neighbours(
+        *(reply(*[kinds[kind] for kind in rows.split()]), b"prefix:", SCOPE, {}, 10.0),
+        created_after=2.0,
+        wanted=wanted,
+        asked=asked,
+    )
+    assert found.hiding is hiding
+
+
 def test_partial_results_are_an_error_not_a_miss() -> None:
     with pytest.raises(StoreError, match="partial results"):
         read(reply(warning=(b"Timeout limit was reached",)))
@@ -76,8 +107,9 @@ def test_partial_results_are_an_error_not_a_miss() -> None:
 def test_a_reply_of_another_form_is_an_error(strange: object) -> None:
     with pytest.raises(StoreError, match="RESP3"):
         read(strange)
-    with pytest.raises(StoreError, match="RESP3"):
-        read_page(strange)
+    for page in (strange, [strange, 0]):
+        with pytest.raises(StoreError, match="RESP3"):
+            read_page(page)
 
 
 @pytest.mark.parametrize(("now", "alive"), [(49.9, True), (50.0, False)])
@@ -92,8 +124,7 @@ def test_no_payload_breaks_the_reader(raw: bytes | None) -> None:
 
 @given(st.floats())
 def test_distances_stay_in_range(distance: float) -> None:
-    for neighbour in read_neighbours(
-        reply({b"d": repr(distance).encode(), b"entry": payload()}), b"prefix:", SCOPE, {}, 10.0
-    ):
+    row = {b"d": repr(distance).encode(), b"entry": payload()}
+    for neighbour in read_neighbours(reply(row), b"prefix:", SCOPE, {}, 10.0).neighbours:
         assert 0.0 <= neighbour.distance <= 2.0
         assert math.isfinite(distance)

@@ -60,7 +60,7 @@ async def test_every_kind_of_index(redis_url: str, name: str, dtype: str, index:
     async with open_store(redis_url, name, vector_dtype=dtype, index=index) as store:
         await store.put([record(store, f"at {angle}", angle) for angle in range(0, 360, 10)])
         assert await found(store, 101) == ["at 100", "at 110", "at 90"]
-        ((first, *_),) = await store.search([VectorQuery(SCOPE, unit(100), 1)])
+        ((first, *_),) = await store.search([VectorQuery(SCOPE, unit(100), 1)])  # type: ignore[misc]
         assert first.distance == pytest.approx(0, abs=1e-3)
 
 
@@ -278,6 +278,64 @@ async def test_remove_thousands(store: RedisStore) -> None:
     assert await found(store, 0) == ["other"]
 
 
+async def test_remove_by_tenant_alone_and_with_others(store: RedisStore) -> None:
+    scopes = [
+        Scope(tenant="a"),
+        Scope(tenant="a", locale="de"),
+        Scope(tenant="a", attributes={"user": "alice"}),
+        Scope(tenant="b"),
+    ]
+    ids: Any = await store.put(
+        [record(store, str(n), n, scope, tags=(f"t{n % 2}",)) for n, scope in enumerate(scopes)]
+    )
+    assert await store.remove() == 0
+    assert await store.remove(tenant="") == 0
+    assert await store.remove(tenant="b", scope=scopes[0]) == 0
+    assert await store.remove(tenant="b", entry_ids=ids[:3]) == 0
+    assert await store.remove(tenant="b", tags=["t0"]) == 0
+    assert await store.remove(tenant="a", tags=["t1"]) == 1
+    assert await store.remove(tenant="a", scope=scopes[2]) == 1
+    assert await store.remove(tenant="a") == 1
+    assert await store.remove(tenant="b", entry_ids=[ids[3]]) == 1
+
+
+async def test_replacing_without_a_vector_leaves_none(store: RedisStore) -> None:
+    await store.put([record(store, "q", 0)])
+    await store.put([record(store, "q", None, text="other")])
+    assert await found(store, 0) == []
+    assert await text_of(store, "q") == "other"
+
+
+class Marked(str):
+    """As template engines and SDKs derive from ``str``."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "something else"
+
+
+async def test_one_odd_item_fails_alone_and_a_derived_str_not_at_all(store: RedisStore) -> None:
+    scope = Scope(tenant=Marked("m"), parameters={"seed": 2**70, "stop": Marked("x")})
+    marked = record(
+        *(store, Marked("q"), 0, scope), text=Marked("<b>"), tags=(Marked("t"),), vector=unit(0)
+    )
+    odd = [record(store, "surrogate", 0, text="\ud800"), record(store, "number", 0, text=7)]
+    fine = [record(store, f"fine {n}", n) for n in range(3)]
+    outcomes = await store.put([fine[0], odd[0], fine[1], odd[1], fine[2], marked])
+    assert [isinstance(outcome, str) for outcome in outcomes] == [1, 0, 1, 0, 1, 1]
+    assert all(isinstance(outcome, str | StoreError) for outcome in outcomes)
+    plain = Scope(tenant="m", parameters={"seed": 2**70, "stop": "x"})
+    assert await text_of(store, "q", plain) == "<b>"
+    assert await text_of(store, "q", Scope(tenant="m", parameters={"seed": 2**71})) is None
+    keys = [EntryKey(SCOPE, "fine 0"), EntryKey(SCOPE, "\ud800"), EntryKey(SCOPE, "fine 2")]
+    first, second, third = await store.fetch(keys)
+    assert isinstance(second, StoreError)
+    assert first is not None
+    assert third is not None
+    assert await store.remove(tags=["t"]) == 1
+
+
 # -- opening
 
 
@@ -355,7 +413,7 @@ async def test_the_permissions_that_the_docs_list_are_enough(
                 watching.cancel()
         await client.execute_command("ACL", "SETUSER", name, "-zadd")
         async with open_store(url, name) as store:
-            with pytest.raises(StoreAuthError, match="MULTI EXEC WATCH .*ZADD"):
+            with pytest.raises(StoreAuthError, match=r"MULTI EXEC WATCH .*ZADD"):
                 await store.remove(tenant="a")
         await client.execute_command("ACL", "SETUSER", name, "-multi")
         with pytest.raises(StoreAuthError, match="MULTI"):

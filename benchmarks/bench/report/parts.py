@@ -8,7 +8,8 @@ from typing import Any
 from benchmarks.bench.figures import Found
 from benchmarks.bench.report.curves import curves_chart, lines
 from semcache_async.load.cells import spanned, times
-from semcache_async.load.drawing import COLOURS, INKS, Chart
+from semcache_async.load.charts import bars_named
+from semcache_async.load.drawing import COLOURS, Chart
 from semcache_async.load.figures import Span
 from semcache_async.load.report import Chapter, Table
 
@@ -141,9 +142,5 @@ def _peak(axes: Any, found: Found) -> None:
     shares = [100.0 * found.share_of_peak(way) for way in ways]
     colours = [COLOURS[0 if way.startswith("packed") else 1][0] for way in ways]
     axes.barh(range(len(ways)), shares, 0.4, color=colours)
-    for place, way in enumerate(ways):
-        axes.text(0.0, place - 0.28, way, color=INKS["ink"][0], fontsize=9.0)
-    axes.set_yticks([])
-    axes.set_ylim(len(ways) - 0.6, -0.8)
-    axes.set(xlabel="% of a CPU's measured float32 matrix peak")
-    axes.grid(axis="y", visible=False)
+    axes.set(ylim=(len(ways) - 0.6, -0.8), xlabel="% of a CPU's measured float32 matrix peak")
+    bars_named(axes, ways)

@@ -1,0 +1,162 @@
+"""A store in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+import msgspec
+
+from semcache_async.errors import StaleWriteError
+from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, Vector, VectorQuery
+
+__all__ = ["MemoryStore"]
+
+_TICK_S = 1e-6
+
+
+class _Row(NamedTuple):
+    entry: Entry
+    semantic_until: float
+    vector: Vector | None
+
+
+class MemoryStore:
+    """A ``Store`` that keeps everything in this process and finds neighbours exactly.
+
+    No two moments that it reads from ``clock`` are the same, so that one can hold the clock and
+    still tell before from after: ``now`` is a microsecond later each time.
+    """
+
+    connections = 0
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._last = 0.0
+        self._rows: dict[EntryKey, _Row] = {}
+        self._fences: dict[tuple[object, ...], float] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def now(self) -> float:
+        """Unix seconds by ``clock``."""
+        now = self._clock()
+        if self._last - 1.0 < now <= self._last:  # it stood still, or nearly
+            now = self._last + _TICK_S
+        self._last = now
+        return now
+
+    async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | Exception | None]:
+        now = self.now()
+        found: list[Entry | Exception | None] = []
+        for key in keys:
+            row = self._rows.get(key)
+            found.append(row.entry if row and row.entry.exact_until > now else None)
+        return found
+
+    async def search(self, queries: Sequence[VectorQuery]) -> list[list[Neighbour] | Exception]:
+        now = self.now()
+        return [self._near(query, now) for query in queries]
+
+    async def put(self, records: Sequence[Record]) -> list[str | Exception]:
+        now = self.now()
+        return [self._put(record, now) for record in records]
+
+    async def remove(
+        self,
+        *,
+        scope: Scope | None = None,
+        tenant: str | None = None,
+        tags: Collection[str] = (),
+        entry_ids: Collection[str] = (),
+    ) -> int:
+        if scope is None and tenant is None and not tags and not entry_ids:
+            return 0
+        now = self.now()
+        for fence in _removal_fences(scope, tenant, tags, entry_ids):
+            self._fences[fence] = now
+        doomed = [
+            key
+            for key, row in self._rows.items()
+            if (scope is None or scope.covers(key.scope))
+            and (tenant is None or tenant == key.scope.tenant)
+            and (not tags or not set(tags).isdisjoint(row.entry.tags))
+            and (not entry_ids or row.entry.id in entry_ids)
+        ]
+        for key in doomed:
+            del self._rows[key]
+        return len(doomed)
+
+    async def browse(self, tags: Collection[str], limit: int) -> list[Entry]:
+        now = self.now()
+        found = [
+            row.entry
+            for row in self._rows.values()
+            if max(row.entry.exact_until, row.semantic_until) > now
+            and (not tags or not set(tags).isdisjoint(row.entry.tags))
+        ]
+        found.sort(key=lambda entry: entry.created_at, reverse=True)
+        return found[:limit]
+
+    async def check(self) -> None:
+        pass
+
+    def _put(self, record: Record, now: float) -> str | Exception:
+        id_ = blake2b(repr(record.key).encode(errors="replace"), digest_size=16).hexdigest()
+        fences = _record_fences(record, id_)
+        if any(self._fences.get(fence, -1.0) >= record.started_at for fence in fences):
+            return StaleWriteError("An invalidation came after this answer began to be made.")
+        entry = Entry(
+            id_,
+            record.prompt,
+            record.text,
+            record.started_at,
+            now + record.exact_ttl_s,
+            record.tags,
+            dict(record.key.scope.attributes),
+        )
+        self._rows[record.key] = _Row(entry, now + record.semantic_ttl_s, record.vector)
+        return id_
+
+    def _near(self, query: VectorQuery, now: float) -> list[Neighbour]:
+        neighbours = [
+            Neighbour(max(0.0, 1.0 - float(row.vector @ query.vector)), row.entry)
+            for key, row in self._rows.items()
+            if row.vector is not None
+            and row.semantic_until > now
+            and row.entry.created_at >= query.created_after
+            and query.scope.covers(key.scope)
+        ]
+        neighbours.sort(key=lambda neighbour: neighbour.distance)
+        return neighbours[: query.neighbours]
+
+
+def _record_fences(record: Record, entry_id: str) -> Iterator[tuple[object, ...]]:
+    """What an invalidation that concerns the record raised one of."""
+    scope = record.key.scope
+    for tag in (None, *record.tags):
+        yield ("scope", _bare(scope), tag)
+        yield ("tenant", scope.tenant, tag)
+        yield ("tag", tag)
+    yield ("entry", entry_id)
+
+
+def _removal_fences(
+    scope: Scope | None, tenant: str | None, tags: Collection[str], entry_ids: Collection[str]
+) -> Iterator[tuple[object, ...]]:
+    if entry_ids:
+        yield from (("entry", id_) for id_ in entry_ids)
+    elif scope is not None:
+        if tenant in {None, scope.tenant}:
+            yield from (("scope", _bare(scope), tag) for tag in tags or (None,))
+    elif tenant is not None:
+        yield from (("tenant", tenant, tag) for tag in tags or (None,))
+    else:
+        yield from (("tag", tag) for tag in tags)
+
+
+def _bare(scope: Scope) -> Scope:
+    return msgspec.structs.replace(scope, attributes={})
