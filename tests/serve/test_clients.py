@@ -71,7 +71,7 @@ async def test_openai_sync(service: Live) -> None:
             create = client.chat.completions.with_raw_response.create
             made, again, near, far = (
                 create(**asked(prompt))
-                for prompt in ("refund at 10", "Refund at 10", "money back at 15", "x at 90")
+                for prompt in ("refund at 10", " refund at 10", "money back at 15", "x at 90")
             )
             statuses = [answer.headers[STATUS] for answer in (made, again, near, far)]
             assert statuses == ["generated", "exact", "semantic", "generated"]
