@@ -21,7 +21,7 @@ import anyio
 import anyio.to_thread
 
 from semcache_async.answering import Answering, in_pieces, whole
-from semcache_async.attempt import Attempt, remembered
+from semcache_async.attempt import Attempt
 from semcache_async.config import CacheConfig, check_limit
 from semcache_async.errors import ConfigError, PromptError, WrongLoopError
 from semcache_async.flow.vectors import Vectors, open_vectors
@@ -200,10 +200,10 @@ class SemanticCache:
         for arguments that make no sense, ``CacheClosedError`` if the cache closes meanwhile.
         """
         self._check_loop()
-        entry = self._tiers.recall(prompt, scope)
-        if entry is not None:
+        recalled = self._tiers.recall(prompt, scope)
+        if recalled is not None:
             self._counters.exact += 1
-            return remembered(entry, self._tiers.now())
+            return recalled
         query = self._query(prompt, scope=scope, tags=tags, ttl_s=ttl_s, max_distance=max_distance)
         try:
             answer = await self._answering.answer(Attempt(query), whole(generate))
@@ -269,9 +269,8 @@ class SemanticCache:
         """
         self._check_loop()
         if read and max_age_s is None:
-            entry = self._tiers.recall(prompt, scope)
-            if entry is not None:
-                hit = remembered(entry, self._tiers.now())
+            hit = self._tiers.recall(prompt, scope)
+            if hit is not None:
                 return Reply(self._counters, self._answering, None, produce, hit)
         query = self._query(
             prompt,
@@ -290,11 +289,9 @@ class SemanticCache:
     ) -> Answer | None:
         """The cached answer to ``prompt`` or to one near enough, or None. Never calls the LLM."""
         self._check_loop()
-        entry = self._tiers.recall(prompt, scope)
-        if entry is not None:
-            self._counters.lookups += 1
-            self._counters.lookup_hits += 1
-            return remembered(entry, self._tiers.now())
+        recalled = self._tiers.recall(prompt, scope)
+        if recalled is not None:
+            return self._recalled(recalled)
         return await self._look(self._query(prompt, scope=scope, max_distance=max_distance))
 
     async def lookup_many(
@@ -316,13 +313,8 @@ class SemanticCache:
 
         async def work() -> None:
             for n, query in left:
-                entry = self._tiers.recall(query.prompt, scope)
-                if entry is None:
-                    answers[n] = await self._look(query, bulk=True)
-                    continue
-                self._counters.lookups += 1
-                self._counters.lookup_hits += 1
-                answers[n] = remembered(entry, self._tiers.now())
+                hit = self._tiers.recall(query.prompt, scope)
+                answers[n] = self._recalled(hit) if hit else await self._look(query, bulk=True)
 
         await _all(work() for _ in range(min(_BULK_AT_ONCE, len(queries))))
         return answers
@@ -346,6 +338,11 @@ class SemanticCache:
         ``StoreError`` where those parts fail."""
         self._check_loop()
         return await self._tiers.nearest(self._query(prompt, scope=scope), check_limit(limit))
+
+    def _recalled(self, hit: Answer) -> Answer:
+        self._counters.lookups += 1
+        self._counters.lookup_hits += 1
+        return hit
 
     async def _look(self, query: Query, *, bulk: bool = False) -> Answer | None:
         self._counters.lookups += 1

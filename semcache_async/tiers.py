@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import TypeVar
 
-from semcache_async.attempt import Attempt
+from semcache_async.attempt import Attempt, remembered
 from semcache_async.complaints import Complaints
 from semcache_async.config import CacheConfig
 from semcache_async.errors import (
@@ -110,21 +110,25 @@ class Tiers:
         """Unix seconds by the store's clock."""
         return self._store.now()
 
-    def recall(self, prompt: str, scope: Scope) -> Entry | None:
+    def recall(self, prompt: str, scope: Scope) -> Answer | None:
         """An exact answer that this process remembers: no tier is asked."""
         if self._watching is None:
             return None
+        now = self._store.now()
         try:
-            return self._recent.get(scope, prompt, self._store.now())
+            entry = self._recent.get(scope, prompt, now)
         except TypeError:  # unhashable: for the checks of a query to explain
             return None
+        return None if entry is None else remembered(entry, now)
 
     async def find(self, attempt: Attempt) -> Answer | None:
         """What the tiers have for this query, exact before semantic."""
         query = attempt.query
         entry = await self._fetch(attempt)
-        if entry is not None and self._is_young(query, entry):
-            return attempt.hit(Source.EXACT, entry, 0.0, self._store.now())
+        if entry is not None:
+            now = self._store.now()
+            if query.max_age_s is None or now - entry.created_at <= query.max_age_s:
+                return attempt.hit(Source.EXACT, entry, 0.0, now)
         try:
             async with asyncio.timeout(self._config.lookup_budget_s):
                 if not attempt.embed_failed:
@@ -278,10 +282,6 @@ class Tiers:
         await self._breaker.aclose()
         for batcher in (self._fetches, self._searches, self._puts):
             await batcher.aclose()
-
-    def _is_young(self, query: Query, entry: Entry) -> bool:
-        limit = query.max_age_s
-        return limit is None or self._store.now() - entry.created_at <= limit
 
     def _servable(
         self, query: Query, neighbours: Sequence[Neighbour], now: float
