@@ -131,12 +131,12 @@ def _trouble(
     least = PARITY_F32 if encoder.precision == "f32" else PARITY_BF16
     if not (near >= least and steady >= INVARIANCE):
         return f"cosine to float32 {near:.6f}, to itself in other company {steady:.6f}"
-    if must_gain and (gain := _speed(encoder, plain, items)) < _WORTHWHILE:
-        return f"{gain:.2f} times as fast as onnxruntime"
+    if must_gain and (times := gain(encoder, plain, items)) < _WORTHWHILE:
+        return f"{times:.2f} times as fast as onnxruntime"
     return ""
 
 
-def _speed(encoder: Encoder, plain: Encoder, items: Sequence[Ids], rounds: int = 5) -> float:
+def gain(encoder: Encoder, plain: Encoder, items: Sequence[Ids], rounds: int = 5) -> float:
     """How many times as fast as ``plain``, by the quickest of alternating rounds."""
     pack = plain.plan([len(item) for item in items])[-1]
     some = [items[i] for i in pack]

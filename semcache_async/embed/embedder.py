@@ -87,6 +87,10 @@ class TextEmbedder:
             f"token_budget={self.token_budget} streams={self.streams}>"
         )
 
+    def complete(self) -> None:
+        """Make ready what is otherwise made ready meanwhile: for measurements and tests."""
+        self._encoder.complete()
+
     def tokenise(self, texts: Sequence[str]) -> list[Ids]:
         """The tokens of each text, special ones included, never cut.
 

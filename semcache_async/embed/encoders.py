@@ -58,6 +58,9 @@ class Encoder(Protocol):
     def run(self, items: Sequence[Ids]) -> Vectors:
         """One pass over all of ``items`` (at least one) together."""
 
+    def complete(self) -> None:
+        """Return once everything is ready that would be made ready in the background."""
+
     def reopen(self) -> None:
         """Make anew what a forked child cannot take over from its parent."""
 
@@ -96,6 +99,9 @@ class OnnxPacked:
         self._threads = threads
         never_destroy_in_a_child(self)
         self._open()
+
+    def complete(self) -> None:
+        """It is."""
 
     def reopen(self) -> None:
         leave_behind(self._session, self._lone_session)
@@ -144,6 +150,9 @@ class OnnxPadded:
         self._inputs = {i.name: kinds[i.type] for i in self._session.get_inputs()}
         names = [output.name for output in self._session.get_outputs()]
         self._output = "sentence_embedding" if "sentence_embedding" in names else names[0]
+
+    def complete(self) -> None:
+        """It is."""
 
     def reopen(self) -> None:
         leave_behind(self._session)

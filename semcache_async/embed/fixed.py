@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from bisect import bisect_left
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from semcache_async.embed.packs import plan_packs
 from semcache_async.embed.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from semcache_async.embed.encoders import Ids, Vectors
@@ -38,6 +39,18 @@ _FEW_STREAMS = 2
 
 _binding = ForkLock()
 """Held by whoever makes a pass ready, up to the end of its first inference."""
+
+_under_way: list[None] = []
+"""One for each call that is inside OpenVINO, in any thread."""
+
+
+@contextmanager
+def _inside() -> Iterator[None]:
+    _under_way.append(None)
+    try:
+        yield
+    finally:
+        _under_way.pop()
 
 
 class OpenVinoPacked:
@@ -85,7 +98,11 @@ class OpenVinoPacked:
             self._add(size, short=False)
 
     def reopen(self) -> None:
-        """In a forked child: everything made anew; the parent's is neither used nor destroyed."""
+        """In a forked child: everything made anew; the parent's is neither used nor destroyed.
+
+        Raises where the parent was inside OpenVINO as it forked: locks may be held for ever."""
+        if _under_way:
+            raise RuntimeError("OpenVINO was at work as the process forked")
         leave_behind(self._core, self._model, self._short, self._long)
         self._watch.forget()
         self._start()
@@ -99,7 +116,8 @@ class OpenVinoPacked:
             alone = self._running == 0
             self._running += 1
         try:
-            return self._rung(tokens, alone=alone).run(items, self._watch)
+            with _inside():
+                return self._rung(tokens, alone=alone).run(items, self._watch)
         finally:
             with self._counting:
                 self._running -= 1
@@ -131,7 +149,8 @@ class OpenVinoPacked:
             for size, short in wanted:
                 if not threading.main_thread().is_alive():
                     return
-                self._add(size, short=short)
+                with _inside():
+                    self._add(size, short=short)
         except Exception:  # any failure inside the runtime
             _log.exception("%s cannot compile all sizes: larger ones serve", self.name)
 

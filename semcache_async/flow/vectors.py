@@ -24,7 +24,8 @@ __all__ = ["Vectors", "in_halves", "open_vectors"]
 _PLAIN_BATCH = 32
 """Texts per call of an embedder that does not pack tokens itself."""
 _TINY = 256
-"""Characters of a text that is tokenised on the event loop: 30 us as a rule, .3 ms at worst."""
+"""Characters of a text that is tokenised on the event loop where nobody else is being served,
+which saves it a change of threads: 30 us as a rule, .3 ms at worst."""
 _SHORT = 1_024
 """Characters beyond which a text is tokenised in the lane of the long ones."""
 _LANES = 2
@@ -56,8 +57,8 @@ class Vectors:
     """The embedder behind micro-batches: equal texts are embedded once, the last ones remembered.
 
     An embedder that offers ``tokenise`` and ``embed_tokens`` (``embed.TextEmbedder``) is fed packs
-    by token budget on as many threads as it has streams; any other one batches of 32 texts. Tiny
-    texts are tokenised at once, longer ones on threads, the long ones in a lane of their own.
+    by token budget on as many threads as it has streams; any other one batches of 32 texts. Texts
+    are tokenised on a thread, the long ones on another; a tiny one at rest where it stands.
     """
 
     def __init__(self, embedder: Embedder, *, remembered: int, executor: _Executor) -> None:
@@ -117,7 +118,7 @@ class Vectors:
             return known
         tokens = None
         if self._tokens is not None:
-            if len(text) <= _TINY:
+            if len(text) <= _TINY and not (self._packer.busy or self._lanes[0].busy):
                 tokens = _read(self._tokens, [text])[0]
             else:
                 tokens = await self._lanes[len(text) > _SHORT].submit(text, bulk=bulk)
@@ -142,7 +143,7 @@ class Vectors:
         await self._packer.aclose()
 
     async def _tokenise(self, embedder: TokenEmbedder, texts: list[str]) -> Sequence[Any]:
-        return await self._executor.run(partial(_read, embedder), texts)
+        return await self._executor.read(partial(_read, embedder), texts)
 
     async def _embed_tokens(
         self, embedder: TokenEmbedder, items: list[_Text]
@@ -244,7 +245,7 @@ def _read(embedder: TokenEmbedder, texts: Sequence[str]) -> list[Any]:
 async def open_vectors(embedder: Embedder, *, remembered: int) -> AsyncIterator[Vectors]:
     """``Vectors`` on worker threads that end with it. Raises ``EmbeddingError`` where the
     embedder does not do what its ``dim`` says."""
-    executor = _Executor(_LANES + int(getattr(embedder, "streams", 1)))
+    executor = _Executor(int(getattr(embedder, "streams", 1)))
     vectors = Vectors(embedder, remembered=remembered, executor=executor)
     try:
         await vectors.probe()
@@ -255,14 +256,20 @@ async def open_vectors(embedder: Embedder, *, remembered: int) -> AsyncIterator[
 
 
 class _Executor:
-    """Worker threads for model code."""
+    """Worker threads for model code, and others for reading texts: a text is read while every
+    stream of the model is busy."""
 
-    def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="semcache-embed")
+    def __init__(self, streams: int) -> None:
+        self._embedding = ThreadPoolExecutor(streams, thread_name_prefix="semcache-embed")
+        self._reading = ThreadPoolExecutor(_LANES, thread_name_prefix="semcache-read")
         self._loop = asyncio.get_running_loop()
 
     def run(self, function: Callable[[list[Any]], T], items: list[Any]) -> asyncio.Future[T]:
-        return self._loop.run_in_executor(self._pool, function, items)
+        return self._loop.run_in_executor(self._embedding, function, items)
+
+    def read(self, function: Callable[[list[Any]], T], items: list[Any]) -> asyncio.Future[T]:
+        return self._loop.run_in_executor(self._reading, function, items)
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._embedding, self._reading):
+            pool.shutdown(wait=False, cancel_futures=True)

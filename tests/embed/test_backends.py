@@ -45,7 +45,7 @@ def fake_openvino(error: float = 0.0, jitter: float = 0.0) -> type:
 def amx(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     pytest.importorskip("openvino")
     monkeypatch.setattr(backends, "cpu_features", lambda: AMX)
-    monkeypatch.setattr(backends, "_speed", lambda *_: 4.0)
+    monkeypatch.setattr(backends, "gain", lambda *_: 4.0)
     return monkeypatch
 
 
@@ -81,7 +81,7 @@ def test_wrong_vectors_are_not_used(
 
 def test_no_faster_is_not_used(tiny: Path, amx: pytest.MonkeyPatch) -> None:
     amx.setattr(backends, "OpenVinoPacked", fake_openvino())
-    amx.setattr(backends, "_speed", lambda *_: 1.1)
+    amx.setattr(backends, "gain", lambda *_: 1.1)
     assert load_embedder(tiny, progress=False).backend == "onnxruntime-f32-packed"
 
 
@@ -141,15 +141,20 @@ def test_nothing_to_hint_at_where_it_is_installed() -> None:
     assert hint() is None
 
 
-def test_real_openvino_agrees(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Packs of every compiled size, and one that only a long text needs."""
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("complete", [False, True], ids=["while compiling", "compiled"])
+def test_real_openvino_agrees(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, threads: int, complete: bool
+) -> None:
+    """Packs of every size, in the larger ones that serve meanwhile, and over the budget."""
     pytest.importorskip("openvino")
     monkeypatch.setattr(backends, "cpu_features", frozenset)
-    fixed = load_embedder(tiny, backend="openvino", threads=2, progress=False)
+    fixed = load_embedder(tiny, backend="openvino", threads=threads, progress=False)
     free = load_embedder(tiny, backend="onnxruntime", progress=False)
     assert fixed.backend == "openvino-f32-packed"
     assert fixed.fingerprint == free.fingerprint
-    fixed._encoder.complete()  # type: ignore[attr-defined]
+    if complete:
+        fixed.complete()
     for texts in (["c"], TEXTS[:2], TEXTS[:4], TEXTS, ["a" * 128, "b"], ["?"] * 70):
         assert parity(fixed.embed(texts), free.embed(texts)) > 0.99999
 

@@ -12,10 +12,11 @@ import pytest
 
 from semcache_async.embed import TextEmbedder, load_embedder
 from semcache_async.embed.checks import parity
+from semcache_async.embed.embedder import open_tokenizer
 from semcache_async.errors import EmbeddingError, PromptError, PromptTooLongError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 
@@ -93,8 +94,28 @@ def test_runtime_failure_is_an_embedding_error(tiny: Path) -> None:
 
 @pytest.mark.parametrize("bad", [np.full((1, 32), np.nan, "f4"), np.zeros((2, 32), "f4")])
 def test_unusable_vectors_are_an_embedding_error(tiny: Path, bad: Any) -> None:
-    embedder = load_embedder(tiny, backend="onnxruntime", progress=False)
-    embedder._encoder.run = lambda items: bad  # type: ignore[method-assign]
+    class Broken:
+        name, precision, budget, streams = "broken", "f32", 128, 1
+
+        def plan(self, lengths: Sequence[int]) -> list[list[int]]:
+            return [list(range(len(lengths)))]
+
+        def run(self, items: object) -> Any:
+            return bad
+
+        def complete(self) -> None:
+            raise NotImplementedError
+
+        def reopen(self) -> None:
+            raise NotImplementedError
+
+    embedder = TextEmbedder(
+        tokenizer=open_tokenizer(tiny / "tokenizer.json"),
+        encoder=Broken(),
+        dim=32,
+        window=128,
+        fingerprint="0",
+    )
     with pytest.raises(EmbeddingError, match="unusable vectors"):
         embedder.embed(["hi"])
 

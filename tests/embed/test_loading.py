@@ -44,7 +44,7 @@ def test_weights_of_any_prefix_and_width(
 
 def test_built_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(tiny)
-    monkeypatch.setattr("semcache_async.embed.models._write_packed", None)
+    monkeypatch.setattr("semcache_async.embed.models.write_packed", None)
     assert load(str(tiny)).fingerprint == first.fingerprint
     assert load(build_packed(tiny)).fingerprint == first.fingerprint
 

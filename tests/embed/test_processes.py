@@ -37,8 +37,10 @@ FORK = """
 import os, sys, threading
 import numpy as np
 from semcache_async.embed import load_embedder
+from semcache_async.errors import EmbeddingError
 embedder = load_embedder(sys.argv[1], backend=sys.argv[2], threads=2, progress=False)
 texts = ["how do i reset my password?", "card", "money " * 20] * 20
+embedder.complete()
 truth = embedder.embed(texts)
 if sys.argv[3] == "busy":
     def work():
@@ -48,8 +50,12 @@ if sys.argv[3] == "busy":
 for leave in (sys.exit, os._exit):
     child = os.fork()
     if child == 0:
-        alike = np.allclose(embedder.embed(texts), truth, atol=0.01)
-        leave(0 if alike and embedder.embed(["card"]).any() else 3)
+        try:
+            alike = np.allclose(embedder.embed(texts), truth, atol=0.01)
+            leave(0 if alike and embedder.embed(["card"]).any() else 3)
+        except EmbeddingError as error:
+            may = (sys.argv[2], sys.argv[3]) == ("openvino", "busy")
+            leave(0 if may and "after the fork" in str(error) else 4)
     assert os.waitpid(child, 0)[1] == 0
     child = os.fork()
     if child == 0:
@@ -99,6 +105,7 @@ def test_first_inferences_that_meet(tiny: Path, features: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("parent", ["quiet", "busy"])
 def test_a_forked_child_embeds_and_ends(tiny: Path, backend: str, parent: str) -> None:
+    """Or says at once what to do, where the parent was inside OpenVINO as it forked."""
     run(FORK, tiny, backend, parent)
 
 
