@@ -9,6 +9,9 @@ SOURCES := semcache_async tests benchmarks
 BENCH ?=
 CONTENDERS := $(basename $(notdir $(wildcard benchmarks/contenders/requirements/*.txt)))
 
+# OpenVINO where it can gain: CPUs with bfloat16 or AVX-512
+EXTRAS := $(shell grep -sqwE 'avx512_bf16|amx_bf16|avx512f' /proc/cpuinfo && echo embedded,openvino || echo embedded)
+
 .PHONY: demo test check format bench bench-envs bench-smoke bench-parts clean
 .DELETE_ON_ERROR:
 
@@ -46,7 +49,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python

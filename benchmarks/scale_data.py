@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -54,7 +55,7 @@ class Corpus(NamedTuple):
                 tags=(),
                 exact_ttl_s=TTL_S,
                 semantic_ttl_s=TTL_S,
-                started_at=0.0,
+                started_at=time.time(),
             )
 
     def prompt(self, number: int) -> str:

@@ -173,8 +173,8 @@ class Bench:
 
     def _numbers(self, reply: Any, digest: ScopeDigest) -> list[int]:
         prefix = self.keys.prefix.encode()
-        neighbours = read_neighbours(reply, prefix, digest, {}, time.time())
-        return [number_of(neighbour.prompt) for neighbour in neighbours]
+        found = read_neighbours(reply, prefix, digest, {}, time.time())
+        return [number_of(neighbour.prompt) for neighbour in found.neighbours]
 
     async def questions(self, scopes: int) -> Row:
         """Median ms of what the planner asks to learn a scope's size: the count, and FT.INFO."""

@@ -1,23 +1,26 @@
 """An asyncio semantic cache for LLM answers.
 
-A prompt flows one way: checked and normalised (``text``), looked up exactly, embedded and searched
-in micro-batches (``tiers``, ``flow``, ``embed``, ``store``), decided upon (``text.decide``) and,
-where nothing is near enough, answered by one LLM call per intent (``flow.flights``).
+A prompt flows one way: checked and normalised (``query``, ``text``), looked up exactly, embedded
+and searched in micro-batches (``tiers``, ``flow``, ``embed``, ``store``), decided upon
+(``text.decide``) and, where nothing is near enough, answered by one LLM call per intent
+(``flow.flights``).
 
     cache.py      the public API                     embed/   models, packed graphs, tokeniser
     answering.py  the flow; reply.py: as it streams  store/   Redis: schema, pipelines, embedded
-    tiers.py      both tiers, failing open           text/    normalising, policy, the decision
-    flow/         batches, flights, vectors          serve/   the HTTP service and its page
-    testing.py    an in-memory store, fakes          cli.py   the ``semcache`` command
+    tiers.py      both tiers, failing open           text/    wording, what is erased, the decision
+    query.py      what is asked; attempt.py: by whom serve/   the HTTP service and its page
+    flow/         batches, flights, the breaker      cli/     the ``semcache`` command
+    testing.py    an in-memory store, fakes          protocols.py  every seam
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from semcache_async import errors as _errors
 from semcache_async.cache import SemanticCache
 from semcache_async.config import CacheConfig
-from semcache_async.errors import SemcacheError
+from semcache_async.errors import *  # noqa: F403 - every error is public
 from semcache_async.protocols import Embedder, Generate, GenerateStream, Produce, Store
 from semcache_async.reply import Reply
 from semcache_async.stats import Stats
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from semcache_async.embed import default_embedder
 
 __all__ = [
+    *_errors.__all__,
     "Answer",
     "CacheConfig",
     "Embedder",
@@ -39,7 +43,6 @@ __all__ = [
     "Reply",
     "Scope",
     "SemanticCache",
-    "SemcacheError",
     "Source",
     "Stats",
     "Store",

@@ -1,4 +1,4 @@
-"""The one flow of an answered request: tiers, then a flight, then the LLM call and the store."""
+"""The one flow of an answered query: tiers, then a flight, then the LLM call and the store."""
 
 from __future__ import annotations
 
@@ -6,39 +6,43 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
+from semcache_async.attempt import Attempt
 from semcache_async.config import CacheConfig
 from semcache_async.flow.flight import Flight, Seat
 from semcache_async.flow.flights import Flights
 from semcache_async.protocols import Generate, GenerateStream, Produce
-from semcache_async.request import Request
 from semcache_async.stats import Counters
 from semcache_async.tiers import Tiers
 from semcache_async.types import Answer, Produced, Scope, Source
 
-__all__ = ["Answering", "in_pieces", "whole"]
+__all__ = ["Answering", "Outcome", "in_pieces", "whole"]
+
+C = TypeVar("C")
 
 
-class _Made(NamedTuple):
+class Generated(NamedTuple):
     """What a flight brings that called the LLM."""
 
     text: str
     entry_id: str | None
+    age_s: float
+    """Since the call began."""
 
 
-Landing: TypeAlias = Answer | _Made
+Outcome: TypeAlias = Answer | Generated
 """What a flight brings. An ``Answer`` was found on the leader's second look."""
 
 
-class Answering:
-    """Requests of one cache on their way to an answer."""
+class Answering(Generic[C]):
+    """Queries of one cache on their way to an answer. ``C`` is what LLM calls emit."""
 
     def __init__(self, tiers: Tiers, config: CacheConfig, counters: Counters) -> None:
         self._tiers = tiers
         self._config = config
         self._counters = counters
-        self._flights: Flights[Landing] = Flights(finish_abandoned=config.finish_abandoned)
+        self._flights: Flights[C, Outcome] = Flights(finish_abandoned=config.finish_abandoned)
 
     def __len__(self) -> int:
         """Flights under way."""
@@ -49,87 +53,98 @@ class Answering:
         """Callers in flights."""
         return self._flights.waiting
 
-    async def answer(self, request: Request, produce: Produce) -> Answer:
+    async def answer(self, attempt: Attempt, produce: Produce[C]) -> Answer:
         """A stored answer, or what a flight brings."""
         while True:
-            found = await self.seek(request, produce)
+            found = await self.seek(attempt, produce)
             if isinstance(found, Answer):
                 return found
             try:
-                landed = await self.landing(request, found)
+                outcome = await self.outcome(attempt, found)
             finally:
                 self.leave(found)
-            if landed is not None:
-                return landed
+            if outcome is not None:
+                return outcome
 
-    async def seek(self, request: Request, produce: Produce) -> Answer | Seat[Landing]:
+    async def seek(self, attempt: Attempt, produce: Produce[C]) -> Answer | Seat[C, Outcome]:
         """A stored answer, or else a seat in a flight."""
-        if not request.reads:
-            return self._charter(request, produce)
-        seat = self._flights.join(request.key)
-        if seat is not None:
-            return seat
-        found = await self._tiers.find(request)
-        if found is not None:
-            return found
-        if not request.writes:
-            return self._charter(request, produce)
-        body = partial(self._fly, request, produce)
-        return self._flights.board(request.flight(), request.policy, body)
-
-    def _charter(self, request: Request, produce: Produce) -> Seat[Landing]:
-        flight = request.flight()
-        flight.worthwhile = request.writes
-        return self._flights.charter(flight, partial(self._fly, request, produce))
+        query = attempt.query
+        if query.reads:
+            seat = self._flights.join(query.key, query.tags)
+            if seat is not None:
+                return seat
+            found = await self._tiers.find(attempt)
+            if found is not None:
+                return found
+        flight: Flight[C, Outcome] = Flight(
+            query.key,
+            query.prompt,
+            attempt.vector,
+            query.tags,
+            self._tiers.now(),
+            stored=query.writes,
+        )
+        body = partial(self._fly, attempt.anew(), produce)
+        if not query.writes:
+            return self._flights.fly_alone(flight, body)
+        if not query.reads:
+            return self._flights.refresh(flight, body)
+        return self._flights.board(flight, query.policy, body)
 
     # -- in a flight
 
-    def source(self, request: Request, seat: Seat[Landing]) -> Source:
+    def source(self, attempt: Attempt, seat: Seat[C, Outcome]) -> Source:
         """What an answer from this seat counts as."""
         if not seat.leads:
             return Source.SHARED
-        return Source.GENERATED if request.reads or request.writes else Source.BYPASSED
+        query = attempt.query
+        return Source.GENERATED if query.reads or query.writes else Source.BYPASSED
 
-    async def read(self, seat: Seat[Landing], seen: int) -> bool:
+    async def read(self, seat: Seat[C, Outcome], seen: int) -> bool:
         """Wait for more than ``seen`` chunks; False when there will be none."""
         return await self._flights.read(seat, seen)
 
-    def leave(self, seat: Seat[Landing]) -> None:
+    def leave(self, seat: Seat[C, Outcome]) -> None:
         """Give the seat up."""
         self._flights.leave(seat)
 
-    async def landing(self, request: Request, seat: Seat[Landing]) -> Answer | None:
+    async def outcome(self, attempt: Attempt, seat: Seat[C, Outcome]) -> Answer | None:
         """What the flight brings; None for a follower whose leader found, on its second look, an
         answer that was made for a third prompt: near the leader is not near the follower."""
         began = time.perf_counter()
-        landing = await seat.waiter
-        request.generate_s += time.perf_counter() - began
-        if isinstance(landing, Answer):
-            return landing if seat.leads else None
-        return request.answer(
-            landing.text,
-            self.source(request, seat),
-            entry_id=landing.entry_id,
+        outcome = await seat.waiter
+        attempt.generate_s += time.perf_counter() - began
+        if isinstance(outcome, Answer):
+            return outcome if seat.leads else None
+        return attempt.answer(
+            outcome.text,
+            self.source(attempt, seat),
+            entry_id=outcome.entry_id,
             distance=None if seat.leads else seat.distance,
             matched_prompt=None if seat.leads else seat.flight.prompt,
+            age_s=outcome.age_s,
         )
 
-    async def _fly(self, request: Request, produce: Produce, flight: Flight[Landing]) -> Landing:
-        """A flight's body: look again, since another's store may have landed between this
-        request's search and its boarding; else call the LLM and store what it says."""
-        if request.reads:
-            found = await self._tiers.find(request)
+    async def _fly(
+        self, attempt: Attempt, produce: Produce[C], flight: Flight[C, Outcome]
+    ) -> Outcome:
+        """A flight's body: look a second time, since another's store may have landed between this
+        query's search and its boarding; else call the LLM and store what it says."""
+        query = attempt.query
+        if query.reads:
+            found = await self._tiers.find(attempt)
             if found is not None:
                 return found
-        made = await self._call(request.prompt, produce, flight.emit)
-        flight.end()
-        if not (request.reads or request.writes):
-            return _Made(made.text, None)
-        return _Made(made.text, await self._keep(request, flight, made))
+        flight.started_at = self._tiers.now()
+        async with self._tiers.embedding(attempt):
+            made = await self._call(query.prompt, produce, flight.emit)
+            flight.end()
+            entry_id = None
+            if query.reads or query.writes:
+                entry_id = await self._tiers.keep(attempt, made, flight.started_at, flight.tags)
+        return Generated(made.text, entry_id, max(0.0, self._tiers.now() - flight.started_at))
 
-    async def _call(
-        self, prompt: str, produce: Produce, emit: Callable[[object], None]
-    ) -> Produced:
+    async def _call(self, prompt: str, produce: Produce[C], emit: Callable[[C], None]) -> Produced:
         self._counters.llm_calls += 1
         try:
             async with asyncio.timeout(self._config.generate_timeout_s):
@@ -138,29 +153,20 @@ class Answering:
             self._counters.llm_errors += 1
             raise
 
-    async def _keep(self, request: Request, flight: Flight[Landing], made: Produced) -> str | None:
-        """The id of the stored entry, or None where the answer was not stored."""
-        entry_id = None
-        if made.keep and request.writes and not flight.is_grounded():
-            entry_id = await self._tiers.keep(request, made.text, flight.started_at)
-        if entry_id is not None and flight.is_grounded():
-            await self._tiers.withdraw(request, entry_id)
-            entry_id = None
-        self._counters.not_stored += entry_id is None
-        return entry_id
-
     # -- from outside
 
-    def ground(self, scope: Scope | None, tags: Collection[str]) -> None:
-        """Keep answers that are being made for that scope and those tags out of the store."""
-        self._flights.ground(lambda flight: flight.meets(scope, tags))
+    def let_nobody_board(
+        self, scope: Scope | None, tenant: str | None, tags: Collection[str]
+    ) -> None:
+        """Let nobody else board the flights whose answers an invalidation concerns."""
+        self._flights.let_nobody_board(lambda flight: flight.concerns(scope, tenant, tags))
 
     async def aclose(self) -> None:
-        """Cancel every flight."""
-        await self._flights.aclose()
+        """Cancel every LLM call; what is being stored gets ``close_timeout_s``."""
+        await self._flights.aclose(patience_s=self._config.close_timeout_s)
 
 
-def whole(generate: Generate) -> Produce:
+def whole(generate: Generate) -> Produce[Any]:
     """A ``Produce`` that emits nothing."""
 
     async def produce(prompt: str, _emit: Callable[[Any], None]) -> Produced:
@@ -174,10 +180,10 @@ def whole(generate: Generate) -> Produce:
     return produce
 
 
-def in_pieces(generate_stream: GenerateStream) -> Produce:
+def in_pieces(generate_stream: GenerateStream) -> Produce[str]:
     """A ``Produce`` that emits each piece of the answer."""
 
-    async def produce(prompt: str, emit: Callable[[Any], None]) -> Produced:
+    async def produce(prompt: str, emit: Callable[[str], None]) -> Produced:
         pieces: list[str] = []
         stream: AsyncIterator[Any] = generate_stream(prompt)
         try:

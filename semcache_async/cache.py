@@ -3,32 +3,132 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+import os
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Collection,
+    Coroutine,
+    Generator,
+    Iterator,
+    Sequence,
+)
 from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 
 from semcache_async.answering import Answering, in_pieces, whole
+from semcache_async.attempt import Attempt, remembered
 from semcache_async.config import CacheConfig, check_limit
-from semcache_async.errors import ConfigError, PromptError
+from semcache_async.errors import ConfigError, PromptError, WrongLoopError
 from semcache_async.flow.vectors import Vectors, open_vectors
 from semcache_async.protocols import Embedder, Generate, GenerateStream, Produce, Store
-from semcache_async.reply import Journey, Reply
-from semcache_async.request import Request, check_answer, check_tags, remembered
+from semcache_async.query import Query, check_answer, check_tags, read_query
+from semcache_async.reply import Reply
 from semcache_async.stats import Counters, Stats
 from semcache_async.text.prompt import check_text
 from semcache_async.tiers import Tiers
 from semcache_async.types import Answer, Entry, Neighbour, Scope, Source, Vector
 
-__all__ = ["SemanticCache"]
+__all__ = ["Opening", "SemanticCache"]
+
+C = TypeVar("C")
+
+_BULK_AT_ONCE = 256
+"""Items of one ``lookup_many`` under way: enough for full packs, few enough to wait behind."""
+
+_forks = 0
+"""How often this process is a fork of one that had imported this."""
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
+
+class Opening:
+    """A cache that is about to be open: ``async with`` it, or ``await`` it and close the cache with
+    ``aclose``."""
+
+    def __init__(
+        self,
+        redis_url: str | None,
+        config: CacheConfig,
+        embedder: Embedder | None,
+        store: Store | None,
+    ) -> None:
+        self._redis_url = redis_url
+        self._config = config
+        self._embedder = embedder
+        self._store = store
+        self._cache: SemanticCache | None = None
+
+    def __await__(self) -> Generator[Any, None, SemanticCache]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> SemanticCache:
+        self._cache = await self._open()
+        return self._cache
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        assert self._cache is not None
+        await self._cache.aclose()
+
+    async def _open(self) -> SemanticCache:
+        async with AsyncExitStack() as stack:
+            cache = await stack.enter_async_context(
+                _opened(self._redis_url, self._config, self._embedder, self._store)
+            )
+            cache._closing = stack.pop_all()
+            return cache
+        raise AssertionError("unreachable")
+
+
+@asynccontextmanager
+async def _opened(
+    redis_url: str | None, config: CacheConfig, embedder: Embedder | None, store: Store | None
+) -> AsyncIterator[SemanticCache]:
+    async with AsyncExitStack() as stack:
+        if embedder is None:
+            from semcache_async.embed import default_embedder
+
+            embedder = await anyio.to_thread.run_sync(default_embedder)
+        vectors = await stack.enter_async_context(
+            open_vectors(embedder, remembered=config.embedding_cache_size)
+        )
+        kept_in: Store
+        if store is not None:
+            kept_in = store
+        else:
+            from semcache_async.store import open_redis
+
+            redis_url, kept_in = await stack.enter_async_context(
+                open_redis(redis_url, embedder.dim, embedder.fingerprint, config)
+            )
+        cache = SemanticCache(vectors=vectors, store=kept_in, config=config, redis_url=redis_url)
+        try:
+            yield cache
+        finally:
+            with anyio.CancelScope(shield=True):
+                await cache._end()
 
 
 class SemanticCache:
     """Answers prompts from what was answered before. Make one with ``open``.
 
-    All methods may be called from any number of tasks of the event loop that opened the cache.
+    All methods may be called from any number of tasks of the event loop that opened the cache;
+    elsewhere, and after a fork, they raise ``WrongLoopError``.
     """
 
     def __init__(
@@ -37,56 +137,42 @@ class SemanticCache:
         self.config = config
         self.redis_url = redis_url
         """Where a second process finds the same Redis; None with a store of another kind."""
+        self._loop = asyncio.get_running_loop()
+        self._forks = _forks
+        self._closing: AsyncExitStack | None = None
         self._counters = Counters()
         self._tiers = Tiers(vectors, store, config, self._counters)
-        self._answering = Answering(self._tiers, config, self._counters)
+        self._answering: Answering[Any] = Answering(self._tiers, config, self._counters)
 
     @classmethod
-    @asynccontextmanager
-    async def open(
+    def open(
         cls,
         redis_url: str | None = None,
         *,
         config: CacheConfig | None = None,
         embedder: Embedder | None = None,
         store: Store | None = None,
-    ) -> AsyncIterator[SemanticCache]:
-        """A cache for as long as the ``async with`` lasts.
+    ) -> Opening:
+        """A cache for as long as the ``async with`` lasts; or ``await`` it, where nothing can be
+        nested, and ``aclose`` it in the end.
 
         ``redis_url``: None for an embedded Redis that ends with the cache, ``"embedded:DIRECTORY"``
         for one that persists there and is shared by every process that names it, or the URL of
         your own Redis with Search. ``embedder``: None for the default model. ``store``: one you
         opened yourself, instead of Redis.
 
-        Raises ``ConfigError``, ``ModelError``, ``EmbeddingError``, ``EmbeddedRedisError`` or a
-        ``StoreError``, each with what to do about it.
+        Raises ``ConfigError``; opening raises ``ModelError``, ``EmbeddingError``,
+        ``EmbeddedRedisError`` or a ``StoreError``, each with what to do about it.
         """
-        config = config or CacheConfig()
         if store is not None and redis_url is not None:
             raise ConfigError("Give a redis_url or a store, not both.")
-        async with AsyncExitStack() as stack:
-            if embedder is None:
-                from semcache_async.embed import default_embedder
+        return Opening(redis_url, config or CacheConfig(), embedder, store)
 
-                embedder = await anyio.to_thread.run_sync(default_embedder)
-            vectors = await stack.enter_async_context(
-                open_vectors(embedder, remembered=config.embedding_cache_size)
-            )
-            kept_in: Store
-            if store is not None:
-                kept_in = store
-            else:
-                from semcache_async.store import open_redis
-
-                redis_url, kept_in = await stack.enter_async_context(
-                    open_redis(redis_url, embedder.dim, embedder.fingerprint, config)
-                )
-            cache = cls(vectors=vectors, store=kept_in, config=config, redis_url=redis_url)
-            try:
-                yield cache
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await cache._aclose()
+    async def aclose(self) -> None:
+        """Close what ``await SemanticCache.open(...)`` opened; a second time does nothing."""
+        closing, self._closing = self._closing, None
+        if closing is not None:
+            await closing.aclose()
 
     @property
     def embedder(self) -> Embedder:
@@ -113,13 +199,14 @@ class SemanticCache:
         raises (``TimeoutError`` past ``generate_timeout_s``), ``PromptError`` or ``ConfigError``
         for arguments that make no sense, ``CacheClosedError`` if the cache closes meanwhile.
         """
+        self._check_loop()
         entry = self._tiers.recall(prompt, scope)
         if entry is not None:
             self._counters.exact += 1
-            return remembered(entry)
-        request = Request.make(prompt, scope, tags, ttl_s, max_distance, self.config)
+            return remembered(entry, self._tiers.now())
+        query = self._query(prompt, scope=scope, tags=tags, ttl_s=ttl_s, max_distance=max_distance)
         try:
-            answer = await self._answering.answer(request, whole(generate))
+            answer = await self._answering.answer(Attempt(query), whole(generate))
         except BaseException as error:
             self._counters.failed += 1
             self._counters.cancelled += isinstance(error, asyncio.CancelledError)
@@ -162,7 +249,7 @@ class SemanticCache:
     def reply(
         self,
         prompt: str,
-        produce: Produce,
+        produce: Produce[C],
         *,
         scope: Scope = Scope(),
         tags: Collection[str] = (),
@@ -171,35 +258,44 @@ class SemanticCache:
         max_age_s: float | None = None,
         read: bool = True,
         write: bool = True,
-    ) -> Reply:
+    ) -> Reply[C]:
         """What services are built on: ``async with cache.reply(...) as reply`` says where the
         answer comes from before it is there, and hands out what ``produce`` emits as it comes.
 
         ``max_age_s``: older entries are misses. Without ``read``, the LLM is called and its answer
-        replaces what is stored; without ``write``, nothing is stored; without both, the request
-        bypasses the cache. Raises as ``get_or_generate`` does.
+        replaces what is stored (callers who want the same at once share that call); without
+        ``write``, nothing is stored; without both, the request bypasses the cache. Raises as
+        ``get_or_generate`` does.
         """
+        self._check_loop()
         if read and max_age_s is None:
             entry = self._tiers.recall(prompt, scope)
             if entry is not None:
-                return Reply.of_hit(self._counters, remembered(entry))
-        request = Request.make(
-            *(prompt, scope, tags, ttl_s, max_distance, self.config),
+                hit = remembered(entry, self._tiers.now())
+                return Reply(self._counters, self._answering, None, produce, hit)
+        query = self._query(
+            prompt,
+            scope=scope,
+            tags=tags,
+            ttl_s=ttl_s,
+            max_distance=max_distance,
             max_age_s=max_age_s,
-            use=(read, write),
+            reads=read,
+            writes=write,
         )
-        return Reply(self._counters, Journey(self._answering, request, produce))
+        return Reply(self._counters, self._answering, Attempt(query), produce)
 
     async def lookup(
         self, prompt: str, *, scope: Scope = Scope(), max_distance: float | None = None
     ) -> Answer | None:
         """The cached answer to ``prompt`` or to one near enough, or None. Never calls the LLM."""
+        self._check_loop()
         entry = self._tiers.recall(prompt, scope)
         if entry is not None:
             self._counters.lookups += 1
             self._counters.lookup_hits += 1
-            return remembered(entry)
-        return await self._look(Request.make(prompt, scope, (), None, max_distance, self.config))
+            return remembered(entry, self._tiers.now())
+        return await self._look(self._query(prompt, scope=scope, max_distance=max_distance))
 
     async def lookup_many(
         self,
@@ -208,21 +304,39 @@ class SemanticCache:
         scope: Scope = Scope(),
         max_distance: float | None = None,
     ) -> list[Answer | None]:
-        """``lookup`` for each prompt, in order, in as few batches as possible."""
+        """``lookup`` for each prompt, in order, in full batches that let others go first."""
+        self._check_loop()
         if isinstance(prompts, str):
             raise PromptError("lookup_many takes a sequence of prompts; for one, use lookup.")
-        requests = [
-            Request.make(prompt, scope, (), None, max_distance, self.config) for prompt in prompts
+        queries = [
+            self._query(prompt, scope=scope, max_distance=max_distance) for prompt in prompts
         ]
-        return await asyncio.gather(*[self._look(request) for request in requests])
+        answers: list[Answer | None] = [None] * len(queries)
+        left = iter(enumerate(queries))
+
+        async def work() -> None:
+            for n, query in left:
+                entry = self._tiers.recall(query.prompt, scope)
+                if entry is None:
+                    answers[n] = await self._look(query, bulk=True)
+                    continue
+                self._counters.lookups += 1
+                self._counters.lookup_hits += 1
+                answers[n] = remembered(entry, self._tiers.now())
+
+        await _all(work() for _ in range(min(_BULK_AT_ONCE, len(queries))))
+        return answers
 
     async def lookup_exact(self, prompt: str, *, scope: Scope = Scope()) -> Answer | None:
         """What the exact tier alone has. Raises a ``StoreError`` where the store fails."""
-        request = Request.make(prompt, scope, (), None, None, self.config)
+        self._check_loop()
+        query = self._query(prompt, scope=scope)
         self._counters.lookups += 1
-        entry = await self._tiers.exact(request)
+        entry = await self._tiers.exact(query)
         self._counters.lookup_hits += entry is not None
-        return None if entry is None else request.hit(Source.EXACT, entry, 0.0)
+        if entry is None:
+            return None
+        return Attempt(query).hit(Source.EXACT, entry, 0.0, self._tiers.now())
 
     async def nearest(
         self, prompt: str, *, scope: Scope = Scope(), limit: int = 3
@@ -230,26 +344,47 @@ class SemanticCache:
         """The ``limit`` (1..100) nearest entries of the scope at whatever distance, nearest first;
         none for a prompt that only the exact tier serves. Raises ``EmbeddingError`` or a
         ``StoreError`` where those parts fail."""
-        request = Request.make(prompt, scope, (), None, None, self.config)
-        return await self._tiers.nearest(request, check_limit(limit))
+        self._check_loop()
+        return await self._tiers.nearest(self._query(prompt, scope=scope), check_limit(limit))
 
-    async def _look(self, request: Request) -> Answer | None:
+    async def _look(self, query: Query, *, bulk: bool = False) -> Answer | None:
         self._counters.lookups += 1
-        recalled = self._tiers.recall(request.prompt, request.key.scope)
-        if recalled is not None:
-            self._counters.lookup_hits += 1
-            return remembered(recalled)
-        answer = await self._tiers.find(request) if request.reads else None
+        answer = await self._tiers.find(Attempt(query, bulk=bulk)) if query.reads else None
         self._counters.lookup_hits += answer is not None
         return answer
+
+    def _query(self, prompt: str, *, scope: Scope, **asked: Any) -> Query:
+        return read_query(prompt, self.config, self._tiers.refusal, scope=scope, **asked)
+
+    def _check_loop(self) -> None:
+        if self._forks != _forks:
+            raise WrongLoopError(
+                "This cache was opened before this process was forked, and its connections and "
+                "threads are its parent's: open one in each process, after the fork (gunicorn: "
+                "post_fork; Celery: worker_process_init)."
+            )
+        if asyncio.get_running_loop() is not self._loop:
+            raise WrongLoopError(
+                "This cache belongs to another event loop. Open one cache for each loop, or hand "
+                "the call over: asyncio.run_coroutine_threadsafe(cache.lookup(...), its_loop)."
+            )
 
     async def embed(self, texts: Sequence[str]) -> list[Vector | None]:
         """Each text's vector, in packs shared with everybody's prompts; None for a text that the
         model cannot read whole. Raises ``PromptError`` or ``EmbeddingError``."""
+        self._check_loop()
         if isinstance(texts, str):
             raise PromptError("embed takes a sequence of texts; wrap the one text in a list.")
         checked = [check_text("text", text) for text in texts]
-        return await asyncio.gather(*[self._tiers.vector(text) for text in checked])
+        vectors: list[Vector | None] = [None] * len(checked)
+        left = iter(enumerate(checked))
+
+        async def work() -> None:
+            for n, text in left:
+                vectors[n] = await self._tiers.vector(text, bulk=len(checked) > 1)
+
+        await _all(work() for _ in range(min(_BULK_AT_ONCE, len(checked))))
+        return vectors
 
     # -- writing and looking from outside
 
@@ -265,46 +400,75 @@ class SemanticCache:
         """Keep ``text`` as the answer to ``prompt``, replacing the one it had; returns the entry
         id once the store has acknowledged. Raises ``PromptError`` for what cannot be kept,
         ``EmbeddingError`` or a ``StoreError`` where those parts fail."""
-        request = Request.make(prompt, scope, tags, ttl_s, None, self.config)
-        if not request.writes:
+        self._check_loop()
+        query = self._query(prompt, scope=scope, tags=tags, ttl_s=ttl_s)
+        if not query.writes:
             raise PromptError(
                 f"The prompt is longer than max_prompt_bytes={self.config.max_prompt_bytes}."
             )
-        check_answer(text, self.config)
-        return await self._tiers.put(request, text, started_at=time.time())
+        return await self._tiers.put(query, check_answer(text, self.config))
 
     async def invalidate(
         self,
         *,
         scope: Scope | None = None,
+        tenant: str | None = None,
         tags: Collection[str] = (),
         entry_ids: Collection[str] = (),
     ) -> int:
-        """Delete the entries that meet every condition named (of ``tags``, any one will do) and
-        return how many there were. Answers being generated for that scope and those tags are
-        still delivered, but not stored. Raises ``StoreError`` where the store fails."""
+        """Delete the entries that meet every condition named (of ``tags`` and ``entry_ids``, any
+        one will do) and return how many there were.
+
+        It holds for what is under way, in every process: answers that began to be made before this
+        call and concern the same scope, tenant, tags or entries are delivered, but not stored.
+        ``scope`` means its entries and those with more attributes; ``tenant`` means everything of
+        that tenant. Raises ``StoreError`` where the store fails.
+        """
+        self._check_loop()
         check_tags(tags)
         if isinstance(entry_ids, str):
             raise ConfigError("entry_ids must be a collection of ids; wrap the one id in a tuple.")
-        if scope is None and not tags and not entry_ids:
-            raise ConfigError("Nothing named to invalidate; give a scope, tags or entry_ids.")
-        if not entry_ids:
-            self._answering.ground(scope, tags)
-        return await self._tiers.remove(scope=scope, tags=tags, entry_ids=entry_ids)
+        if tenant is not None and not isinstance(tenant, str):
+            raise ConfigError(f"tenant must be a str, not {type(tenant).__name__}.")
+        if scope is None and tenant is None and not tags and not entry_ids:
+            raise ConfigError(
+                "Nothing named to invalidate; give a scope, tenant, tags or entry_ids."
+            )
+        self._answering.let_nobody_board(scope, tenant, tags)
+        try:
+            return await self._tiers.remove(
+                scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids
+            )
+        finally:
+            self._answering.let_nobody_board(scope, tenant, tags)
 
     async def browse(self, *, tags: Collection[str] = (), limit: int = 100) -> Sequence[Entry]:
         """Some ``limit`` (1..1,000) live entries of any scope, newest of them first; where tags are
         named, those that carry one. Raises ``StoreError`` where the store fails."""
+        self._check_loop()
         return await self._tiers.browse(check_tags(tags), check_limit(limit, 1_000))
 
     async def check(self) -> None:
         """Raise a ``StoreError`` unless the store answers and its index is as it has to be."""
+        self._check_loop()
         await self._tiers.check()
 
     def stats(self) -> Stats:
         """A snapshot of every counter and gauge."""
         return self._tiers.stats(flights=len(self._answering), waiting=self._answering.waiting)
 
-    async def _aclose(self) -> None:
+    async def _end(self) -> None:
         await self._answering.aclose()
         await self._tiers.aclose()
+
+
+async def _all(work: Iterator[Coroutine[None, None, None]]) -> None:
+    """Run all of ``work`` at once; where one raises, the others are cancelled."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

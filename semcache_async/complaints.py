@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 
 from semcache_async.errors import SemcacheError
 
@@ -11,6 +12,7 @@ __all__ = ["Complaints"]
 
 _logger = logging.getLogger("semcache_async")
 _EVERY_S = 1.0
+_FRAMES = 12
 
 
 class Complaints:
@@ -21,14 +23,20 @@ class Complaints:
         self._held_back: dict[str, int] = {}
 
     def warn(self, kind: str, error: BaseException | str) -> None:
-        """Log ``kind`` and ``error``: errors of this package hold no prompts and no secrets, of
-        others only the type is named."""
+        """Log ``kind`` and ``error``: errors of this package hold no prompts and no secrets; of
+        others the type is named, and where it was raised."""
         now = time.monotonic()
         if now - self._last.get(kind, -_EVERY_S) < _EVERY_S:
             self._held_back[kind] = self._held_back.get(kind, 0) + 1
             return
         self._last[kind] = now
         if isinstance(error, BaseException) and not isinstance(error, SemcacheError):
-            error = type(error).__name__
+            error = _where(error)
         more = self._held_back.pop(kind, 0)
         _logger.warning("%s: %s%s", kind, error, f" ({more} more since)" if more else "")
+
+
+def _where(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    trace = "".join(f"\n  {frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
+    return type(error).__qualname__ + trace

@@ -26,6 +26,9 @@ class CacheConfig:
     max_distance: float = 0.05
     """Largest cosine distance (0..2) at which another prompt's answer may be served. The default
     is conservative (docs/decisions.md has the measurements): calibrate it on your own traffic."""
+    lenient_typing: bool = True
+    """May a prompt typed plainly (all in lower case, without accents) be matched by meaning with
+    one that differs from it in nothing but that? What else the tokenizer drops never may be."""
     neighbours: int = 3
     """Entries read per search (1..100): a dead or foreign one must not hide a good one."""
 
@@ -37,10 +40,13 @@ class CacheConfig:
     """Each entry lives a random 0..ttl_jitter (0..1) shorter, so that few expire at once."""
 
     store_timeout_s: float = 1.0
-    """Seconds one round trip to the store may take, connecting included."""
+    """Seconds an operation of the store may take from the moment it was asked for, waiting and
+    connecting included. The first one to take longer finds out for all: until the store is back,
+    lookups miss at once."""
     lookup_budget_s: float = 10.0
-    """Seconds a lookup may wait for the embedder and the search before it counts as a miss. Redis
-    being down costs ``store_timeout_s``, not this."""
+    """Seconds a lookup may wait for the embedder and the search before it counts as a miss."""
+    close_timeout_s: float = 5.0
+    """Seconds that closing waits for answers which are there but not stored yet."""
     generate_timeout_s: float = 600.0
     """Seconds an LLM call may take before its callers get ``TimeoutError``."""
     finish_abandoned: bool = True
@@ -76,7 +82,10 @@ class CacheConfig:
         check_ttl("exact_ttl_s", self.exact_ttl_s)
         check_ttl("semantic_ttl_s", self.semantic_ttl_s)
         _check_range("ttl_jitter", self.ttl_jitter, 0.0, 1.0, below=True)
-        for name in ("store_timeout_s", "lookup_budget_s", "generate_timeout_s"):
+        for name in (
+            *("store_timeout_s", "lookup_budget_s", "close_timeout_s"),
+            "generate_timeout_s",
+        ):
             _check_range(name, getattr(self, name), 0.001, 86_400.0)
         _check_count("neighbours", self.neighbours, 1, 100)
         _check_count("connections", self.connections, 2, 100)
@@ -84,6 +93,8 @@ class CacheConfig:
         _check_count("max_answer_bytes", self.max_answer_bytes, 1, 2**29)
         _check_count("embedding_cache_size", self.embedding_cache_size, 0, 10**9)
         _check_count("local_answers", self.local_answers, 0, 10**9)
+        if not isinstance(self.lenient_typing, bool):
+            raise ConfigError(f"lenient_typing={self.lenient_typing!r}: must be True or False.")
         _check_choice("vector_dtype", self.vector_dtype, ("float32", "float16"))
         _check_choice("index", self.index, ("hnsw", "flat"))
         if len(str(self.secret).encode()) > 64:

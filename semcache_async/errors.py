@@ -13,6 +13,7 @@ __all__ = [
     "PromptError",
     "PromptTooLongError",
     "QueueFullError",
+    "ReentrancyError",
     "SearchModuleMissingError",
     "SemcacheError",
     "StaleWriteError",
@@ -46,6 +47,10 @@ class CacheClosedError(SemcacheError):
 
 class WrongLoopError(SemcacheError, RuntimeError):
     """The cache belongs to another event loop, or to the process that this one was forked from."""
+
+
+class ReentrancyError(SemcacheError, RuntimeError):
+    """An LLM call asked the cache for the answer that it is making itself."""
 
 
 class QueueFullError(SemcacheError):

@@ -12,7 +12,7 @@ import typer
 
 from semcache_async.errors import SemcacheError
 
-__all__ = ["beside", "run", "tidy"]
+__all__ = ["in_background", "one_line_errors", "run"]
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
 
 
 @contextmanager
-def tidy(debug: bool) -> Iterator[None]:
+def one_line_errors(debug: bool) -> Iterator[None]:
     """One sentence and exit code 1 for this package's errors, 130 for Ctrl-C; no traceback."""
     try:
         yield
@@ -41,7 +41,7 @@ def tidy(debug: bool) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+async def in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
     """``work`` goes on for as long as the block lasts."""
     task = asyncio.create_task(work)
     try:
@@ -50,6 +50,10 @@ async def beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+beside, tidy = in_background, one_line_errors
+"""Their names until ``load`` and ``live`` use the ones above."""
 
 
 def _own_error(error: BaseException) -> SemcacheError | None:

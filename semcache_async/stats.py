@@ -1,9 +1,10 @@
-"""What the cache counts, and how the counts relate."""
+"""What the cache counts, and how the counts relate. A counter is one field here: its name, help and
+kind are what metrics, pages and documents are made from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from semcache_async.types import Source
@@ -11,105 +12,99 @@ from semcache_async.types import Source
 __all__ = ["Counters", "Stats"]
 
 
-@dataclass(slots=True)
+def _counter(text: str) -> int:
+    """A number that only grows."""
+    count: int = field(default=0, metadata={"kind": "counter", "help": text})
+    return count
+
+
+def _total(text: str, kind: str) -> Any:
+    """A sum of counters, as of the snapshot."""
+    return field(kw_only=True, metadata={"kind": kind, "help": text})
+
+
+def _gauge(text: str) -> Any:
+    """A number that comes and goes."""
+    return field(kw_only=True, metadata={"kind": "gauge", "help": text})
+
+
+def _fact(text: str) -> Any:
+    """Neither."""
+    return field(kw_only=True, metadata={"kind": "fact", "help": text})
+
+
+@dataclass
 class Counters:
     """Counted as each request ends, so that at any moment
     ``requests = exact + semantic + shared + generated + bypassed + shed + failed``."""
 
-    exact: int = 0
-    """Requests answered by the exact tier."""
-    semantic: int = 0
-    """Requests answered by the semantic tier."""
-    shared: int = 0
-    """Requests answered by another caller's flight."""
-    generated: int = 0
-    """Requests answered by the LLM call they started."""
-    bypassed: int = 0
-    """Requests answered by the LLM without the cache."""
-    shed: int = 0
-    """Requests turned away."""
-    failed: int = 0
-    """Requests that raised, or whose caller was cancelled."""
-    cancelled: int = 0
-    """Those of ``failed`` whose caller was cancelled."""
+    exact: int = _counter("Requests answered by the exact tier")
+    semantic: int = _counter("Requests answered by the semantic tier")
+    shared: int = _counter("Requests answered by another caller's flight")
+    generated: int = _counter("Requests answered by the LLM call they started")
+    bypassed: int = _counter("Requests answered by the LLM without the cache")
+    shed: int = _counter("Requests turned away")
+    failed: int = _counter("Requests that raised, or whose caller was cancelled")
+    cancelled: int = _counter("Requests whose caller was cancelled; also among the failed")
 
-    llm_calls: int = 0
-    """LLM calls begun, bypassing ones included."""
-    llm_errors: int = 0
-    """LLM calls that raised."""
-    not_stored: int = 0
-    """Answers returned but not stored: empty, too long, not to be kept, invalidated meanwhile, or
-    the store failed."""
+    llm_calls: int = _counter("LLM calls begun, bypassing ones included")
+    llm_errors: int = _counter("LLM calls that raised")
+    not_stored_unkept: int = _counter("Answers delivered that were not to be stored")
+    not_stored_invalid: int = _counter("Answers not stored: empty, too long, or no valid text")
+    not_stored_invalidated: int = _counter("Answers not stored: invalidated while being made")
+    not_stored_store: int = _counter("Answers not stored: the store failed")
+    not_stored_closed: int = _counter("Answers not stored: the cache was closed meanwhile")
 
-    lookups: int = 0
-    """``lookup`` calls and items of ``lookup_many``; not among ``requests``."""
-    lookup_hits: int = 0
-    """Those that found an answer."""
+    lookups: int = _counter("lookup calls and items of lookup_many; not among the requests")
+    lookup_hits: int = _counter("Lookups that found an answer")
+    erased: int = _counter("Near prompts refused: they differ in what the model cannot see")
 
-    store_errors: int = 0
-    """Store operations that failed; each counts as a miss (reading) or as not stored."""
-    embed_errors: int = 0
-    """Prompts that could not be embedded and went on with the exact tier alone."""
-    lookup_timeouts: int = 0
-    """Lookups that ran out of ``lookup_budget_s`` and counted as misses."""
+    store_errors: int = _counter("Store operations that failed: misses, or answers not stored")
+    embed_errors: int = _counter("Prompts that could not be embedded: the exact tier alone")
+    lookup_timeouts: int = _counter("Lookups that ran out of lookup_budget_s: misses")
 
-    @property
-    def requests(self) -> int:
+    def all_requests(self) -> int:
         """Requests ended so far."""
         answered = self.exact + self.semantic + self.shared + self.generated
         return answered + self.bypassed + self.shed + self.failed
+
+    def all_not_stored(self) -> int:
+        """Answers delivered but not stored, for whatever reason."""
+        return sum(
+            (
+                *(self.not_stored_unkept, self.not_stored_invalid, self.not_stored_invalidated),
+                *(self.not_stored_store, self.not_stored_closed),
+            )
+        )
 
     def count(self, source: Source) -> None:
         """One request answered from ``source``."""
         setattr(self, source.value, getattr(self, source.value) + 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats(Mapping[str, Any]):
+@dataclass(eq=False)
+class Stats(Counters, Mapping[str, Any]):
     """A snapshot: every field by attribute or by name; ``dict(stats)`` is ready for JSON."""
 
-    requests: int
-    exact: int
-    semantic: int
-    shared: int
-    generated: int
-    bypassed: int
-    shed: int
-    failed: int
-    cancelled: int
-    llm_calls: int
-    llm_errors: int
-    not_stored: int
-    lookups: int
-    lookup_hits: int
-    store_errors: int
-    embed_errors: int
-    lookup_timeouts: int
+    requests: int = _total("Requests ended", "fact")
+    not_stored: int = _total("Answers delivered but not stored, for whatever reason", "counter")
+    store_skips: int = _counter("Store operations skipped while the store was out of reach")
+    embedded_texts: int = _counter("Texts that the embedding model has run")
+    embed_batches: int = _counter("Packs that the embedding model has run")
+    embed_remembered: int = _counter("Texts whose vector was still in memory")
+    exact_batches: int = _counter("Pipelines that exact lookups took")
+    search_batches: int = _counter("Pipelines that searches took")
+    searches: int = _counter("Semantic searches")
 
-    flights: int
-    """LLM calls under way now, storing included."""
-    waiting: int
-    """Callers in them."""
-    queued: int
-    """Items waiting for a batch now, of all kinds."""
-    connections: int
-    """Connections to Redis open now (0 with a store of another kind)."""
-    embedder: str
-    """Backend and precision, e.g. ``onnxruntime-f32-packed``."""
-    embedded_texts: int
-    """Texts that the model has run."""
-    embed_batches: int
-    """Packs or batches they took."""
-    embed_fill: float
-    """Mean share of a pack's budget that was used, 0..1."""
-    embed_remembered: int
-    """Texts whose vector was still in memory."""
-    exact_batches: int
-    """Pipelines that the exact lookups took."""
-    search_batches: int
-    """Pipelines that the searches took."""
-    searches: int
-    """Searches in them."""
+    flights: int = _gauge("LLM calls under way, storing included")
+    waiting: int = _gauge("Callers that wait for an LLM call")
+    queued: int = _gauge("Items that wait for a batch of any kind")
+    connections: int = _gauge("Open connections to Redis")
+    store_up: bool = _gauge("1 while the store is asked, 0 while it is taken for unreachable")
+
+    embedder: str = _fact("Backend and precision, such as onnxruntime-f32-packed")
+    embed_fill: float = _fact("Mean share of a pack's budget that was used, 0..1")
+    hint: str | None = _fact("What would be faster on this machine, if anything")
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.__dataclass_fields__:
@@ -117,7 +112,7 @@ class Stats(Mapping[str, Any]):
         return getattr(self, name)
 
     def __iter__(self) -> Iterator[str]:
-        return (field.name for field in fields(self))
+        return (part.name for part in fields(self))
 
     def __len__(self) -> int:
         return len(self.__dataclass_fields__)

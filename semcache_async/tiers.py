@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Hashable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import Protocol, runtime_checkable
+from typing import TypeVar
 
+from semcache_async.attempt import Attempt
 from semcache_async.complaints import Complaints
 from semcache_async.config import CacheConfig
 from semcache_async.errors import (
@@ -15,20 +17,26 @@ from semcache_async.errors import (
     ConfigError,
     EmbeddingError,
     PromptError,
+    StaleWriteError,
     StoreError,
+    StoreUnavailableError,
 )
 from semcache_async.flow.batcher import MicroBatcher
+from semcache_async.flow.breaker import Breaker
+from semcache_async.flow.readings import Readings
 from semcache_async.flow.recent import RecentAnswers
 from semcache_async.flow.vectors import Vectors
-from semcache_async.protocols import Embedder, Store
-from semcache_async.request import Request, check_answer
+from semcache_async.protocols import BrowsableStore, Embedder, Store, WatchableStore
+from semcache_async.query import Query, check_answer
 from semcache_async.stats import Counters, Stats
-from semcache_async.text.decide import decide
+from semcache_async.text.decide import Reason, decide
+from semcache_async.text.prompt import normalise
 from semcache_async.types import (
     Answer,
     Entry,
     EntryKey,
     Neighbour,
+    Produced,
     Record,
     Scope,
     Source,
@@ -38,27 +46,17 @@ from semcache_async.types import (
 
 __all__ = ["Tiers"]
 
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
 _FETCH_BATCH, _SEARCH_BATCH, _PUT_BATCH = 256, 32, 32
 """Commands in one pipeline at most: about 1 ms (fetch) to 5 ms (search) of Redis's time."""
 _SEARCH_PIPELINES = 2
 """Pipelines of searches under way: one is being read while Redis works on the other."""
 
 _WATCH_AGAIN_S = 1.0
-
-
-@runtime_checkable
-class WatchableStore(Store, Protocol):
-    """A store that tells of changes by any client: the Redis store."""
-
-    async def watch(self, changed: Callable[[str | None], None]) -> None: ...
-
-
-@runtime_checkable
-class BrowsableStore(Store, Protocol):
-    """A store that people can look into."""
-
-    async def browse(self, tags: Collection[str], limit: int) -> Sequence[Entry]: ...
-    async def check(self) -> None: ...
+_PROBE = EntryKey(Scope(tenant="is anybody there?"), "?")
+"""What nobody has stored."""
 
 
 class Tiers:
@@ -72,13 +70,23 @@ class Tiers:
         self._config = config
         self._counters = counters
         self._complaints = Complaints()
+        self._readings = Readings(vectors.embedder, lenient=config.lenient_typing)
+        timeout_s = config.store_timeout_s
         self._fetches: MicroBatcher[EntryKey, Entry | None] = MicroBatcher(
-            store.fetch, budget=_FETCH_BATCH
+            store.fetch, budget=_FETCH_BATCH, timeout_s=timeout_s
         )
         self._searches: MicroBatcher[VectorQuery, Sequence[Neighbour]] = MicroBatcher(
-            store.search, budget=_SEARCH_BATCH, concurrency=_SEARCH_PIPELINES
+            store.search,
+            budget=_SEARCH_BATCH,
+            concurrency=_SEARCH_PIPELINES,
+            timeout_s=timeout_s,
         )
-        self._puts: MicroBatcher[Record, str] = MicroBatcher(store.put, budget=_PUT_BATCH)
+        self._puts: MicroBatcher[Record, str] = MicroBatcher(
+            store.put, budget=_PUT_BATCH, timeout_s=timeout_s
+        )
+        self._breaker = Breaker(
+            lambda: store.fetch([_PROBE]), timeout_s=timeout_s, opened=self._store_is_gone
+        )
         self._recent = RecentAnswers(config.local_answers)
         self._watching: asyncio.Task[None] | None = None
         if config.local_answers:
@@ -94,55 +102,65 @@ class Tiers:
         """What turns prompts into vectors."""
         return self._vectors.embedder
 
+    def refusal(self, prompt: str, candidate: str) -> Reason | None:
+        """What speaks against serving ``candidate``'s answer to ``prompt``, however near."""
+        return self._readings.refusal(prompt, candidate)
+
+    def now(self) -> float:
+        """Unix seconds by the store's clock."""
+        return self._store.now()
+
     def recall(self, prompt: str, scope: Scope) -> Entry | None:
         """An exact answer that this process remembers: no tier is asked."""
         if self._watching is None:
             return None
         try:
-            return self._recent.get(scope, prompt)
-        except TypeError:  # unhashable: for the checks of a request to explain
+            return self._recent.get(scope, prompt, self._store.now())
+        except TypeError:  # unhashable: for the checks of a query to explain
             return None
 
-    async def find(self, request: Request) -> Answer | None:
-        """What the tiers have for this request, exact before semantic."""
-        entry = await self._fetch(request)
-        if entry is not None and request.accepts(entry):
-            return request.hit(Source.EXACT, entry, 0.0)
+    async def find(self, attempt: Attempt) -> Answer | None:
+        """What the tiers have for this query, exact before semantic."""
+        query = attempt.query
+        entry = await self._fetch(attempt)
+        if entry is not None and self._is_young(query, entry):
+            return attempt.hit(Source.EXACT, entry, 0.0, self._store.now())
         try:
             async with asyncio.timeout(self._config.lookup_budget_s):
-                await self._embed(request)
-                neighbours = await self._search(request)
+                if not attempt.embed_failed:
+                    await self._embed(attempt)
+                neighbours = await self._search(attempt)
         except TimeoutError:
+            attempt.embed_failed = not attempt.embedded
             self._counters.lookup_timeouts += 1
             self._complaints.warn("lookup", "out of time, counted as a miss")
             return None
-        if request.max_age_s is not None:
-            neighbours = [near for near in neighbours if request.accepts(near.entry)]
-        chosen = decide(request.prompt, neighbours, request.policy).chosen
+        now = self._store.now()
+        chosen = decide(query.prompt, self._servable(query, neighbours, now), query.policy).chosen
         if chosen is None:
             return None
-        return request.hit(Source.SEMANTIC, chosen.entry, chosen.distance)
+        return attempt.hit(Source.SEMANTIC, chosen.entry, chosen.distance, now)
 
-    async def vector(self, text: str) -> Vector | None:
+    async def vector(self, text: str, *, bulk: bool = False) -> Vector | None:
         """None for a text that the model cannot read whole; raises ``EmbeddingError``."""
         try:
-            return await self._vectors.vector(text)
+            return await self._vectors.vector(text, bulk=bulk)
         except (EmbeddingError, CacheClosedError):
             raise
         except Exception as error:
             raise EmbeddingError(f"The embedder failed: {error!r}") from error
 
-    async def exact(self, request: Request) -> Entry | None:
+    async def exact(self, query: Query) -> Entry | None:
         """What the exact tier has; raises a ``StoreError`` where the store fails."""
-        return await self._fetches.submit(request.key)
+        return await self._asked(self._fetches, query.key)
 
-    async def nearest(self, request: Request, limit: int) -> Sequence[Neighbour]:
+    async def nearest(self, query: Query, limit: int) -> Sequence[Neighbour]:
         """The nearest entries at whatever distance; raises ``EmbeddingError`` or a
         ``StoreError``."""
-        vector = await self.vector(request.prompt)
+        vector = await self.vector(query.prompt)
         if vector is None:
             return ()
-        return await self._searches.submit(VectorQuery(request.key.scope, vector, limit))
+        return await self._asked(self._searches, VectorQuery(query.key.scope, vector, limit))
 
     async def browse(self, tags: Collection[str], limit: int) -> Sequence[Entry]:
         """Some live entries; raises a ``StoreError`` where the store fails."""
@@ -158,37 +176,72 @@ class Tiers:
             raise ConfigError("This needs a store with browse() and check(), as Redis's has.")
         return self._store
 
-    async def keep(self, request: Request, text: str, started_at: float) -> str | None:
-        """Store an answer that was just made; its entry id, or None where it was not stored."""
-        if request.store_failed:
+    @asynccontextmanager
+    async def embedding(self, attempt: Attempt) -> AsyncIterator[None]:
+        """Meanwhile, embed a prompt that is to be kept and was not embedded in time."""
+        if attempt.embedded or not attempt.query.writes:
+            yield
+            return
+        task = asyncio.create_task(self._embed(attempt))
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def keep(
+        self, attempt: Attempt, made: Produced, started_at: float, tags: Mapping[str, None]
+    ) -> str | None:
+        """Store an answer that was just made; its entry id, or None where it was not stored, which
+        is counted with its reason. ``tags`` may grow meanwhile, by followers."""
+        counters = self._counters
+        if not (made.keep and attempt.query.writes):
+            counters.not_stored_unkept += 1
             return None
         try:
-            check_answer(text, self._config)
-            return await self._put(request, text, started_at)
+            text = check_answer(made.text, self._config)
         except PromptError as error:
+            counters.not_stored_invalid += 1
             self._complaints.warn("answer not stored", error)
+            return None
+        try:
+            await self._embed_for_keeping(attempt)
+            while True:
+                known = tuple(tags)
+                entry_id = await self._put(attempt.query, text, attempt.vector, started_at, known)
+                if len(tags) == len(known):
+                    return entry_id
+        except StaleWriteError:
+            counters.not_stored_invalidated += 1
+        except (CacheClosedError, asyncio.CancelledError):
+            counters.not_stored_closed += 1
+            raise
         except Exception as error:
-            self._store_failed(request, error)
+            counters.not_stored_store += 1
+            self._store_failed(error)
         return None
 
-    async def withdraw(self, request: Request, entry_id: str) -> None:
-        """Delete an entry that was invalidated while it was being stored."""
-        try:
-            await self.remove(scope=None, tags=(), entry_ids=[entry_id])
-        except Exception as error:
-            self._store_failed(request, error)
-
-    async def put(self, request: Request, text: str, started_at: float) -> str:
+    async def put(self, query: Query, text: str) -> str:
         """Store an answer; raises ``EmbeddingError`` or a ``StoreError`` where those fail."""
-        request.vector = await self.vector(request.prompt)
-        return await self._put(request, text, started_at)
+        started_at = self._store.now()
+        vector = await self.vector(query.prompt)
+        try:
+            return await self._put(query, text, vector, started_at, query.tags)
+        except TimeoutError as error:
+            raise self._late(error) from error
 
     async def remove(
-        self, *, scope: Scope | None, tags: Collection[str], entry_ids: Collection[str]
+        self,
+        *,
+        scope: Scope | None,
+        tenant: str | None,
+        tags: Collection[str],
+        entry_ids: Collection[str],
     ) -> int:
         """Delete what meets every condition; raises ``StoreError`` where the store fails."""
         try:
-            return await self._store.remove(scope=scope, tags=tags, entry_ids=entry_ids)
+            return await self._store.remove(
+                scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids
+            )
         finally:
             self._recent.forget_all()
 
@@ -196,14 +249,19 @@ class Tiers:
         """A snapshot of every counter and gauge."""
         packer = self._vectors.packer
         batchers = (self._fetches, self._searches, self._puts)
+        self._counters.erased = self._readings.refused
         return Stats(
             **asdict(self._counters),
-            requests=self._counters.requests,
+            requests=self._counters.all_requests(),
+            not_stored=self._counters.all_not_stored(),
             flights=flights,
             waiting=waiting,
             queued=self._vectors.queued + sum(batcher.queued for batcher in batchers),
             connections=getattr(self._store, "connections", 0),
+            store_up=not self._breaker.is_open,
+            store_skips=self._breaker.skipped,
             embedder=getattr(self.embedder, "backend", type(self.embedder).__name__),
+            hint=getattr(self.embedder, "hint", None),
             embedded_texts=packer.items,
             embed_batches=packer.batches,
             embed_fill=packer.fill,
@@ -217,57 +275,107 @@ class Tiers:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+        await self._breaker.aclose()
         for batcher in (self._fetches, self._searches, self._puts):
             await batcher.aclose()
 
-    async def _fetch(self, request: Request) -> Entry | None:
-        if request.store_failed:
+    def _is_young(self, query: Query, entry: Entry) -> bool:
+        limit = query.max_age_s
+        return limit is None or self._store.now() - entry.created_at <= limit
+
+    def _servable(
+        self, query: Query, neighbours: Sequence[Neighbour], now: float
+    ) -> Sequence[Neighbour]:
+        """Without those of the very same wording that the exact tier may serve no longer."""
+        return [
+            near
+            for near in neighbours
+            if near.entry.exact_until > now or normalise(near.prompt) != query.key.normalised
+        ]
+
+    async def _fetch(self, attempt: Attempt) -> Entry | None:
+        if self._breaker.refuses():
             return None
         began = time.perf_counter()
         since = self._recent.now()
+        key = attempt.query.key
         try:
-            entry = await self._fetches.submit(request.key)
+            entry = await self._fetches.submit(key, bulk=attempt.bulk)
             if entry is not None:
-                self._recent.keep(request.key.scope, request.prompt, entry, since)
+                self._recent.keep(key.scope, attempt.query.prompt, entry, since)
             return entry
         except Exception as error:
-            self._store_failed(request, error)
+            self._store_failed(error)
             return None
         finally:
-            request.exact_s += time.perf_counter() - began
+            attempt.exact_s += time.perf_counter() - began
 
-    async def _embed(self, request: Request) -> None:
-        if request.embedded:
+    async def _embed(self, attempt: Attempt) -> None:
+        if attempt.embedded:
             return
-        request.embedded = True
         began = time.perf_counter()
         try:
-            request.vector = await self._vectors.vector(request.prompt)
+            attempt.vector = await self._vectors.vector(attempt.query.prompt, bulk=attempt.bulk)
+            attempt.embedded = True
         except CacheClosedError:
             raise
         except Exception as error:
-            self._counters.embed_errors += 1
+            self._counters.embed_errors += not attempt.embed_failed
+            attempt.embed_failed = True
             self._complaints.warn("embedder", error)
         finally:
-            request.embed_s += time.perf_counter() - began
+            attempt.embed_s += time.perf_counter() - began
 
-    async def _search(self, request: Request) -> Sequence[Neighbour]:
-        if request.vector is None or request.store_failed:
+    async def _embed_for_keeping(self, attempt: Attempt) -> None:
+        """What was late or failed on the way in is tried once more on the way out."""
+        try:
+            async with asyncio.timeout(self._config.lookup_budget_s):
+                await self._embed(attempt)
+        except TimeoutError:
+            self._complaints.warn("embedder", "out of time: an answer is stored without its vector")
+
+    async def _search(self, attempt: Attempt) -> Sequence[Neighbour]:
+        if attempt.vector is None or self._breaker.refuses():
             return ()
         began = time.perf_counter()
-        query = VectorQuery(request.key.scope, request.vector, self._config.neighbours)
+        query = attempt.query
+        after = 0.0 if query.max_age_s is None else self._store.now() - query.max_age_s
+        asked = VectorQuery(query.key.scope, attempt.vector, self._config.neighbours, after)
         try:
-            return await self._searches.submit(query)
+            return await self._searches.submit(asked, bulk=attempt.bulk)
         except Exception as error:
-            self._store_failed(request, error)
+            self._store_failed(error)
             return ()
         finally:
-            request.search_s += time.perf_counter() - began
+            attempt.search_s += time.perf_counter() - began
 
-    async def _put(self, request: Request, text: str, started_at: float) -> str:
-        entry_id = await self._puts.submit(request.record(text, started_at))
+    async def _put(
+        self,
+        query: Query,
+        text: str,
+        vector: Vector | None,
+        started_at: float,
+        tags: tuple[str, ...],
+    ) -> str:
+        if self._breaker.refuses():
+            raise StoreUnavailableError("The store is out of reach; nothing is stored for now.")
+        record = query.record(self._config, text, vector, tags=tags, started_at=started_at)
+        entry_id = await self._puts.submit(record)
         self._recent.change(entry_id)
         return entry_id
+
+    async def _asked(self, batcher: MicroBatcher[K, V], key: K) -> V:
+        """What the store answers, whatever the breaker says; failures are raised."""
+        try:
+            return await batcher.submit(key)
+        except TimeoutError as error:
+            raise self._late(error) from error
+
+    def _late(self, error: TimeoutError) -> StoreUnavailableError:
+        self._breaker.note(error)
+        return StoreUnavailableError(
+            f"The store did not answer within {self._config.store_timeout_s:g} s."
+        )
 
     async def _watch(self, store: WatchableStore) -> None:
         while True:
@@ -279,9 +387,14 @@ class Tiers:
                 self._recent.deafen()
             await asyncio.sleep(_WATCH_AGAIN_S)
 
-    def _store_failed(self, request: Request, error: Exception) -> None:
+    def _store_failed(self, error: Exception) -> None:
         if isinstance(error, CacheClosedError):
             raise error
-        request.store_failed = True
         self._counters.store_errors += 1
-        self._complaints.warn("store", error)
+        self._breaker.note(error)
+        if not self._breaker.is_open:
+            self._complaints.warn("store", error)
+
+    def _store_is_gone(self, error: Exception) -> None:
+        for batcher in (self._fetches, self._searches, self._puts):
+            batcher.fail(error)

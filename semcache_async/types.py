@@ -82,9 +82,10 @@ _EMPTY = FrozenMapping()
 class Scope(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """What must be equal for an answer to be shared. A hard boundary.
 
-    ``attributes`` are the one soft part: a lookup finds entries that carry *at least* the
-    attributes it names, so ``Scope(tenant="a")`` also finds what was stored with
-    ``Scope(tenant="a", attributes={"plan": "pro"})``, never the other way round.
+    ``attributes`` are the one soft part, **and no isolation**: a lookup finds entries that carry
+    *at least* the attributes it names, so ``Scope(tenant="a")`` also finds what was stored with
+    ``Scope(tenant="a", attributes={"user": "alice"})``, never the other way round. What must not
+    be shared goes into a field, such as ``tenant``.
 
     Raises ``ConfigError`` for a field of the wrong type or a non-finite number.
     """
@@ -101,13 +102,13 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
 
     def __post_init__(self) -> None:
         for name in ("tenant", "locale", "model", "system_prompt", "corpus_version"):
-            _check_text(name, getattr(self, name))
+            object_setattr(self, name, _text(name, getattr(self, name)))
         if self.temperature is not None:
             object_setattr(self, "temperature", _finite("temperature", self.temperature))
         parameters = {**_frozen("parameters", self.parameters)}
         for key, value in parameters.items():
             if isinstance(value, str):
-                _check_text(f"parameters[{key!r}]", value)
+                parameters[key] = _text(f"parameters[{key!r}]", value)
             elif isinstance(value, float):
                 parameters[key] = _finite(f"parameters[{key!r}]", value)
             elif not isinstance(value, int | None):
@@ -117,9 +118,8 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
                 )
         object_setattr(self, "parameters", FrozenMapping(parameters))
         attributes = _frozen("attributes", self.attributes)
-        for key, value in attributes.items():
-            _check_text(f"attributes[{key!r}]", value)
-        object_setattr(self, "attributes", attributes)
+        checked = {key: _text(f"attributes[{key!r}]", value) for key, value in attributes.items()}
+        object_setattr(self, "attributes", FrozenMapping(checked) if checked else _EMPTY)
 
     def covers(self, other: Scope) -> bool:
         """Would a lookup in this scope find what was stored in ``other``: all fields equal, and
@@ -131,7 +131,8 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
 object_setattr = msgspec.structs.force_setattr
 
 
-def _check_text(name: str, value: object) -> None:
+def _text(name: str, value: object) -> str:
+    """``value`` as a plain str, whatever subclass it is of."""
     if not isinstance(value, str):
         raise ConfigError(f"Scope.{name} must be a str, not {type(value).__name__}.")
     try:
@@ -140,6 +141,7 @@ def _check_text(name: str, value: object) -> None:
         raise ConfigError(
             f"Scope.{name} holds a lone surrogate, which UTF-8 cannot carry; decode it properly."
         ) from error
+    return str.__str__(value)
 
 
 def _finite(name: str, value: object) -> float:
@@ -153,10 +155,9 @@ def _frozen(name: str, value: object) -> FrozenMapping:
         return value
     if not isinstance(value, Mapping):
         raise ConfigError(f"Scope.{name} must be a mapping, not {type(value).__name__}.")
-    for key in value:
-        _check_text(f"{name} key", key)
+    plain = {_text(f"{name} key", key): value[key] for key in value}
     try:
-        return FrozenMapping(value)
+        return FrozenMapping(plain)
     except TypeError as error:  # an unhashable value
         raise ConfigError(
             f"Scope.{name} holds a list or a dict; encode it as JSON text first."

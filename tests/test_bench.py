@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from benchmarks import readme
 from benchmarks.bench import __main__ as bench
-from benchmarks.bench.aims import aims
-from benchmarks.bench.charts import curves
+from benchmarks.bench import against
 from benchmarks.bench.figures import Found, ratio_of, read_found
 from benchmarks.bench.http import EXACT, REWORDED, apart, fill, wordings
 from benchmarks.bench.proxies import open_llm, open_proxy
 from benchmarks.bench.quiet import CpuTimes, cpu_times, others_share
-from benchmarks.bench.record import STAGES, Row, make_result, texts_from, write_record
+from benchmarks.bench.record import (
+    STAGES,
+    Row,
+    kind_of,
+    make_result,
+    read_records,
+    texts_from,
+    this_machine,
+    write_record,
+)
 from benchmarks.bench.record import write_results as written
 from benchmarks.bench.report import TITLE, render
-from benchmarks.bench.sizes import AGAIN, TINY
+from benchmarks.bench.report.aims import aims
+from benchmarks.bench.report.curves import lines
+from benchmarks.bench.sizes import AGAIN, BEFORE, TINY
 from benchmarks.contenders.process import ContenderError
 from benchmarks.contenders.rounds import Loop
 from semcache_async.data import Question, banking77
@@ -123,59 +134,82 @@ RECORDS = {
 
 
 @pytest.fixture
-def out(tmp_path: Path) -> Path:
-    """Records of all stages."""
+def path(tmp_path: Path) -> Path:
+    """A file with the records of all stages."""
     for stage, record in RECORDS.items():
-        began = time.perf_counter()
-        write_record(tmp_path / "out", stage, record(), command="python -m it", began=began)
-    return tmp_path / "out"
+        write_record(tmp_path / "bench.json", stage, record(), command="python -m it", began=0.0)
+    return tmp_path / "bench.json"
 
 
 @pytest.fixture
-def found(out: Path) -> Found:
-    return read_found(out)
+def found(path: Path) -> Found:
+    return read_found(path)
 
 
 # -- the report
 
 
-def test_the_page_has_everything_and_asks_nobody(out: Path, tmp_path: Path) -> None:
-    path = render(out, tmp_path / "results")
-    html = path.read_text(encoding="utf-8")
-    assert f"<title>{TITLE}</title>" in html
-    for shown in (*SPEEDS, "ours-flightless", "cachellm-proxy", "Aims", "Noise floor", "8.00"):
-        assert shown in html, shown
-    assert "gptcache was left out: no environment" in html
-    assert "where not met: the limit" in html
-    assert "lookups: others used 30% of the CPUs during the turns" in html
-    assert html.count("<svg") == html.count("<figure>") >= 8
-    assert not re.findall(r"""(?:src|href)=["'](?!#)|url\((?!#)|@import|https?://""", html)
-    assert "prefers-color-scheme: dark" in html
-    assert "width=device-width" in html
-    assert path.stat().st_size < 1_000_000
-
-
-def test_markdown_picture_and_records_lie_beside_it(out: Path, tmp_path: Path) -> None:
-    results = render(out, tmp_path / "results").parent
+def test_the_report_says_it_all(found: Found, tmp_path: Path) -> None:
+    results = tmp_path / "new" / "results"
+    assert render(found, results) == results / "bench.md"
+    assert {path.name for path in results.iterdir()} == {"bench.md", "bench.png", "bench.json"}
     text = (results / "bench.md").read_text(encoding="utf-8")
     assert text.startswith(f"# {TITLE}")
-    assert "bench.png" in text
+    for shown in (*SPEEDS, "ours-flightless", "cachellm-proxy", "Aims", "Noise floor", "8.00"):
+        assert shown in text, shown
     assert "| ours-unpacked |" in text
+    assert "gptcache was left out: no environment" in text
+    assert "where not met: the limit" in text
+    assert "lookups: others used 30% of the CPUs during the turns" in text
     assert (results / "bench.png").read_bytes().startswith(b"\x89PNG")
-    assert set(json.loads((results / "bench.json").read_text())) == set(STAGES)
+    assert read_records(results / "bench.json") == found.records
 
 
 def test_a_report_of_nothing_says_so(tmp_path: Path) -> None:
-    html = render(tmp_path / "none", tmp_path).read_text(encoding="utf-8")
+    text = render(read_found(tmp_path / "none.json"), tmp_path).read_text(encoding="utf-8")
     for stage in STAGES:
-        assert f"{stage}: not measured." in html
-    assert "nan" not in html
+        assert f"{stage}: not measured." in text
+    assert "nan" not in text
+
+
+def test_readme_has_the_numbers_of_the_committed_runs() -> None:
+    runs = readme.committed()
+    assert set(runs) >= {"avx2", "avx512-bf16"}
+    text = readme.README.read_text(encoding="utf-8")
+    assert readme.renewed(text, runs) == text, "run: python -m benchmarks.readme"
+    assert readme.renewed(text.replace(" = **", " = **9"), runs) == text
+
+
+def test_kinds_of_cpu_are_told_apart() -> None:
+    machine = this_machine()
+    flags = ("avx2", "avx512f", "avx512_bf16")
+    kinds = [kind_of(replace(machine, flags=flags[:count])) for count in range(4)]
+    assert kinds == ["other", "avx2", "avx512", "avx512-bf16"]
+
+
+def test_two_checkouts_are_compared_turn_by_turn(tmp_path: Path) -> None:
+    speeds = {"ours": 8.0, BEFORE: 10.0, AGAIN: 8.1}
+    turns = [
+        result(name, ms * (1 + turn), callers)
+        for turn in range(2)
+        for name, ms in speeds.items()
+        for callers in (MANY, 1)
+    ]
+    exact = [result(name, 1.0, 256) for name in speeds for _ in range(2)]
+    record = {**lookups(), "results": written(turns), "exact": written(exact), "commit": "abc"}
+    record = {**record, "machine": msgspec.to_builtins(this_machine())}
+    text = against.render(record, tmp_path).read_text(encoding="utf-8")
+    rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines()}
+    assert "commit abc" in text
+    assert re.search(r"\| 0\.8\b.*x \| 1\.[23]% \| differs", rows["p99 ms"])
+    assert re.search(r"\| 0\.8\b.*x \| 1\.[23]% \| differs", rows["one lookup at rest: p50 ms"])
+    assert "x | 0.0% | within noise |" in rows["exact hits/s"]
 
 
 def test_curves_are_of_all_rounds_together(found: Found) -> None:
     group = found.group("ours", MANY)
     assert group is not None
-    [(name, _, times)] = curves([group])
+    [(name, _, times)] = lines([group, None])
     encoded = [text for turn in group.results for text in turn.latency.values()]
     assert name == "ours"
     assert len(times) == len(Histogram.merged(encoded)) == 240
@@ -267,8 +301,8 @@ def test_a_failing_stage_costs_no_other(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(bench, "run_stage", stage)
     monkeypatch.setattr(bench, "busy_share", one_third)
     monkeypatch.setitem(bench.LIMITS_S, "parts", 0.01)
-    asyncio.run(bench.measure(list(STAGES), TINY, tmp_path / "out", "command"))
-    records = read_found(tmp_path / "out").records
+    asyncio.run(bench.measure(list(STAGES), TINY, tmp_path / "bench.json", "command"))
+    records = read_records(tmp_path / "bench.json")
     assert {name: record["stage_was"] for name, record in records.items()} == {
         name: name for name in STAGES
     }
@@ -276,16 +310,16 @@ def test_a_failing_stage_costs_no_other(tmp_path: Path, monkeypatch: pytest.Monk
     assert failed["intents"] == "ContenderError: fell over"
     assert failed["parts"].startswith("stopped after 0")
     assert set(failed) == {"intents", "parts"}
-    html = render(tmp_path / "out", tmp_path).read_text(encoding="utf-8")
-    assert "intents: did not end: ContenderError: fell over" in html
+    text = render(Found(records), tmp_path).read_text(encoding="utf-8")
+    assert "intents: did not end: ContenderError: fell over" in text
 
 
 def test_a_busy_machine_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "run_stage", stage)
     monkeypatch.setattr(bench, "busy_share", one_third)
-    asyncio.run(bench.measure(["lookups"], TINY, tmp_path / "out", "command"))
-    html = render(tmp_path / "out", tmp_path).read_text(encoding="utf-8")
-    assert "lookups: the machine was not idle when it began: 33% of its CPUs" in html
+    asyncio.run(bench.measure(["lookups"], TINY, tmp_path / "bench.json", "command"))
+    text = render(read_found(tmp_path / "bench.json"), tmp_path).read_text(encoding="utf-8")
+    assert "lookups: the machine was not idle when it began: 33% of its CPUs" in text
 
 
 def test_wordings_are_exact_or_all_different() -> None:

@@ -73,7 +73,7 @@ def test_a_second_ask_finds_the_first_in_the_data_directory(tmp_path: Path) -> N
     env: dict[str, str | None] = {"XDG_DATA_HOME": str(tmp_path), "SEMCACHE_REDIS_URL": None}
     env["HOME"] = str(tmp_path) if sys.platform == "darwin" else os.environ.get("HOME")
     first = ask_json("How do I reset my PIN?", "--answer", "In the app.", env=env)
-    second = ask_json("how do I reset  my pin", "--answer", "Never used.", env=env)
+    second = ask_json("how do I reset  my PIN", "--answer", "Never used.", env=env)
     assert (first["source"], first["made_by"], first["distance"]) == ("generated", "--answer", None)
     assert (second["source"], second["text"]) == ("exact", "In the app.")
     assert (second["distance"], second["similarity"]) == (0.0, 1.0)

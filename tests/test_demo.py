@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
-import time
 from collections import Counter
+from types import SimpleNamespace
 
 import anyio
 import numpy as np
 import pytest
 from rich.console import Console
 
+from semcache_async import workload as workload_module
 from semcache_async.data import Question, banking77
 from semcache_async.demo import DemoOptions, DemoResult, run_demo
 from semcache_async.live import Outcome, Traffic, shown
@@ -19,6 +21,7 @@ from semcache_async.testing import SimulatedLLM
 from semcache_async.text.prompt import normalise
 from semcache_async.types import Answer, Source
 from semcache_async.workload import Arrival, make_workload, replay
+from tests.load.helpers import VirtualLoop, in_virtual_time
 
 
 @pytest.fixture(scope="module")
@@ -89,28 +92,30 @@ def test_a_crowd_asks_one_thing_in_several_wordings_at_one_moment(workload: list
         assert len(crowd) < 8 or len({normalise(arrival.prompt) for arrival in crowd}) > 2
 
 
-def test_replay_asks_on_time_and_charges_those_who_wait() -> None:
+def test_replay_asks_on_time_and_charges_those_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     question = Question("q", "i")
     arrivals = [Arrival(0.01 * n, "q", question) for n in range(10)]
-    latencies = []
 
-    async def ask(_: Arrival, due: float) -> None:
-        assert time.perf_counter() >= due
-        await anyio.sleep(0.05)
-        latencies.append(time.perf_counter() - due)
+    async def work(loop: VirtualLoop) -> None:
+        monkeypatch.setattr(workload_module, "time", SimpleNamespace(perf_counter=loop.time))
+        latencies: list[float] = []
 
-    async def both() -> None:
-        began = time.perf_counter()
-        wide = await replay(arrivals, ask, began=began, callers=100)
+        async def ask(_: Arrival, due: float) -> None:
+            assert loop.time() >= due
+            await asyncio.sleep(0.05)
+            latencies.append(loop.time() - due)
+
+        wide = await replay(arrivals, ask, began=loop.time(), callers=100)
         assert wide.peak > 1
-        assert min(wide.late_s) >= 0.0
+        assert max(latencies) == pytest.approx(0.05)
+        assert max(wide.late_s) == pytest.approx(0.0)
         latencies.clear()
-        narrow = await replay(arrivals, ask, began=time.perf_counter(), callers=1)
+        narrow = await replay(arrivals, ask, began=loop.time(), callers=1)
         assert narrow.peak == 1
-        assert narrow.seconds >= 0.45
-        assert max(latencies) >= 0.4
+        assert narrow.seconds == pytest.approx(0.5)
+        assert max(latencies) == pytest.approx(0.41)
 
-    anyio.run(both)
+    in_virtual_time(work)
 
 
 def test_percentiles_need_enough_samples() -> None:
@@ -181,7 +186,7 @@ def test_the_sums_add_up(demo: tuple[DemoResult, str]) -> None:
     assert stats.exact + stats.semantic + stats.shared + stats.generated == 200
     assert stats.llm_calls == result.llm.calls == stats.generated < 200
     assert min(stats.exact, stats.shared, stats.generated) > 0
-    assert (stats.store_errors, stats.embed_errors, stats.lookup_timeouts) == (0, 0, 0)
+    assert (stats.embed_errors, stats.failed, stats.bypassed) == (0, 0, 0)
 
 
 def test_the_run_without_cache_calls_the_llm_each_time(demo: tuple[DemoResult, str]) -> None:

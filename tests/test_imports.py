@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,34 +15,88 @@ import pytest
 import semcache_async
 
 ROOT = Path(semcache_async.__file__).parent
+NAME = "semcache_async"
 
-# What each part may import at run time, itself and the vocabulary apart.
-ALLOWED = {
-    "text": set[str](),
+VOCABULARY = {"complaints", "config", "errors", "protocols", "types"}
+"""What any module may use."""
+
+ALLOWED: dict[str, set[str]] = {
+    "text": set(),
     "flow": {"text"},
-    "embed": {"flow"},
-    "store": set[str](),
-    "data": set[str](),
-    "tiers": {"flow", "request", "stats", "text"},
-    "request": {"flow", "text"},
-    "stats": set[str](),
-    "answering": {"flow", "request", "stats", "tiers"},
-    "reply": {"answering", "flow", "request", "stats"},
+    "embed": set(),
+    "store": set(),
+    "data": set(),
+    "stats": set(),
+    "query": {"text"},
+    "attempt": {"flow", "query", "text"},
+    "tiers": {"attempt", "flow", "query", "stats", "text"},
+    "answering": {"attempt", "flow", "stats", "tiers"},
+    "reply": {"answering", "attempt", "flow", "stats"},
     "cache": {
-        *("answering", "embed", "flow", "reply", "request"),
+        *("answering", "attempt", "embed", "flow", "query", "reply"),
         *("stats", "store", "text", "tiers"),
     },
-    "testing": set[str](),
+    "testing": set(),
     "workload": {"data"},
     "live": {"shell", "testing", "workload"},
     "demo": {"cache", "data", "embed", "live", "stats", "testing", "workload"},
-    "report": {"demo", "live", "text"},
+    "report": {"demo", "live"},
     "load": {"cache", "data", "embed", "shell", "stats", "testing", "text", "workload"},
-    "shell": set[str](),
-    "serve": {"__version__", "cache", "embed", "flow", "reply", "shell", "store", "text"},
-    "cli": {"__version__", "cache", "demo", "embed", "load", "report", "serve", "shell", "testing"},
+    "shell": set(),
+    "simulator": set(),
+    "cli": {
+        *("cache", "demo", "embed", "load", "report", "shell", "simulator", "store", "testing"),
+        *("serve.keys", "serve.options", "serve.process", "serve.settings"),
+    },
 }
-VOCABULARY = {"complaints", "config", "errors", "protocols", "types"}
+"""What each part may use beyond itself and the vocabulary, in type checking too."""
+
+_PROTOCOL = {"serve.errors", "serve.http", "serve.openapi", "serve.protocol", "serve.service"}
+ROOMS: dict[str, set[str]] = {
+    "serve.errors": set(),
+    "serve.bypass": set(),
+    "serve.sizes": set(),
+    "serve.options": set(),
+    "serve.settings": {"serve.options"},
+    "serve.keys": {"serve.errors"},
+    "serve.journal": {"cache", "serve.errors", "serve.metrics", "store"},
+    "serve.readiness": {"cache"},
+    "serve.metrics": {"cache", "serve.bypass", "serve.settings", "stats"},
+    "serve.upstream": {"serve.errors", "serve.settings"},
+    "serve.completions": {
+        *("cache", "flow", "reply", "text"),
+        *("serve.bypass", "serve.errors", "serve.journal", "serve.metrics", "serve.settings"),
+        *("serve.sizes", "serve.upstream"),
+    },
+    "serve.service": {
+        *("cache", "serve.completions", "serve.journal", "serve.keys", "serve.metrics"),
+        *("serve.readiness", "serve.settings", "serve.upstream"),
+    },
+    "serve.protocol": {"serve.errors", "serve.service"},
+    "serve.http": {"serve.errors", "serve.keys", "serve.protocol", "serve.service", "text"},
+    "serve.openapi": {"serve.http", "serve.protocol", "serve.service"},
+    # The protocols, which know nothing of each other.
+    "serve.openai": {
+        *_PROTOCOL,
+        *("embed", "reply", "serve.bypass", "serve.completions", "serve.upstream"),
+    },
+    "serve.langcache": {*_PROTOCOL, "serve.sizes", "text"},
+    "serve.plain": {*_PROTOCOL, "serve.completions", "serve.keys", "text"},
+    "serve.page": {*_PROTOCOL, "serve.journal"},
+    "serve.operations": {*_PROTOCOL, "serve.metrics"},
+    # What puts all together, and what runs it.
+    "serve.app": {
+        *("serve.http", "serve.openapi", "serve.protocol", "serve.service"),
+        *("serve.langcache", "serve.openai", "serve.operations", "serve.page", "serve.plain"),
+    },
+    "serve.process": {
+        *("cache", "embed", "shell", "simulator", "store"),
+        *("serve.app", "serve.http", "serve.journal", "serve.keys", "serve.metrics"),
+        *("serve.service", "serve.settings", "serve.upstream"),
+    },
+}
+"""The same within the service, by room."""
+
 HEAVY = (
     "hdrh",
     "matplotlib",
@@ -51,49 +108,96 @@ HEAVY = (
     "huggingface_hub",
     "rich",
 )
+"""What importing the package must not load."""
 
 
-def imported(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module]
-            if node.module == "semcache_async":
-                names = [f"semcache_async.{alias.name}" for alias in node.names]
+@cache
+def modules() -> Mapping[str, Path]:
+    """Every module by its name below the package; the package itself is ""."""
+    found = {}
+    for path in ROOT.rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+@cache
+def imported(module: str) -> frozenset[str]:
+    """The modules of the package that one names, wherever it does."""
+    return frozenset(_imported(module)) - {module, ""}
+
+
+def _imported(module: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(modules()[module].read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module}: imports are absolute here"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         else:
             continue
-        found |= {name.split(".")[1] for name in names if name.startswith("semcache_async.")}
-    return found
+        for name in names:
+            if name == NAME or name.startswith(f"{NAME}."):
+                known = name.removeprefix(NAME).removeprefix(".")
+                yield known if known in modules() else known.rpartition(".")[0]
 
 
-@pytest.mark.parametrize("part", sorted(ALLOWED))
+def part_of(module: str) -> str:
+    """The part of the package, or the room of the service, that a module belongs to."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] == "serve" else parts[0]
+
+
+@pytest.mark.parametrize("part", sorted({*ALLOWED, *ROOMS}))
 def test_arrows(part: str) -> None:
-    folder = ROOT / part
-    paths = sorted(folder.glob("*.py")) if folder.is_dir() else [ROOT / f"{part}.py"]
-    assert paths
-    for path in paths:
-        strange = imported(path) - ALLOWED[part] - VOCABULARY - {part}
-        assert not strange, f"{path.relative_to(ROOT)} imports {sorted(strange)}"
+    members = [module for module in modules() if part_of(module) == part]
+    assert members
+    allowed = {**ALLOWED, **ROOMS}[part] | VOCABULARY | {part}
+    for module in members:
+        strange = {part_of(other) for other in imported(module)} - allowed
+        assert not strange, f"{module} imports {sorted(strange)}"
+
+
+def test_every_part_has_its_arrows() -> None:
+    parts = {part_of(module) for module in modules()} - {"", "serve"}
+    assert parts == {*ALLOWED, *ROOMS, *VOCABULARY}
 
 
 @pytest.mark.parametrize("part", sorted(VOCABULARY))
 def test_the_vocabulary_knows_nobody(part: str) -> None:
-    assert imported(ROOT / f"{part}.py") <= VOCABULARY
+    assert imported(part) <= VOCABULARY
 
 
-def test_modules_can_be_read_at_a_sitting() -> None:
-    long = {
-        str(path.relative_to(ROOT)): lines
-        for path in ROOT.rglob("*.py")
-        if (lines := len(path.read_text().splitlines())) > 310
-    }
-    assert not long
+def test_there_is_no_circle() -> None:
+    by_module = {module: set(imported(module)) for module in modules()}
+    by_part: dict[str, set[str]] = {}
+    for module, others in by_module.items():
+        into = by_part.setdefault(part_of(module), set())
+        into |= {part_of(other) for other in others} - {part_of(module)}
+    for graph in (by_module, by_part):
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            pytest.fail(" -> ".join(error.args[1]))
 
 
-def test_importing_loads_nothing_heavy() -> None:
-    code = f"import sys, semcache_async; print([m for m in {HEAVY} if m in sys.modules])"
+def test_rooms_are_small() -> None:
+    for name in ("serve", "cli", "simulator"):
+        for folder in {path.parent for path in (ROOT / name).rglob("*.py")}:
+            assert len(list(folder.glob("*.py"))) <= 16, folder
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        (NAME, HEAVY),
+        (f"{NAME}.cli", (*HEAVY, "aiohttp", "prometheus_client", "redis")),
+        (f"{NAME}.serve.app", (*HEAVY, "prometheus_client")),
+        (f"{NAME}.simulator", (*HEAVY, "prometheus_client", "redis")),
+    ],
+)
+def test_importing_loads_nothing_heavy(module: str, heavy: tuple[str, ...]) -> None:
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -304,7 +304,8 @@ async def test_an_entry_that_is_too_old_is_a_miss() -> None:
     now = [1_000.0]
     store = MemoryStore(clock=lambda: now[0])
     async with SemanticCache.open(embedder=AngleEmbedder(), store=store) as cache:
-        await cache.store("refund at 10", "ancient")  # 1970 by the clock of entries
+        await cache.store("refund at 10", "ancient")
+        now[0] += 61.0
         produce = made("fresh")
         for prompt in ("refund at 10", "refund at 11"):
             async with cache.reply(prompt, produce, max_age_s=60.0, write=False) as reply:
@@ -327,7 +328,7 @@ async def test_a_leaders_second_look_settles_everybody(cache: SemanticCache) -> 
             await gate.wait()
         return await find(request)
 
-    tiers.find = gated  # type: ignore[method-assign]
+    tiers.find = gated  # type: ignore[method-assign, assignment]
     produce = made("called")
 
     async def ask(prompt: str) -> tuple[Source, str]:

@@ -4,10 +4,8 @@
     lookups.py   lookups: callers, offered load              field.py    contenders, side by side
     intents.py   LLM calls where many ask the same           record.py   what a stage leaves behind
     parts.py     the cache against its own parts             quiet.py    what others use meanwhile
-    http.py      proxies over HTTP
-    report.py    HTML, Markdown, PNG                         figures.py  what the records say
-    tables.py, tables_more.py, cells.py, charts.py, aims.py, words.py      its pieces
+    http.py      proxies over HTTP (proxies.py)              figures.py  what the records say
+    against.py   two checkouts of ours                       report/     what is made of all that
 
-A stage's figures are kept in ``benchmarks/out/bench/STAGE.json``, so a failing one costs no other,
-and ``--render`` draws what is there again. Built on ``semcache_async.load``.
+Built on ``semcache_async.load``, which writes its reports too.
 """

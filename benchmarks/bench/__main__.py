@@ -1,12 +1,15 @@
 """Everything that is compared, in one run, and the report of it.
 
     python -m benchmarks.bench [--quick] [--stages lookups,intents,parts,embedder,http]
-        [--render] [--out benchmarks/out/bench] [--results benchmarks/results]
+        [--render] [--results DIRECTORY]
+    python -m benchmarks.bench --against CHECKOUT [--quick]
 
-Each stage is bounded in time and leaves its figures in ``--out``; one that fails is named in the
-report, and the others stand. ``--render`` measures nothing and draws what is there. ``--tiny`` only
-shows that it all works. Contenders whose environments ``scripts/contender-env`` has not made are
-left out, and named.
+Each stage is bounded in time and leaves its figures in ``bench.json``; one that fails is named in
+the report, and the others stand. The directory of a whole run is ``benchmarks/results/KIND``, by
+the kind of CPU, of any other ``benchmarks/out``. ``--render`` measures nothing and draws what is
+there. ``--tiny`` only shows that it all works. Contenders whose environments
+``scripts/contender-env`` has not made are left out, and named. ``--against`` compares with another
+checkout of ours, and with nobody else.
 """
 
 from __future__ import annotations
@@ -23,38 +26,41 @@ from pathlib import Path
 
 import uvloop
 
+from benchmarks.bench import against
 from benchmarks.bench.field import say
+from benchmarks.bench.figures import RESULTS, read_found
 from benchmarks.bench.http import run_http
 from benchmarks.bench.intents import run_intents
 from benchmarks.bench.lookups import run_lookups
 from benchmarks.bench.parts import run_embedder, run_parts
 from benchmarks.bench.quiet import busy_share
-from benchmarks.bench.record import STAGES, Row, write_record
+from benchmarks.bench.record import STAGES, Row, kind_of, this_machine, write_record
 from benchmarks.bench.report import render
 from benchmarks.bench.sizes import QUICK, TINY, WHOLE, Sizes
+from benchmarks.contenders.process import ROOT
 
+OUT = ROOT / "benchmarks" / "out"
 LIMITS_S = {"lookups": 1_150.0, "intents": 600.0, "parts": 240.0, "embedder": 150.0, "http": 300.0}
 """A stage still going on by then has failed; what it kept so far stays."""
 
 Keep = Callable[[Row], None]
 
 
-async def measure(stages: list[str], sizes: Sizes, out: Path, command: str) -> None:
-    """Every stage in turn."""
+async def measure(stages: list[str], sizes: Sizes, path: Path, command: str) -> None:
+    """Every stage in turn, into the file ``path``."""
     for stage in stages:
         kept: Row = {"busy": await asyncio.to_thread(busy_share)}
         began = time.perf_counter()
         say(f"== {stage} (others use {kept['busy']:.0%} of the CPUs)")
-        (out / f"{stage}.json").unlink(missing_ok=True)
 
         def keep(found: Row, stage: str = stage, began: float = began, kept: Row = kept) -> None:
             kept.update(found)
-            write_record(out, stage, kept, command=command, began=began)
+            write_record(path, stage, kept, command=command, began=began)
 
         failure = ""
         try:
             async with asyncio.timeout(LIMITS_S[stage]):
-                await run_stage(stage, sizes, out, keep)
+                await run_stage(stage, sizes, keep)
         except TimeoutError:
             failure = f"stopped after {LIMITS_S[stage]:.0f} s"
         except Exception as error:
@@ -62,15 +68,15 @@ async def measure(stages: list[str], sizes: Sizes, out: Path, command: str) -> N
             failure = f"{type(error).__name__}: {error}"[:500]
         if failure:
             say(f"{stage} failed: {failure}")
-            write_record(out, stage, {**kept, "failed": failure}, command=command, began=began)
+            keep({"failed": failure})
         say(f"== {stage}: {time.perf_counter() - began:.0f} s")
 
 
-async def run_stage(stage: str, sizes: Sizes, out: Path, keep: Keep) -> None:
+async def run_stage(stage: str, sizes: Sizes, keep: Keep) -> None:
     runs: dict[str, Callable[[], Awaitable[None]]] = {
-        "lookups": functools.partial(run_lookups, sizes, out.parent, keep),
+        "lookups": functools.partial(run_lookups, sizes, OUT, keep),
         "intents": functools.partial(run_intents, sizes, keep),
-        "http": functools.partial(run_http, sizes, out.parent, keep),
+        "http": functools.partial(run_http, sizes, OUT, keep),
     }
     if stage in runs:
         await runs[stage]()
@@ -92,16 +98,25 @@ def main() -> None:
         help=f"of {','.join(STAGES)}",
     )
     parser.add_argument("--render", action="store_true", help="draw what was measured before")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/out/bench"))
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--against", type=Path, help="the root of another checkout of ours")
+    parser.add_argument("--results", type=Path, help="where the report goes")
     chosen = parser.parse_args()
     if strange := set(chosen.stages) - set(STAGES):
         parser.error(f"no such stage: {', '.join(sorted(strange))}")
-    sizes = QUICK if chosen.quick else TINY if chosen.tiny else WHOLE
+    name, sizes = ("quick", QUICK) if chosen.quick else ("tiny", TINY)
+    if whole := not (chosen.quick or chosen.tiny):
+        sizes = WHOLE
+    if chosen.against:
+        record = uvloop.run(against.run_against(sizes, OUT, chosen.against))
+        written = against.render(record, chosen.results or OUT / "against")
+        print(written.read_text(encoding="utf-8"))
+        return
+    own = RESULTS / kind_of(this_machine()) if whole else OUT / name
+    directory = chosen.results or own
     if not chosen.render:
         command = shlex.join(["python", "-m", "benchmarks.bench", *sys.argv[1:]])
-        uvloop.run(measure(chosen.stages, sizes, chosen.out, command))
-    print(render(chosen.out, chosen.results))
+        uvloop.run(measure(chosen.stages, sizes, directory / "bench.json", command))
+    print(render(read_found(directory / "bench.json"), directory))
 
 
 if __name__ == "__main__":

@@ -13,18 +13,18 @@ from typing import TypeVar
 import redis.asyncio
 
 from benchmarks.bench.record import Row
-from benchmarks.bench.sizes import AGAIN
+from benchmarks.bench.sizes import AGAIN, BEFORE
 from benchmarks.contenders import Setup, load
 from benchmarks.contenders.model import write_model
 from benchmarks.contenders.process import ContenderError, Worker, start_worker
 from semcache_async.store.embedded import embedded_redis
 
-__all__ = ["Field", "open_field", "say"]
+__all__ = ["Field", "open_field", "rotated", "say", "storage_of"]
 
 OPENING_S = 180.0
 """Importing torch on a busy machine takes a while."""
 
-_Answer = TypeVar("_Answer")
+T = TypeVar("T")
 
 
 class Field:
@@ -40,7 +40,7 @@ class Field:
         self.failures: list[str] = []
         """Turns that failed."""
 
-    async def attempt(self, label: str, turn: Awaitable[_Answer]) -> _Answer | None:
+    async def attempt(self, label: str, turn: Awaitable[T]) -> T | None:
         """What the contender's turn brings; None where it failed. One that does not answer any
         more is left out from then on."""
         try:
@@ -67,9 +67,12 @@ class Field:
 
 
 @asynccontextmanager
-async def open_field(labels: Sequence[str], max_distance: float) -> AsyncIterator[Field]:
+async def open_field(
+    labels: Sequence[str], max_distance: float, *, before: Path | None = None
+) -> AsyncIterator[Field]:
     """One Redis, and a process for each label whose environment was made. Contenders with the same
-    storage share it: ``ours-x`` what ``ours`` stored, ``redisvl-x`` likewise."""
+    storage share it: ``ours-x`` what ``ours`` stored, ``redisvl-x`` likewise. ``before``: the
+    checkout that the contender of that name runs from."""
     async with AsyncExitStack() as stack:
         model = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         write_model(model)
@@ -86,7 +89,8 @@ async def open_field(labels: Sequence[str], max_distance: float) -> AsyncIterato
                 max_distance=max_distance,
             )
             try:
-                field.workers[label] = await stack.enter_async_context(start_worker(name, setup))
+                starting = start_worker(name, setup, before if label == BEFORE else None)
+                field.workers[label] = await stack.enter_async_context(starting)
             except ContenderError as error:
                 field.left_out[label] = str(error)
                 say(f"{label}: left out: {error}")
@@ -110,13 +114,21 @@ async def open_field(labels: Sequence[str], max_distance: float) -> AsyncIterato
 
 
 def contender_of(label: str) -> str:
-    return "ours" if label == AGAIN else label
+    return "ours" if label in (AGAIN, BEFORE) else label
 
 
 def storage_of(label: str) -> str:
+    if label == BEFORE:
+        return label
     name = contender_of(label)
     family = name.partition("-")[0]
     return family if family in ("ours", "redisvl") else name
+
+
+def rotated(items: Sequence[T], turn: int) -> list[T]:
+    """Another one first, each turn."""
+    shift = turn % len(items) if items else 0
+    return [*items[shift:], *items[:shift]]
 
 
 def say(line: str) -> None:

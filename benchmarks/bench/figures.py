@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.bench.lookups import EQUAL, RIVAL
-from benchmarks.bench.record import STAGES, Row, read_record, read_results
+from benchmarks.bench.record import Row, read_records, read_results
 from benchmarks.bench.sizes import AGAIN
 from semcache_async.load.figures import Group, Span, grouped, trusted
 from semcache_async.load.result import Result
 
-__all__ = ["METRICS", "Found", "read_found"]
+__all__ = ["METRICS", "RESULTS", "Found", "floor_of", "ratio_of", "read_found", "verdict_of"]
 
-_RESULTS = Path(__file__).resolve().parents[1] / "results"
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 METRICS: dict[str, Callable[[Result], float | None]] = {
     "lookups/s": lambda result: result.achieved,
@@ -29,7 +29,7 @@ class Found:
     """All records of one comparison, as far as there are any."""
 
     def __init__(self, records: dict[str, Row], scale: Row | None = None) -> None:
-        self.records, self.scale = records, scale
+        self.records, self.scale = records, scale or {}
         self.results = read_results(self.lookups) if self.lookups else []
         self.groups = grouped(self.results)
         self.embed = read_results(self.lookups, "embed") if self.lookups else []
@@ -92,20 +92,16 @@ class Found:
     @cached_property
     def floor(self) -> dict[tuple[str, int], float]:
         """By metric and callers: by how much ours and ours again differed in any one round."""
-        floors = {}
-        for callers in (self.callers, 1):
-            for metric in METRICS:
-                if span := self.ratio(AGAIN, callers, metric):
-                    floors[metric, callers] = max(span.high, 1.0 / span.low) - 1.0
-        return floors
+        found = {
+            (metric, callers): floor_of(self.ratio(AGAIN, callers, metric))
+            for callers in (self.callers, 1)
+            for metric in METRICS
+        }
+        return {key: floor for key, floor in found.items() if floor is not None}
 
     def verdict(self, span: Span | None, metric: str, callers: int) -> str:
         """What may be claimed of a ratio."""
-        floor = self.floor.get((metric, callers))
-        if span is None or floor is None:
-            return "noise unknown"
-        beyond = max(span.median, 1.0 / span.median) - 1.0 > floor
-        return "differs" if beyond else "within noise"
+        return verdict_of(span, self.floor.get((metric, callers)))
 
     def compared(self, key: str) -> Span | None:
         """The ratio of ``benchmarks.parts``."""
@@ -175,7 +171,19 @@ def ratio_of(
     return Span.of([x / y for x, y in zip(a, b, strict=True)])
 
 
-def read_found(out: Path) -> Found:
-    """From the stages' directory, and the scale study's own results."""
-    records = {stage: record for stage in STAGES if (record := read_record(out, stage))}
-    return Found(records, read_record(_RESULTS, "scale"))
+def floor_of(span: Span | None) -> float | None:
+    """The most that a ratio of the same to the same was off."""
+    return None if span is None else max(span.high, 1.0 / span.low) - 1.0
+
+
+def verdict_of(span: Span | None, floor: float | None) -> str:
+    """What may be claimed of a ratio."""
+    if span is None or floor is None:
+        return "noise unknown"
+    beyond = max(span.median, 1.0 / span.median) - 1.0 > floor
+    return "differs" if beyond else "within noise"
+
+
+def read_found(path: Path) -> Found:
+    """From a ``bench.json``, and the scale study's own results."""
+    return Found(read_records(path), read_records(RESULTS / "scale.json"))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from benchmarks.bench.field import OPENING_S, Field, open_field, say
+from benchmarks.bench.field import OPENING_S, Field, open_field, rotated, say
 from benchmarks.bench.record import Row
 from benchmarks.bench.sizes import Sizes
 from benchmarks.contenders.asking import Asked, Plan, ask, burst, zipf
 from benchmarks.contenders.rounds import measure
-from benchmarks.versus import rotated
 from semcache_async.data import banking77
 from semcache_async.load.histogram import Histogram
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.bench.field import Field, open_field, say, storage_of
+from benchmarks.bench.field import Field, open_field, rotated, say, storage_of
 from benchmarks.bench.quiet import cpu_times, others_share
 from benchmarks.bench.record import Row, make_result, texts_from, write_results
 from benchmarks.bench.sizes import AGAIN, Sizes
+from benchmarks.contenders.llm import answer_to
 from benchmarks.contenders.rounds import Loop, measure
 from benchmarks.scale_data import embed_banking77
-from benchmarks.versus import answer_to, rotated
 from semcache_async.data import banking77
 from semcache_async.load.arrivals import synthetic
 from semcache_async.load.result import Result
@@ -26,7 +26,7 @@ EQUAL = 0.7
 """Share of RedisVL's capacity that is the equal load."""
 RIVAL = "redisvl-async"
 
-_MOST_A_SECOND = 4_000
+_MOST_A_SECOND, _MOST_HITS_A_SECOND = 4_000, 60_000
 _ABOUT = (
     "BANKING77 (CC BY 4.0): {entries:,} of its training questions stored, its test questions "
     "asked, in order, {how}; distance <= {distance:g}"
@@ -41,6 +41,7 @@ class Lookups:
         self.field, self.sizes, self._keep = field, sizes, keep
         self.results: list[Result] = []
         self.embed: list[Result] = []
+        self.exact: list[Result] = []
         self.costs: dict[str, list[Row]] = {}
         self.other: dict[str, list[int]] = {}
         self.fill_s: dict[str, float] = {}
@@ -48,13 +49,15 @@ class Lookups:
         self.others: list[float] = []
         """Share of the CPUs that others used, turn by turn."""
         self._asked = [question.text for question in banking77("test")]
+        self._stored: list[str] = []
 
     # -- the same entries for all
 
     async def fill(self, cached: Path) -> None:
         stored, _, prompts = embed_banking77(cached)
         count = min(self.sizes.entries, len(prompts))
-        pairs = [(prompt, answer_to(n, prompt)) for n, prompt in enumerate(prompts[:count])]
+        pairs = [(prompt, answer_to(prompt)) for prompt in prompts[:count]]
+        self._stored = prompts[:count]
         path = self.field.model / "stored.npy"
         np.save(path, stored[:count])
         self.redis = await self.field.redis_versions()
@@ -81,7 +84,10 @@ class Lookups:
                 loaded = await self._closed(label, turn, sizes.callers, sizes.load_s)
                 await self._closed(label, turn, 1, sizes.rest_s)
                 for callers, seconds in ((sizes.callers, sizes.embed_s), (1, sizes.embed_rest_s)):
-                    await self._embed(label, turn, callers, seconds)
+                    if seconds:
+                        await self._embed(label, turn, callers, seconds)
+                if sizes.exact_s:
+                    await self._exact(label, turn)
                 if loaded is None:
                     continue
                 answers[label] = loaded.answers
@@ -103,7 +109,7 @@ class Lookups:
         rates = [("ours", capacity[RIVAL] * EQUAL)]
         rates += [(label, c * share) for label, c in capacity.items() for share in sizes.fractions]
         for turn in range(sizes.offered_rounds):
-            for label, rate in rotated_pairs(rates, turn):
+            for label, rate in rotated(rates, turn):
                 if rate and label in self.field.workers:
                     await self._open(label, turn, float(f"{rate:.3g}"))
             self.keep()
@@ -136,6 +142,7 @@ class Lookups:
                 "others": self.others,
                 "results": write_results(self.results),
                 "embed": write_results(self.embed),
+                "exact": write_results(self.exact),
             }
         )
 
@@ -164,6 +171,15 @@ class Lookups:
             how = "embedding alone"
             self.embed.append(self._result(label, loop, how, callers=callers))
 
+    async def _exact(self, label: str, turn: int) -> None:
+        callers, seconds = self.sizes.exact_callers, self.sizes.exact_s
+        loop = await self._loop(
+            *(label, "lookup", turn), of=self._stored, callers=callers, limit_s=seconds
+        )
+        if loop:
+            how = "the stored wordings"
+            self.exact.append(self._result(label, loop, how, callers=callers))
+
     async def _open(self, label: str, turn: int, rate: float) -> None:
         seconds, seed = self.sizes.offered_s, self.sizes.seed + turn
         times = synthetic(rate=rate, seconds=seconds, seed=seed)
@@ -177,12 +193,20 @@ class Lookups:
         say(f"{rate:g}/s: {label}: p99 {loop.at(99):.0f} ms, {made.achieved:.0f}/s answered")
 
     async def _loop(
-        self, label: str, call: str, turn: int, *, count: int | None = None, **paced: Any
+        self,
+        label: str,
+        call: str,
+        turn: int,
+        *,
+        count: int | None = None,
+        of: Sequence[str] = (),
+        **paced: Any,
     ) -> Loop | None:
         if label not in self.field.workers:
             return None
         seconds = paced.get("limit_s") or self.sizes.offered_s
-        texts = texts_from(self._asked, turn * 617, count or int(_MOST_A_SECOND * seconds))
+        most = _MOST_HITS_A_SECOND if of else _MOST_A_SECOND
+        texts = texts_from(of or self._asked, turn * 617, count or int(most * seconds))
         turned = measure(
             *(self.field.workers[label], self.field.client, call, texts),
             within_s=20 * seconds + 60.0,
@@ -201,17 +225,17 @@ class Lookups:
         return make_result(label, loop, workload=about, seed=sizes.seed, **load)
 
 
-async def run_lookups(sizes: Sizes, cached: Path, keep: Callable[[Row], None]) -> None:
-    """The stage; ``keep`` is given the whole record whenever there is more."""
+async def run_lookups(
+    sizes: Sizes, cached: Path, keep: Callable[[Row], None], *, before: Path | None = None
+) -> None:
+    """The stage; ``keep`` is given the whole record whenever there is more. With ``before``,
+    another checkout, the rounds alone."""
     labels = ("ours", *sizes.peers, *sizes.ablated, AGAIN)
-    async with open_field(labels, sizes.max_distance) as field:
+    async with open_field(labels, sizes.max_distance, before=before) as field:
         stage = Lookups(field, sizes, keep)
         await stage.fill(cached)
         await stage.rounds()
+        if before is not None:
+            return
         await stage.offered()
         await stage.sweep()
-
-
-def rotated_pairs(pairs: list[tuple[str, float]], turn: int) -> list[tuple[str, float]]:
-    shift = turn % len(pairs)
-    return pairs[shift:] + pairs[:shift]

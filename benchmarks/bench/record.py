@@ -6,6 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,14 +18,20 @@ from semcache_async.load.machine import Machine, describe_machine
 from semcache_async.load.result import Result
 
 __all__ = [
-    *("STAGES", "Row", "make_result", "read_record", "read_results", "texts_from"),
-    *("write_record", "write_results"),
+    *("STAGES", "Row", "kind_of", "make_result", "read_records", "read_results"),
+    *("texts_from", "this_machine", "write_record", "write_results"),
 ]
 
 Row: TypeAlias = dict[str, Any]
 STAGES = ("lookups", "intents", "parts", "embedder", "http")
 
-_MACHINE: list[Machine] = []
+_KINDS = {
+    "amx_bf16": "amx",
+    "avx512_bf16": "avx512-bf16",
+    "avx512f": "avx512",
+    "avx2": "avx2",
+    "asimd": "neon",
+}
 
 
 def make_result(
@@ -72,7 +79,7 @@ def make_result(
         requests=due,
         llm_calls=None,
         intents=0,
-        machine=_machine(),
+        machine=this_machine(),
     )
 
 
@@ -89,28 +96,28 @@ def read_results(record: Row, field: str = "results") -> list[Result]:
     return msgspec.convert(rows, list[Result])
 
 
-def write_record(directory: Path, stage: str, found: Row, *, command: str, began: float) -> None:
-    """``STAGE.json``; the file is whole or is not written."""
+def write_record(path: Path, stage: str, found: Row, *, command: str, began: float) -> None:
+    """Among the others in ``path``, which is whole or is not written."""
     record = {
         "stage": stage,
         "when": time.strftime("%Y-%m-%d %H:%M %Z"),
         "seconds": round(time.perf_counter() - began, 1),
         "command": command,
-        "machine": msgspec.to_builtins(_machine()),
+        "machine": msgspec.to_builtins(this_machine()),
         **found,
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    new = directory / f"{stage}.json.new"
-    new.write_text(json.dumps(record), encoding="utf-8")
-    new.replace(directory / f"{stage}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps({**read_records(path), stage: record}), encoding="utf-8")
+    new.replace(path)
 
 
-def read_record(directory: Path, stage: str) -> Row | None:
-    path = directory / f"{stage}.json"
+def read_records(path: Path) -> dict[str, Row]:
+    """By stage; none where there is no file."""
     if not path.exists():
-        return None
-    record: Row = json.loads(path.read_text(encoding="utf-8"))
-    return record
+        return {}
+    records: dict[str, Row] = json.loads(path.read_text(encoding="utf-8"))
+    return records
 
 
 def texts_from(texts: Sequence[str], start: int, count: int) -> list[str]:
@@ -119,7 +126,12 @@ def texts_from(texts: Sequence[str], start: int, count: int) -> list[str]:
     return list(itertools.islice(itertools.cycle([*texts[shift:], *texts[:shift]]), count))
 
 
-def _machine() -> Machine:
-    if not _MACHINE:
-        _MACHINE.append(describe_machine())
-    return _MACHINE[0]
+@cache
+def this_machine() -> Machine:
+    """Described once."""
+    return describe_machine()
+
+
+def kind_of(machine: Machine) -> str:
+    """What decides how fast the embedder is: the name of a directory in ``results``."""
+    return next((kind for flag, kind in _KINDS.items() if flag in machine.flags), "other")

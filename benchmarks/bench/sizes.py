@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ["AGAIN", "QUICK", "TINY", "WHOLE", "Sizes"]
+__all__ = ["AGAIN", "BEFORE", "QUICK", "TINY", "WHOLE", "Sizes", "against"]
 
 AGAIN = "ours (again)"
 """``ours`` a second time: what it differs by is noise."""
+BEFORE = "before"
+"""``ours`` of another checkout."""
 _PEERS = ("redisvl-async", "redisvl-threads", "langchain-redis", "gptcache")
 
 
@@ -28,6 +30,9 @@ class Sizes:
     rest_s: float = 3.0
     embed_s: float = 1.5
     embed_rest_s: float = 0.8
+    exact_s: float = 0.0
+    """Exact hits, by ``exact_callers``; 0 for none."""
+    exact_callers: int = 256
 
     sweep: tuple[int, ...] = (4, 16, 256)
     """Callers, beside one and ``callers``."""
@@ -106,3 +111,16 @@ TINY = replace(
     http_entries=40,
     http_s=1.0,
 )
+
+
+def against(sizes: Sizes) -> Sizes:
+    """For two checkouts of ours and nobody else: more rounds, and exact hits too."""
+    return replace(
+        sizes,
+        peers=(),
+        ablated=(BEFORE,),
+        rounds=2 * sizes.rounds,
+        embed_s=0.0,
+        embed_rest_s=0.0,
+        exact_s=sizes.load_s / 2,
+    )

@@ -87,14 +87,6 @@ class Asked(NamedTuple):
     def at(self, percentile: float) -> float:
         return float(np.percentile(self.latencies_ms, percentile))
 
-    @property
-    def per_intent(self) -> float:
-        return self.llm_calls / self.intents
-
-    @property
-    def per_s(self) -> float:
-        return self.requests / self.elapsed_s
-
 
 async def ask(
     worker: Worker,

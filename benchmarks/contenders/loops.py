@@ -7,7 +7,9 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
+
+Clock: TypeAlias = Callable[[], float]
 
 _TICK_S = 0.005
 
@@ -17,6 +19,8 @@ async def closed_loop(
     texts: Sequence[str],
     callers: int,
     limit_s: float = math.inf,
+    *,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, Any]:
     """So many callers, each taking the next text when its last is answered, until ``limit_s`` is
     over. They all ask, and their time runs, before a call that never waits is let keep out the
@@ -28,18 +32,18 @@ async def closed_loop(
 
     async def caller() -> None:
         nonlocal asked
-        while (sent := time.perf_counter()) < ends and (taken := next(waiting, None)):
+        while (sent := clock()) < ends and (taken := next(waiting, None)):
             index, text = taken
             asked += 1
             await asyncio.sleep(0)
             answers[index] = await call(text)
-            latencies[index] = round((time.perf_counter() - sent) * 1e3, 3)
+            latencies[index] = round((clock() - sent) * 1e3, 3)
 
-    cpu, began = time.process_time(), time.perf_counter()
+    cpu, began = time.process_time(), clock()
     ends = began + limit_s
-    async with _watched() as lag_ms:
+    async with _watched(clock) as lag_ms:
         await asyncio.gather(*[caller() for _ in range(callers)])
-    elapsed = time.perf_counter() - began
+    elapsed = clock() - began
     return {
         "elapsed_s": elapsed,
         "cpu_s": time.process_time() - cpu,
@@ -50,7 +54,11 @@ async def closed_loop(
 
 
 async def open_loop(
-    call: Callable[[str], Awaitable[str | None]], texts: Sequence[str], at_s: Sequence[float]
+    call: Callable[[str], Awaitable[str | None]],
+    texts: Sequence[str],
+    at_s: Sequence[float],
+    *,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, Any]:
     """Each text leaves when it is due (``at_s`` after the start, in order), whether or not earlier
     ones were answered, and its latency runs from then. ``late_ms``: the most that one left late."""
@@ -60,17 +68,17 @@ async def open_loop(
 
     async def one(index: int, text: str, due: float) -> None:
         answers[index] = await call(text)
-        latencies[index] = round((time.perf_counter() - due) * 1e3, 3)
+        latencies[index] = round((clock() - due) * 1e3, 3)
 
-    cpu, began = time.process_time(), time.perf_counter()
-    async with _watched() as lag_ms, asyncio.TaskGroup() as group:
+    cpu, began = time.process_time(), clock()
+    async with _watched(clock) as lag_ms, asyncio.TaskGroup() as group:
         for index, (text, at) in enumerate(zip(texts, at_s, strict=True)):
             due = began + at
-            while (early := due - time.perf_counter()) > 0:  # noqa: ASYNC110 - may wake early
+            while (early := due - clock()) > 0:  # noqa: ASYNC110 - may wake early
                 await asyncio.sleep(early)
             late = max(late, -early)
             group.create_task(one(index, text, due))
-    elapsed = time.perf_counter() - began
+    elapsed = clock() - began
     return {
         "elapsed_s": elapsed,
         "cpu_s": time.process_time() - cpu,
@@ -82,16 +90,16 @@ async def open_loop(
 
 
 @asynccontextmanager
-async def _watched() -> AsyncIterator[list[float]]:
+async def _watched(clock: Clock) -> AsyncIterator[list[float]]:
     """By how much a timer of every 5 ms was late meanwhile. A tick that a stall swallowed counts
     with what was left of the stall."""
     lag_ms: list[float] = []
 
     async def tick() -> None:
-        due = time.perf_counter() + _TICK_S
+        due = clock() + _TICK_S
         while True:
-            await asyncio.sleep(due - time.perf_counter())
-            now = time.perf_counter()
+            await asyncio.sleep(due - clock())
+            now = clock()
             while due <= now:
                 lag_ms.append(round((now - due) * 1e3, 3))
                 due += _TICK_S

@@ -1,4 +1,5 @@
-"""``SemanticCache``, without its memory of embeddings."""
+"""``SemanticCache``, without its memory of embeddings, by its public names alone: what runs here
+may be another checkout's."""
 
 from __future__ import annotations
 
@@ -12,7 +13,6 @@ from benchmarks.contenders import Contender, Generate, Setup, Vectors
 if TYPE_CHECKING:
     from semcache_async import SemanticCache
     from semcache_async.embed import TextEmbedder
-    from semcache_async.flow.vectors import Vectors as Embeddings
     from semcache_async.protocols import Embedder
 
 ENVIRONMENT = ""
@@ -22,11 +22,8 @@ _FILLERS = 128
 
 
 class Ours:
-    """``vectors`` are as the cache has them inside."""
-
-    def __init__(self, cache: SemanticCache, vectors: Embeddings, about: str) -> None:
-        self.about = about
-        self.cache, self._vectors = cache, vectors
+    def __init__(self, cache: SemanticCache, about: str) -> None:
+        self.cache, self.about = cache, about
 
     async def fill(self, pairs: Sequence[tuple[str, str]], vectors: Vectors | None = None) -> None:
         waiting = iter(pairs)
@@ -42,7 +39,7 @@ class Ours:
         return None if answer is None else answer.text
 
     async def embed(self, prompt: str) -> None:
-        await self._vectors.vector(prompt)
+        await self.cache.embed([prompt])
 
     async def get_or_generate(self, prompt: str, generate: Generate) -> str:
         return (await self.cache.get_or_generate(prompt, generate)).text
@@ -59,26 +56,15 @@ async def open_ours(
     """``using``: makes another embedder of the default one. ``config``: what differs."""
     from semcache_async import CacheConfig, SemanticCache
     from semcache_async.embed import load_embedder
-    from semcache_async.flow.vectors import open_vectors
 
-    made = CacheConfig(
-        name=setup.name,
-        max_distance=setup.max_distance,
-        embedding_cache_size=0,
-        ttl_jitter=0.0,
-        **config,
-    )
+    config = {"embedding_cache_size": 0, "ttl_jitter": 0.0, **config}
+    made = CacheConfig(name=setup.name, max_distance=setup.max_distance, **config)
     packed = await asyncio.to_thread(load_embedder, setup.model, progress=False)
     embedder: Embedder = packed if using is None else await asyncio.to_thread(using, packed)
     backend = getattr(embedder, "backend", type(embedder).__name__)
     streams = getattr(embedder, "streams", 1)
-    async with (
-        SemanticCache.open(setup.redis_url, config=made, embedder=embedder) as cache,
-        open_vectors(embedder, remembered=0) as vectors,
-    ):
-        yield kind(
-            cache, vectors, f"{backend}, {streams} streams, {made.index} {made.vector_dtype}"
-        )
+    async with SemanticCache.open(setup.redis_url, config=made, embedder=embedder) as cache:
+        yield kind(cache, f"{backend}, {streams} streams, {made.index} {made.vector_dtype}")
 
 
 @asynccontextmanager

@@ -23,13 +23,9 @@ async def open_contender(setup: Setup) -> AsyncIterator[Contender]:
 
     class OneByOne(MicroBatcher[Any, Any]):
         def __init__(
-            self,
-            run: Callable[[list[Any]], Awaitable[Sequence[Any]]],
-            *,
-            budget: int,
-            concurrency: int = 1,
+            self, run: Callable[[list[Any]], Awaitable[Sequence[Any]]], **options: Any
         ) -> None:
-            super().__init__(run, budget=1, concurrency=10_000)
+            super().__init__(run, **{**options, "budget": 1, "concurrency": 10_000})
 
     with mock.patch.object(tiers, "MicroBatcher", OneByOne):
         async with ours.open_ours(setup, connections=_CONNECTIONS) as opened:

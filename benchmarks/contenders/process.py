@@ -7,8 +7,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -92,10 +92,13 @@ class Worker:
 
 
 @asynccontextmanager
-async def start_worker(name: str, setup: Setup) -> AsyncIterator[Worker]:
-    """Contender ``name`` in a process of its own."""
+async def start_worker(
+    name: str, setup: Setup, checkout: Path | None = None
+) -> AsyncIterator[Worker]:
+    """Contender ``name`` in a process of its own; with the package of another ``checkout``, though
+    the contender and its measuring are of this one."""
     python = interpreter(load(name).ENVIRONMENT)
-    with tempfile.TemporaryFile() as stderr:
+    with tempfile.TemporaryFile() as stderr, _where_to_start(checkout) as directory:
         process = await asyncio.create_subprocess_exec(
             *(str(python), "-m", "benchmarks.contenders.worker", name, "--name", setup.name),
             *("--redis-url", setup.redis_url, "--model", str(setup.model)),
@@ -104,11 +107,30 @@ async def start_worker(name: str, setup: Setup) -> AsyncIterator[Worker]:
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
             limit=_LINE,
-            cwd=ROOT,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
+            cwd=directory,
+            env={
+                **os.environ,
+                "HF_HUB_OFFLINE": "1",
+                "TOKENIZERS_PARALLELISM": "false",
+                "PYTHONPATH": f"{directory}{os.pathsep}{ROOT}",
+            },
         )
         worker = Worker(name, process, stderr)
         try:
             yield worker
         finally:
             await worker.aclose()
+
+
+@contextmanager
+def _where_to_start(checkout: Path | None) -> Iterator[Path]:
+    """A directory from which ``semcache_async`` is the checkout's, and nothing else is."""
+    if checkout is None:
+        yield ROOT
+        return
+    package = checkout.resolve() / "semcache_async"
+    if not (package / "__init__.py").exists():
+        raise ContenderError(f"{checkout} is no checkout: it has no package semcache_async")
+    with tempfile.TemporaryDirectory(prefix="checkout-") as scratch:
+        (Path(scratch) / "semcache_async").symlink_to(package)
+        yield Path(scratch)

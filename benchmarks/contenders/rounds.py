@@ -31,19 +31,6 @@ class Loop(NamedTuple):
         return float(np.percentile(self.latencies_ms, percentile))
 
 
-class Round(NamedTuple):
-    """One turn of one contender."""
-
-    load: Loop
-    """``lookup`` by all callers."""
-    rest: Loop
-    """``lookup`` by one caller."""
-    embed: Loop
-    """The embedding step by all callers."""
-    embed_rest: Loop
-    """The embedding step by one caller."""
-
-
 async def measure(
     worker: Worker,
     client: redis.asyncio.Redis,

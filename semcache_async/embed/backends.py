@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from semcache_async.embed.checks import INVARIANCE, PARITY_BF16, PARITY_F32, invariance, parity
-from semcache_async.embed.encoders import Encoder, Ids, OnnxPacked, OpenVinoPacked
+from semcache_async.embed.cpu import AVX512, BF16, cpu_features, log_hint
+from semcache_async.embed.encoders import Encoder, Ids, OnnxPacked
+from semcache_async.embed.fixed import OpenVinoPacked
 from semcache_async.embed.wording import brief
 from semcache_async.errors import ConfigError, ModelError
 
@@ -65,6 +67,7 @@ def choose_backend(
             raise ModelError(
                 "OpenVINO is not installed; run: pip install 'semcache-async[openvino]'."
             )
+        log_hint()
         return plain
     features = cpu_features()
     facts = [key, backend, threads, sorted(features), platform.machine(), *_versions()]
@@ -72,7 +75,7 @@ def choose_backend(
         try:
             encoder = OpenVinoPacked(graph, threads=threads, precision=precision)
             judge = partial(_trouble, encoder, plain, items, must_gain=backend == "auto")
-            trouble = remembered(verdicts, [precision, *facts], judge)
+            trouble = remembered(verdicts, [precision, OpenVinoPacked.sizes, *facts], judge)
         except Exception as error:  # any failure inside a runtime
             trouble = f"it failed: {brief(error)}"
         if not trouble:
@@ -104,31 +107,21 @@ def remembered(verdicts: Path, facts: Sequence[Any], judge: Callable[[], str]) -
     return verdict
 
 
-def cpu_features() -> frozenset[str]:
-    """The flags that Linux lists for the first CPU; empty elsewhere."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return frozenset()
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()
-
-
 def _precisions(features: frozenset[str], *, forced: bool) -> list[str]:
     """OpenVINO's precisions that this CPU makes worth a trial, best first."""
-    found = [] if features.isdisjoint(("amx_bf16", "avx512_bf16")) else ["bf16"]
-    return [*found, "f32"] if forced or "avx512f" in features else found
+    found = [] if features.isdisjoint(BF16) else ["bf16"]
+    return [*found, "f32"] if forced or AVX512 in features else found
 
 
 def _versions() -> list[str]:
     return [importlib.metadata.version(name) for name in ("openvino", "onnxruntime")]
 
 
-def _trouble(encoder: Encoder, plain: Encoder, items: Sequence[Ids], *, must_gain: bool) -> str:
-    """What speaks against ``encoder``; "" where nothing does."""
+def _trouble(
+    encoder: OpenVinoPacked, plain: Encoder, items: Sequence[Ids], *, must_gain: bool
+) -> str:
+    """What speaks against ``encoder``, in all its sizes; "" where nothing does."""
+    encoder.complete()
     packs = plain.plan([len(item) for item in items])
     truth, found = (
         np.concatenate([e.run([items[i] for i in pack]) for pack in packs])

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from semcache_async.embed.forks import ForkLock
 from semcache_async.embed.wording import brief
 from semcache_async.errors import EmbeddingError, ModelError, PromptError, PromptTooLongError
+from semcache_async.types import Piece
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from semcache_async.embed.encoders import Encoder, Ids, Vectors
 
-__all__ = ["TextEmbedder", "open_tokenizer"]
+__all__ = ["Piece", "TextEmbedder", "open_tokenizer"]
 
 
 def open_tokenizer(path: Path) -> Any:
@@ -45,7 +47,8 @@ def open_tokenizer(path: Path) -> Any:
 class TextEmbedder:
     """Texts to unit vectors, the same vector in any company. Safe from several threads.
 
-    Made by ``load_embedder``; every method blocks, and releases the GIL for nearly all its time.
+    Made by ``load_embedder``; every method blocks, and those that run the model release the GIL
+    for nearly all their time. In a forked child the runtime is started anew on first use.
     """
 
     def __init__(
@@ -59,7 +62,9 @@ class TextEmbedder:
         self._tokenizer = tokenizer
         self._unknown = _unknown_token(tokenizer)
         self._encoder = encoder
-        self._helpers = ThreadPoolExecutor(encoder.streams, thread_name_prefix="semcache-embed")
+        self._pid = os.getpid()
+        self._renewing = ForkLock()
+        self._helpers: ThreadPoolExecutor | None = None
 
     @property
     def backend(self) -> str:
@@ -95,6 +100,21 @@ class TextEmbedder:
             ) from error
         return [np.array(encoding.ids, np.int32) for encoding in found]
 
+    def pieces(self, text: str) -> tuple[Piece, ...]:
+        """The text's tokens, special ones left out, each with where it stands in the text.
+
+        What lies between them, or within one and not in its word, the model never saw. Raises
+        ``PromptError`` for what is no valid Unicode text.
+        """
+        try:
+            found = self._tokenizer.encode(text, add_special_tokens=False)
+        except (TypeError, UnicodeError) as error:
+            raise PromptError(f"The text cannot be tokenised ({brief(error)}).") from error
+        return tuple(
+            Piece(number, start, end)
+            for number, (start, end) in zip(found.ids, found.offsets, strict=True)
+        )
+
     def readable(self, tokens: Ids) -> bool:
         """Does the vocabulary have every character? Where it lacks one, texts that differ in it
         alone get one and the same vector."""
@@ -107,6 +127,8 @@ class TextEmbedder:
         one and ``EmbeddingError`` where the runtime fails.
         """
         self._check(items)
+        if self._pid != os.getpid():
+            self._renew()
         vectors = np.empty((len(items), self.dim), np.float32)
         for pack in self._encoder.plan([len(item) for item in items]):
             self._run(items, pack, vectors)
@@ -121,11 +143,36 @@ class TextEmbedder:
         if self.streams == 1 or sum(map(len, items)) <= self.token_budget:
             return self.embed_tokens(items)
         self._check(items)
+        if self._pid != os.getpid():
+            self._renew()
         vectors = np.empty((len(items), self.dim), np.float32)
         packs = self._encoder.plan([len(item) for item in items])
-        for _ in self._helpers.map(lambda pack: self._run(items, pack, vectors), packs):
+        for _ in self._pool().map(lambda pack: self._run(items, pack, vectors), packs):
             pass
         return vectors
+
+    def _pool(self) -> ThreadPoolExecutor:
+        with self._renewing:
+            if self._helpers is None:
+                self._helpers = ThreadPoolExecutor(
+                    self.streams, thread_name_prefix="semcache-embed"
+                )
+            return self._helpers
+
+    def _renew(self) -> None:
+        with self._renewing:
+            if self._pid == os.getpid():
+                return
+            self._helpers = None
+            try:
+                self._encoder.reopen()
+            except Exception as error:
+                raise EmbeddingError(
+                    f"{self.backend} cannot be started in a forked process ({brief(error)}); load "
+                    "the embedder after the fork (gunicorn: post_fork, Celery: "
+                    "worker_process_init)."
+                ) from error
+            self._pid = os.getpid()
 
     def _check(self, items: Sequence[Ids]) -> None:
         for item in items:

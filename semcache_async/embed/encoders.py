@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from semcache_async.embed.forks import leave_behind, never_destroy_in_a_child
 from semcache_async.embed.graph import INPUTS, OUTPUT
-from semcache_async.flow.packs import plan_packs
+from semcache_async.embed.packs import plan_packs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
     from semcache_async.embed.weights import Pooling
 
 __all__ = [
+    "BUDGET",
+    "MOST_STREAMS",
     "Encoder",
     "Ids",
     "OnnxPacked",
     "OnnxPadded",
-    "OpenVinoPacked",
     "Vectors",
     "usable_cpus",
 ]
@@ -34,8 +36,8 @@ Ids: TypeAlias = NDArray[np.int32]
 Vectors: TypeAlias = NDArray[np.float32]
 """Float32 ``[n, dim]``, each row of unit length."""
 
-_BUDGET = 128
-_MOST_STREAMS = 8
+BUDGET = 128
+MOST_STREAMS = 8
 _LONE_TOKENS, _LONE_THREADS = 48, 4
 """A pass this short, with no other under way, is worth several threads."""
 
@@ -55,6 +57,9 @@ class Encoder(Protocol):
 
     def run(self, items: Sequence[Ids]) -> Vectors:
         """One pass over all of ``items`` (at least one) together."""
+
+    def reopen(self) -> None:
+        """Make anew what a forked child cannot take over from its parent."""
 
 
 def usable_cpus() -> int:
@@ -83,14 +88,24 @@ class OnnxPacked:
 
     name = "onnxruntime-f32-packed"
     precision = "f32"
-    budget = _BUDGET
+    budget = BUDGET
 
     def __init__(self, model: Path, *, threads: int) -> None:
-        self.streams = min(threads, _MOST_STREAMS)
-        self._session = open_session(model, threads // self.streams)
+        self.streams = min(threads, MOST_STREAMS)
+        self._path = model
+        self._threads = threads
+        never_destroy_in_a_child(self)
+        self._open()
+
+    def reopen(self) -> None:
+        leave_behind(self._session, self._lone_session)
+        self._open()
+
+    def _open(self) -> None:
+        self._session = open_session(self._path, self._threads // self.streams)
         self._lone_session = self._session
         if self.streams > 1:
-            self._lone_session = open_session(model, min(threads, _LONE_THREADS))
+            self._lone_session = open_session(self._path, min(self._threads, _LONE_THREADS))
         self._running = 0
         self._lock = threading.Lock()
 
@@ -111,73 +126,28 @@ class OnnxPacked:
         return vectors
 
 
-class OpenVinoPacked:
-    """The packed graph in OpenVINO: a ladder of fixed pack sizes, each compiled on first need."""
-
-    budget = _BUDGET
-
-    def __init__(self, model: Path, *, threads: int, precision: str) -> None:
-        openvino = import_openvino()
-        self.name, self.precision = f"openvino-{precision}-packed", precision
-        self.streams = min(threads, _MOST_STREAMS)
-        self._core = openvino.Core()
-        self._model = self._core.read_model(model)
-        self._options = {
-            "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": self.streams,
-        }
-        self._compiled: dict[int, Any] = {}
-        self._idle: dict[int, list[Any]] = {}
-        self._compiling = threading.Lock()
-
-    def plan(self, lengths: Sequence[int]) -> list[list[int]]:
-        return plan_packs(lengths, self.budget)
-
-    def run(self, items: Sequence[Ids]) -> Vectors:
-        size = self._size(max(sum(map(len, items)), 2 * len(items)))
-        idle = self._ready(size)
-        try:
-            request = idle.pop()
-        except IndexError:
-            request = self._compiled[size].create_infer_request()
-        try:
-            found = request.infer(lay_out(items, size, size // 2))[OUTPUT]
-            vectors: Vectors = found[: len(items)].copy()
-        finally:
-            idle.append(request)
-        return vectors
-
-    @staticmethod
-    def _size(tokens: int) -> int:
-        return max(16, 1 << (tokens - 1).bit_length())
-
-    def _ready(self, size: int) -> list[Any]:
-        if size not in self._idle:
-            with self._compiling:
-                if size not in self._idle:
-                    fixed = self._model.clone()
-                    fixed.reshape({i: [size // 2 if i == "slot_ids" else size] for i in INPUTS})
-                    self._compiled[size] = self._core.compile_model(fixed, "CPU", self._options)
-                    self._idle[size] = []
-        return self._idle[size]
-
-
 class OnnxPadded:
     """An ordinary exported model: rows of equal length under an attention mask."""
 
     name = "onnxruntime-padded"
     precision = "exported"
-    budget = _BUDGET * 4
+    budget = BUDGET * 4
 
     def __init__(self, model: Path, *, threads: int, pooling: Pooling, pad_id: int) -> None:
-        self.streams = min(threads, _MOST_STREAMS)
-        self._session = open_session(model, threads // self.streams)
+        self.streams = min(threads, MOST_STREAMS)
+        self._path = model
+        self._threads = threads // self.streams
+        never_destroy_in_a_child(self)
+        self._session = open_session(model, self._threads)
         self._pooling, self._pad_id = pooling, pad_id
         kinds = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
         self._inputs = {i.name: kinds[i.type] for i in self._session.get_inputs()}
         names = [output.name for output in self._session.get_outputs()]
         self._output = "sentence_embedding" if "sentence_embedding" in names else names[0]
+
+    def reopen(self) -> None:
+        leave_behind(self._session)
+        self._session = open_session(self._path, self._threads)
 
     def plan(self, lengths: Sequence[int]) -> list[list[int]]:
         """Neighbours in length, as many as keep rows times longest within the budget."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
-from semcache_async.errors import CacheClosedError
+from semcache_async.errors import CacheClosedError, QueueFullError
 
 __all__ = ["MicroBatcher"]
 
@@ -15,16 +15,23 @@ V = TypeVar("V")
 
 _MISFITS = 32
 """Queued items a forming batch looks past for smaller ones that still fit its budget."""
+_BULK_TURN = 4
+"""One batch in so many begins with the oldest bulk item, so that singles never starve it."""
+_MOST_QUEUED = 65_536
+_ALARM_STEP = 1 / 16
+"""How exact a time limit is, as a share of it."""
 
 
 class _Job(Generic[K, V]):
     """One item of work and everybody who waits for it."""
 
-    __slots__ = ("cost", "key", "waiters")
+    __slots__ = ("cost", "deadline", "key", "waiters")
 
-    def __init__(self, key: K, cost: int) -> None:
+    def __init__(self, key: K, cost: int, deadline: float) -> None:
         self.key = key
         self.cost = cost
+        self.deadline = deadline
+        """Event-loop time at which its waiters give up."""
         self.waiters: list[asyncio.Future[V]] = []
 
     @property
@@ -50,11 +57,16 @@ class MicroBatcher(Generic[K, V]):
     A batch leaves as soon as fewer than ``concurrency`` are under way, one event-loop tick after
     the first item came, and takes whole items up to ``budget`` by ``cost``; an item over the
     budget goes alone. While batches are under way the queue fills. The oldest item always goes
-    first. Equal keys queued together are one item; with ``pure`` (the result depends on the key
-    alone) an item under way is joined too. Items that nobody waits for any longer are dropped.
+    first, bulk items after the others (but for every fourth batch). Equal keys queued together are
+    one item; with ``pure`` (the result depends on the key alone) an item under way is joined too.
+    Items that nobody waits for any longer are dropped.
 
     ``run`` answers each item with a value or an exception, in order; what it raises reaches every
     waiter of the batch. It runs in a task of its own, so a cancelled caller never cancels it.
+
+    With ``timeout_s``, an item without a result so long after it was submitted fails with
+    ``TimeoutError``, and a batch of nothing but such items is cancelled. At most ``most_queued``
+    items wait; one more fails with ``QueueFullError``.
     """
 
     def __init__(
@@ -65,17 +77,23 @@ class MicroBatcher(Generic[K, V]):
         cost: Callable[[K], int] | None = None,
         concurrency: int = 1,
         pure: bool = False,
+        timeout_s: float | None = None,
+        most_queued: int = _MOST_QUEUED,
     ) -> None:
         self._run = run
         self._budget = budget
         self._cost = cost
         self._concurrency = concurrency
         self._pure = pure
+        self._timeout_s = timeout_s
+        self._most_queued = most_queued
         self._loop = asyncio.get_running_loop()
         self._queue: dict[K, _Job[K, V]] = {}
+        self._bulk: dict[K, _Job[K, V]] = {}
         self._running: dict[K, _Job[K, V]] = {}
         self._tasks: dict[asyncio.Task[Sequence[V | Exception]], list[_Job[K, V]]] = {}
         self._scheduled = False
+        self._alarm: asyncio.TimerHandle | None = None
         self._closed = False
         self.batches = 0
         """Batches run so far."""
@@ -91,38 +109,67 @@ class MicroBatcher(Generic[K, V]):
     @property
     def queued(self) -> int:
         """Items waiting for a batch."""
-        return len(self._queue)
+        return len(self._queue) + len(self._bulk)
 
     @property
     def busy(self) -> bool:
         """Is anything queued or under way?"""
-        return bool(self._queue or self._tasks)
+        return bool(self._queue or self._tasks or self._bulk)
 
     @property
     def under_way(self) -> int:
         """Batches being run."""
         return len(self._tasks)
 
-    def submit(self, key: K) -> asyncio.Future[V]:
-        """A future for the item's value; cancel it to lose interest."""
+    def submit(self, key: K, *, bulk: bool = False) -> asyncio.Future[V]:
+        """A future for the item's value; cancel it to lose interest. ``bulk``: one of many, which
+        lets others go first."""
         waiter: asyncio.Future[V] = self._loop.create_future()
         if self._closed:
             waiter.set_exception(CacheClosedError("The cache is closed; open a new one."))
             return waiter
         job = self._queue.get(key)
+        if job is None and self._bulk:
+            job = self._bulk.get(key)
+            if job is not None and not bulk:
+                self._queue[key] = self._bulk.pop(key)
         if job is None and self._pure:
             job = self._running.get(key)
         if job is None:
-            job = self._queue[key] = _Job(key, self._cost(key) if self._cost else 1)
-            if not self._scheduled and len(self._tasks) < self._concurrency:
-                self._scheduled = True
-                self._loop.call_soon(self._dispatch)
+            if len(self._queue) + len(self._bulk) >= self._most_queued:
+                waiter.set_exception(QueueFullError(f"{self._most_queued} items wait already."))
+                return waiter
+            job = self._queued(key, bulk=bulk)
         job.waiters.append(waiter)
         return waiter
 
+    def fail(self, error: Exception) -> None:
+        """Settle everything that is queued or under way with ``error``."""
+        for task, batch in list(self._tasks.items()):
+            for job in batch:
+                job.settle(error)
+            task.cancel()
+        for lane in (self._queue, self._bulk):
+            for job in lane.values():
+                job.settle(error)
+            lane.clear()
+
+    def _queued(self, key: K, *, bulk: bool) -> _Job[K, V]:
+        deadline = 0.0
+        if self._timeout_s is not None:
+            deadline = self._loop.time() + self._timeout_s
+            if self._alarm is None:
+                self._alarm = self._loop.call_at(deadline, self._ring)
+        job: _Job[K, V] = _Job(key, self._cost(key) if self._cost else 1, deadline)
+        (self._bulk if bulk else self._queue)[key] = job
+        if not self._scheduled and len(self._tasks) < self._concurrency:
+            self._scheduled = True
+            self._loop.call_soon(self._dispatch)
+        return job
+
     def _dispatch(self) -> None:
         self._scheduled = False
-        while self._queue and len(self._tasks) < self._concurrency and not self._closed:
+        while self.queued and len(self._tasks) < self._concurrency and not self._closed:
             batch = self._take()
             if not batch:
                 return
@@ -137,25 +184,41 @@ class MicroBatcher(Generic[K, V]):
 
     def _take(self) -> list[_Job[K, V]]:
         batch: list[_Job[K, V]] = []
-        gone: list[K] = []
         left = self._budget
-        misfits = 0
-        for key, job in self._queue.items():
+        if self._bulk and self.batches % _BULK_TURN == 0:
+            left = self._fill(batch, self._bulk, left, most=1)
+        for lane in (self._queue, self._bulk):
+            if lane and left > 0:
+                left = self._fill(batch, lane, left)
+        return batch
+
+    def _fill(
+        self,
+        batch: list[_Job[K, V]],
+        lane: dict[K, _Job[K, V]],
+        left: int,
+        most: int | None = None,
+    ) -> int:
+        """Move items from ``lane`` into ``batch``; returns what is left of the budget."""
+        gone: list[K] = []
+        misfits = taken = 0
+        for key, job in lane.items():
             if job.abandoned:
                 gone.append(key)
             elif job.cost <= left or not batch:
                 gone.append(key)
                 batch.append(job)
                 left -= job.cost
-                if left <= 0:
+                taken += 1
+                if left <= 0 or taken == most:
                     break
             else:
                 misfits += 1
                 if misfits == _MISFITS:
                     break
         for key in gone:
-            del self._queue[key]
-        return batch
+            del lane[key]
+        return left
 
     async def _call(self, keys: list[K]) -> Sequence[V | Exception]:
         return await self._run(keys)
@@ -184,13 +247,35 @@ class MicroBatcher(Generic[K, V]):
             return RuntimeError(f"A batch of {expected} items got {len(task.result())} results.")
         return error
 
+    def _ring(self) -> None:
+        """Fail what is overdue, and sleep until the next item may be; for a moment at least, since
+        every waking looks at everything."""
+        self._alarm = None
+        now = self._loop.time()
+        for task, batch in list(self._tasks.items()):
+            for job in batch:
+                if job.deadline <= now:
+                    job.settle(self._late())
+            if all(job.deadline <= now for job in batch):
+                task.cancel()
+        pending: list[float] = []
+        for lane in (self._queue, self._bulk):
+            for key in [key for key, job in lane.items() if job.deadline <= now]:
+                lane.pop(key).settle(self._late())
+            pending += [job.deadline for job in lane.values()]
+        for batch in self._tasks.values():
+            pending += [job.deadline for job in batch if job.deadline > now]
+        if pending and self._timeout_s is not None:
+            soonest = now + self._timeout_s * _ALARM_STEP
+            self._alarm = self._loop.call_at(max(soonest, min(pending)), self._ring)
+
+    def _late(self) -> TimeoutError:
+        return TimeoutError(f"No result within {self._timeout_s:g} s.")
+
     async def aclose(self) -> None:
         """Cancel what is under way and settle every waiter with ``CacheClosedError``."""
         self._closed = True
-        for job in self._queue.values():
-            job.settle(CacheClosedError("The cache was closed before this request was served."))
-        self._queue.clear()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self.fail(CacheClosedError("The cache was closed before this request was served."))
+        await asyncio.gather(*self._tasks, return_exceptions=True)

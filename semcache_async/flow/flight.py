@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from contextvars import ContextVar
 from typing import Generic, NamedTuple, TypeVar
 
 from semcache_async.types import EntryKey, Scope, Vector
 
-__all__ = ["Flight", "Raised", "Seat"]
+__all__ = ["Flight", "Raised", "Seat", "inside"]
 
+C = TypeVar("C")
 R = TypeVar("R")
 
 
-class Flight(Generic[R]):
+class Flight(Generic[C, R]):
     """One LLM call under way, from the moment its leader boards until its answer is stored.
 
     What the call emits is kept until then, so that a late follower reads it from the start.
     """
 
     __slots__ = (
-        "_grounded",
         "_listeners",
         "chunks",
         "ended",
         "key",
         "prompt",
         "started_at",
+        "stored",
         "tags",
         "task",
         "vector",
         "waiters",
-        "worthwhile",
+        "waits_for",
+        "within",
     )
 
     def __init__(
@@ -39,34 +42,34 @@ class Flight(Generic[R]):
         key: EntryKey,
         prompt: str,
         vector: Vector | None,
-        tags: tuple[str, ...],
+        tags: Collection[str],
         started_at: float,
+        *,
+        stored: bool = True,
     ) -> None:
         self.key = key
         self.prompt = prompt
         self.vector = vector
-        self.tags = tags
+        self.tags = dict.fromkeys(tags)
+        """Of its leader and of all followers, in the order they came."""
         self.started_at = started_at
-        self._grounded = False
+        """Unix seconds by the store's clock."""
+        self.stored = stored
+        """Its answer is kept for later callers, so the call may be finished when all have left."""
         self._listeners: list[asyncio.Future[None]] = []
         self.task: asyncio.Task[R | Raised] | None = None
-        self.waiters: set[asyncio.Future[R]] = set()
-        self.chunks: list[object] = []
+        self.waiters: dict[asyncio.Future[R], None] = {}
+        """One for each seat, the leader's first."""
+        self.within: Flight[C, R] | None = inside.get()
+        """The flight whose LLM call asked the cache."""
+        self.waits_for: list[Flight[C, R]] = []
+        """The flights that this one's LLM call has seats in."""
+        self.chunks: list[C] = []
         """What the LLM call has emitted so far."""
         self.ended = False
-        """The LLM call has returned: no more chunks."""
-        self.worthwhile = True
-        """Its answer is for later callers too, so it may be finished when all have left."""
+        """The LLM call has returned: no more chunks, and nothing cancels the storing."""
 
-    def is_grounded(self) -> bool:
-        """Was its answer invalidated while it was being made? Then deliver it, do not store it."""
-        return self._grounded
-
-    def ground(self) -> None:
-        """Keep its answer out of the store."""
-        self._grounded = True
-
-    def emit(self, chunk: object) -> None:
+    def emit(self, chunk: C) -> None:
         """Hand a chunk to every reader."""
         self.chunks.append(chunk)
         self.wake()
@@ -77,7 +80,7 @@ class Flight(Generic[R]):
         self.wake()
 
     def wake(self) -> None:
-        """Let every reader look again."""
+        """Let every reader look once more."""
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
             if not listener.done():
@@ -89,21 +92,47 @@ class Flight(Generic[R]):
         self._listeners.append(listener)
         return listener
 
-    def meets(self, scope: Scope | None, tags: Collection[str]) -> bool:
-        """Is it within ``scope`` (None: any) and, where tags are named, does it carry one?"""
+    def concerns(self, scope: Scope | None, tenant: str | None, tags: Collection[str]) -> bool:
+        """Would its answer be among the entries of ``scope`` and ``tenant`` (None: any) that carry
+        one of ``tags`` (none: any)?"""
         if scope is not None and not scope.covers(self.key.scope):
+            return False
+        if tenant is not None and tenant != self.key.scope.tenant:
             return False
         return not tags or not set(tags).isdisjoint(self.tags)
 
+    def is_under_way(self) -> bool:
+        """Has it begun, and not landed yet?"""
+        return self.task is not None and not self.task.done()
 
-class Seat(NamedTuple, Generic[R]):
+    def leads_to(self, other: Flight[C, R]) -> bool:
+        """Does its end depend on that of ``other``?"""
+        seen: set[int] = set()
+        path = [self]
+        while path:
+            flight = path.pop()
+            if flight is other:
+                return True
+            if id(flight) not in seen:
+                seen.add(id(flight))
+                path += flight.waits_for
+        return False
+
+
+inside: ContextVar[Flight | None] = ContextVar("semcache_flight", default=None)  # type: ignore[type-arg]
+"""The flight whose LLM call the current code is part of."""
+
+
+class Seat(NamedTuple, Generic[C, R]):
     """One caller's place in a flight."""
 
-    flight: Flight[R]
+    flight: Flight[C, R]
     waiter: asyncio.Future[R]
     leads: bool
     distance: float
     """Cosine distance from the caller's prompt to the leader's."""
+    passenger: Flight[C, R] | None
+    """The flight that the caller is part of, if it is."""
 
 
 class Raised(NamedTuple):

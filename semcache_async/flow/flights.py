@@ -1,48 +1,64 @@
 """Single flight, exact and semantic: one LLM call under way per intent.
 
-Every change of state happens in one synchronous call (``board``, ``charter``, ``leave``, ``_land``
-or a flight's own ``emit`` and ``end``), so nothing can interleave with it.
+Every change of state happens in one synchronous call (``board``, ``refresh``, ``fly_alone``,
+``leave``, ``_land`` or a flight's own ``emit`` and ``end``), so nothing can interleave with it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Generic, NamedTuple, TypeVar
+import logging
+from collections.abc import Callable, Collection, Coroutine
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from semcache_async.errors import CacheClosedError, FlightCancelledError, SemcacheError
-from semcache_async.flow.flight import Flight, Raised, Seat
+from semcache_async.errors import (
+    CacheClosedError,
+    FlightCancelledError,
+    ReentrancyError,
+    SemcacheError,
+)
+from semcache_async.flow.flight import Flight, Raised, Seat, inside
 from semcache_async.text.decide import Policy, decide
 from semcache_async.types import EntryKey, Scope, Vector
 
 __all__ = ["Flights", "Leader"]
 
+_log = logging.getLogger("semcache_async")
+
+C = TypeVar("C")
 R = TypeVar("R")
 
+Body: TypeAlias = Callable[[Flight[C, R]], Coroutine[None, None, R]]
+"""What a flight does: bring its result."""
 
-class Leader(NamedTuple, Generic[R]):
+_DEEPEST = 16
+"""Flights within each other's LLM calls, at most."""
+
+
+class Leader(NamedTuple, Generic[C, R]):
     """The leader of a flight as a candidate for the decision."""
 
     distance: float
     prompt: str
-    flight: Flight[R]
+    flight: Flight[C, R]
 
 
-class Flights(Generic[R]):
+class Flights(Generic[C, R]):
     """All flights of one cache, found by key and by the leader's vector.
 
-    A flight's body runs in a task of its own. When its last waiter has left, the flight is
-    cancelled unless ``finish_abandoned``.
+    A flight's body runs in a task of its own. When its last waiter has left while the LLM is still
+    being called, the flight is cancelled unless ``finish_abandoned``.
     """
 
     def __init__(self, *, finish_abandoned: bool) -> None:
         self._finish_abandoned = finish_abandoned
         self._loop = asyncio.get_running_loop()
-        self._by_key: dict[EntryKey, Flight[R]] = {}
-        self._leaders: dict[Scope, _Leaders[R]] = {}
-        self._flying: dict[asyncio.Task[R | Raised], Flight[R]] = {}
+        self._by_key: dict[EntryKey, Flight[C, R]] = {}
+        self._refreshing: dict[EntryKey, Flight[C, R]] = {}
+        self._leaders: dict[Scope, _Leaders[C, R]] = {}
+        self._flying: dict[asyncio.Task[R | Raised], Flight[C, R]] = {}
         self._closed = False
 
     def __len__(self) -> int:
@@ -53,48 +69,52 @@ class Flights(Generic[R]):
         """Callers in flights."""
         return sum(len(flight.waiters) for flight in self._flying.values())
 
-    def join(self, key: EntryKey) -> Seat[R] | None:
-        """A seat in the flight of this very key, if there is one."""
+    def join(self, key: EntryKey, tags: Collection[str]) -> Seat[C, R] | None:
+        """A seat in the flight of this very key, if there is one. Raises ``ReentrancyError`` where
+        that flight's own LLM call asks for it."""
         flight = self._by_key.get(key)
-        return None if flight is None else self._seat(flight, leads=False, distance=0.0)
+        return None if flight is None else self._follow(flight, tags, 0.0)
 
-    def board(
-        self,
-        new: Flight[R],
-        policy: Policy,
-        body: Callable[[Flight[R]], Coroutine[None, None, R]],
-    ) -> Seat[R]:
+    def board(self, new: Flight[C, R], policy: Policy, body: Body[C, R]) -> Seat[C, R]:
         """A seat in the flight of the same key, else in that of the nearest leader whom the
-        decision accepts, else in ``new``, which starts now."""
-        if self._closed:
-            raise CacheClosedError("The cache is closed; open a new one.")
-        seat = self.join(new.key)
+        decision accepts, else in ``new``, which starts now. A near flight whose LLM call is what
+        asks is left out: it would wait for itself."""
+        seat = self.join(new.key, new.tags)
         if seat is not None:
             return seat
         leaders = self._leaders.get(new.key.scope)
         if leaders is not None and new.vector is not None:
-            candidates = leaders.near(new.vector, policy.max_distance)
+            candidates = [
+                leader
+                for leader in leaders.near(new.vector, policy.max_distance)
+                if not self._is_awaited_by(leader.flight)
+            ]
             chosen = decide(new.prompt, candidates, policy).chosen
             if chosen is not None:
-                return self._seat(chosen.flight, leads=False, distance=chosen.distance)
+                return self._follow(chosen.flight, new.tags, chosen.distance)
+        seat = self._start(new, body)
         self._by_key[new.key] = new
         if new.vector is not None:
             if leaders is None:
                 leaders = self._leaders[new.key.scope] = _Leaders(len(new.vector))
             leaders.add(new, new.vector)
-        return self._start(new, body)
+        return seat
 
-    def charter(
-        self,
-        new: Flight[R],
-        body: Callable[[Flight[R]], Coroutine[None, None, R]],
-    ) -> Seat[R]:
+    def refresh(self, new: Flight[C, R], body: Body[C, R]) -> Seat[C, R]:
+        """A seat in the flight that makes this key's answer anew, else in ``new``, which starts
+        now; those who would take a stored answer don't join it."""
+        flight = self._refreshing.get(new.key)
+        if flight is not None:
+            return self._follow(flight, new.tags, 0.0)
+        seat = self._start(new, body)
+        self._refreshing[new.key] = new
+        return seat
+
+    def fly_alone(self, new: Flight[C, R], body: Body[C, R]) -> Seat[C, R]:
         """A seat in ``new``, which starts now and which nobody else can board."""
-        if self._closed:
-            raise CacheClosedError("The cache is closed; open a new one.")
         return self._start(new, body)
 
-    async def read(self, seat: Seat[R], seen: int) -> bool:
+    async def read(self, seat: Seat[C, R], seen: int) -> bool:
         """Wait for more than ``seen`` chunks: True once they are there, False when there will be
         none. Raises what the flight raised, after its last chunk."""
         flight = seat.flight
@@ -107,59 +127,109 @@ class Flights(Generic[R]):
             await flight.change()
         return True
 
-    def leave(self, seat: Seat[R]) -> None:
+    def leave(self, seat: Seat[C, R]) -> None:
         """Give the seat up, before or after landing."""
         flight, waiter = seat.flight, seat.waiter
         if waiter.done() and not waiter.cancelled():
             waiter.exception()  # it may never have been waited for
-        flight.waiters.discard(waiter)
-        if flight.waiters or flight.task is None or flight.task.done():
+        flight.waiters.pop(waiter, None)
+        if seat.passenger is not None and flight in seat.passenger.waits_for:
+            seat.passenger.waits_for.remove(flight)
+        if flight.waiters or flight.ended or flight.task is None or flight.task.done():
             return
-        if self._finish_abandoned and flight.worthwhile:
+        if self._finish_abandoned and flight.stored:
             return
         self._forget(flight)
         flight.task.cancel()
 
-    def ground(self, meets: Callable[[Flight[R]], bool]) -> None:
-        """Keep the answers of the flights that ``meets`` picks out of the store, and let nobody
-        else board them."""
-        for flight in [flight for flight in self._by_key.values() if meets(flight)]:
-            flight.ground()
-            self._forget(flight)
+    def let_nobody_board(self, concerned: Callable[[Flight[C, R]], bool]) -> None:
+        """Of the flights that are ``concerned``, let nobody else board any: what they bring was
+        begun before an invalidation."""
+        for flight in list(self._flying.values()):
+            if concerned(flight):
+                self._forget(flight)
 
-    def _seat(self, flight: Flight[R], *, leads: bool, distance: float) -> Seat[R]:
+    def _is_awaited_by(self, flight: Flight[C, R]) -> bool:
+        """Does ``flight`` wait, through whatever LLM calls, for the code that runs now?"""
+        passenger = _passenger()
+        return passenger is not None and flight.leads_to(passenger)
+
+    def _follow(self, flight: Flight[C, R], tags: Collection[str], distance: float) -> Seat[C, R]:
+        if self._is_awaited_by(flight):
+            raise ReentrancyError(
+                "The LLM call asks the cache for the very answer that it is making, and would wait "
+                "for itself for ever; ask for another prompt or scope, or call the LLM directly."
+            )
+        flight.tags.update(dict.fromkeys(tags))
+        return self._seat(flight, leads=False, distance=distance)
+
+    def _seat(self, flight: Flight[C, R], *, leads: bool, distance: float) -> Seat[C, R]:
         waiter: asyncio.Future[R] = self._loop.create_future()
-        flight.waiters.add(waiter)
-        return Seat(flight, waiter, leads, distance)
+        flight.waiters[waiter] = None
+        passenger = _passenger()
+        if passenger is not None:
+            passenger.waits_for.append(flight)
+        return Seat(flight, waiter, leads, distance, passenger)
 
-    def _start(
-        self, new: Flight[R], body: Callable[[Flight[R]], Coroutine[None, None, R]]
-    ) -> Seat[R]:
+    def _start(self, new: Flight[C, R], body: Body[C, R]) -> Seat[C, R]:
+        if self._closed:
+            raise CacheClosedError("The cache is closed; open a new one.")
+        depth, outer = 0, new.within
+        while outer is not None and outer.is_under_way():
+            depth, outer = depth + 1, outer.within
+        if depth >= _DEEPEST:
+            raise ReentrancyError(
+                f"{depth} LLM calls are within each other by way of the cache; an answer that is "
+                "made of answers has to come to an end."
+            )
         seat = self._seat(new, leads=True, distance=0.0)
-        new.task = self._loop.create_task(_caught(body(new)))
+        new.task = self._loop.create_task(self._caught(body, new))
         self._flying[new.task] = new
         new.task.add_done_callback(self._land)
         return seat
+
+    async def _caught(self, body: Body[C, R], flight: Flight[C, R]) -> R | Raised:
+        inside.set(flight)
+        try:
+            return await body(flight)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            return Raised(error)
 
     def _land(self, task: asyncio.Task[R | Raised]) -> None:
         flight = self._flying.pop(task)
         self._forget(flight)
         outcome = Raised(self._cancellation()) if task.cancelled() else task.result()
+        told = 0
         for waiter in flight.waiters:
             if waiter.done():
                 continue
             if isinstance(outcome, Raised):
-                waiter.set_exception(outcome.error)
+                waiter.set_exception(_copy(outcome.error) if told else outcome.error)
             else:
                 waiter.set_result(outcome)
+            told += 1
         flight.wake()
+        if isinstance(outcome, Raised) and not told and not task.cancelled():
+            self._report(outcome.error)
+
+    def _report(self, error: BaseException) -> None:
+        """Tell of an error that nobody waited for."""
+        if isinstance(error, Exception):
+            _log.warning("An abandoned LLM call failed: %s", type(error).__qualname__)
+        else:  # an interruption, or an exit
+            message = "An abandoned LLM call ended with what should end the process"
+            self._loop.call_exception_handler({"message": message, "exception": error})
 
     def _cancellation(self) -> SemcacheError:
         if self._closed:
             return CacheClosedError("The cache was closed while the LLM was being called.")
         return FlightCancelledError("The LLM call was cancelled from within; ask again.")
 
-    def _forget(self, flight: Flight[R]) -> None:
+    def _forget(self, flight: Flight[C, R]) -> None:
+        if self._refreshing.get(flight.key) is flight:
+            del self._refreshing[flight.key]
         if self._by_key.get(flight.key) is not flight:
             return
         del self._by_key[flight.key]
@@ -169,35 +239,56 @@ class Flights(Generic[R]):
             if not leaders.flights:
                 del self._leaders[flight.key.scope]
 
-    async def aclose(self) -> None:
-        """Cancel every flight; its waiters get ``CacheClosedError``."""
+    async def aclose(self, *, patience_s: float) -> None:
+        """Cancel every flight whose LLM is still being called: its waiters get
+        ``CacheClosedError``. Those whose answer is there are given ``patience_s`` to store it."""
         self._closed = True
-        tasks = list(self._flying)
-        for task in tasks:
+        storing = []
+        for task, flight in list(self._flying.items()):
+            if flight.ended:
+                storing.append(task)
+            else:
+                task.cancel()
+        if storing:
+            await asyncio.wait(storing, timeout=patience_s)
+        left = list(self._flying)
+        for task in left:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*left, return_exceptions=True)
 
 
-async def _caught(body: Coroutine[None, None, R]) -> R | Raised:
+def _passenger() -> Flight | None:  # type: ignore[type-arg]
+    flight = inside.get()
+    return flight if flight is not None and flight.is_under_way() else None
+
+
+def _copy(error: BaseException) -> BaseException:
+    """The same error as an object of its own, so that no caller sees what another adds to it; the
+    error itself where its class cannot be made so."""
     try:
-        return await body
-    except asyncio.CancelledError:
-        raise
-    except BaseException as error:
-        return Raised(error)
+        twin = type(error).__new__(type(error), *error.args)
+        twin.args = error.args
+        twin.__dict__.update(error.__dict__)
+        if getattr(error, "__notes__", None):
+            twin.__notes__ = list(error.__notes__)
+    except Exception:  # a class with a constructor of its own kind
+        return error
+    twin.__cause__, twin.__context__ = error.__cause__, error.__context__
+    twin.__suppress_context__ = error.__suppress_context__
+    return twin.with_traceback(error.__traceback__)
 
 
-class _Leaders(Generic[R]):
+class _Leaders(Generic[C, R]):
     """The leaders of one scope, their vectors side by side: float32 ``[capacity, dim]``."""
 
     __slots__ = ("_rows", "_vectors", "flights")
 
     def __init__(self, dim: int) -> None:
-        self.flights: list[Flight[R]] = []
-        self._rows: dict[Flight[R], int] = {}
+        self.flights: list[Flight[C, R]] = []
+        self._rows: dict[Flight[C, R], int] = {}
         self._vectors = np.empty((8, dim), np.float32)
 
-    def add(self, flight: Flight[R], vector: Vector) -> None:
+    def add(self, flight: Flight[C, R], vector: Vector) -> None:
         row = len(self.flights)
         if row == len(self._vectors):
             self._vectors = np.concatenate([self._vectors, np.empty_like(self._vectors)])
@@ -205,7 +296,7 @@ class _Leaders(Generic[R]):
         self._rows[flight] = row
         self.flights.append(flight)
 
-    def remove(self, flight: Flight[R]) -> None:
+    def remove(self, flight: Flight[C, R]) -> None:
         row = self._rows.pop(flight)
         last = self.flights.pop()
         if last is not flight:
@@ -213,7 +304,7 @@ class _Leaders(Generic[R]):
             self._rows[last] = row
             self._vectors[row] = self._vectors[len(self.flights)]
 
-    def near(self, vector: Vector, max_distance: float) -> list[Leader[R]]:
+    def near(self, vector: Vector, max_distance: float) -> list[Leader[C, R]]:
         """The leaders within ``max_distance``."""
         distances = 1.0 - self._vectors[: len(self.flights)] @ vector
         return [

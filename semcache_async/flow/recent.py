@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
@@ -74,10 +73,10 @@ class RecentAnswers:
         """A moment in the order of changes; take it before reading."""
         return self._clock
 
-    def get(self, scope: Scope, prompt: str) -> Entry | None:
-        """The live answer to this very prompt, or None."""
+    def get(self, scope: Scope, prompt: str, now: float) -> Entry | None:
+        """The answer to this very prompt that is alive ``now``, by the store's clock; or None."""
         entry = self._by_prompt.get((scope, prompt))
-        if entry is not None and entry.exact_until <= time.time():
+        if entry is not None and entry.exact_until <= now:
             self._forget(entry.id)
             return None
         return entry

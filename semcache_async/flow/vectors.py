@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,32 +16,27 @@ from numpy.typing import NDArray
 from semcache_async.errors import EmbeddingError
 from semcache_async.flow.batcher import MicroBatcher
 from semcache_async.flow.recent import Recent
-from semcache_async.protocols import Embedder
+from semcache_async.protocols import Embedder, TokenEmbedder
 from semcache_async.types import Vector
 
-__all__ = ["Vectors", "open_vectors"]
+__all__ = ["Vectors", "in_halves", "open_vectors"]
 
 _PLAIN_BATCH = 32
 """Texts per call of an embedder that does not pack tokens itself."""
-_TOKENISE_CHARACTERS = 32_768
-"""Characters per tokeniser call: about 1 ms of work."""
+_TINY = 256
+"""Characters of a text that is tokenised on the event loop: 30 us as a rule, .3 ms at worst."""
+_SHORT = 1_024
+"""Characters beyond which a text is tokenised in the lane of the long ones."""
+_LANES = 2
+_CHARACTERS_A_TOKEN = 16
+"""A text with more for each token of the window has the exact tier only, unread."""
+_TOKENISE_CHARACTERS = 8_192
+"""Characters per tokeniser call: some milliseconds of work at most."""
 _UNIT = 1e-2
 """How far from 1 a vector's length may be before the embedder is at fault."""
 
 T = TypeVar("T")
-
-
-@runtime_checkable
-class _TokenEmbedder(Embedder, Protocol):
-    """An embedder whose work can be planned by token: ``embed.TextEmbedder``."""
-
-    window: int
-    token_budget: int
-    streams: int
-
-    def tokenise(self, texts: Sequence[str], /) -> Sequence[Any]: ...
-    def readable(self, tokens: Any, /) -> bool: ...
-    def embed_tokens(self, items: Sequence[Any], /) -> NDArray[np.float32]: ...
+V = TypeVar("V")
 
 
 class _Text(NamedTuple):
@@ -61,25 +56,32 @@ class Vectors:
     """The embedder behind micro-batches: equal texts are embedded once, the last ones remembered.
 
     An embedder that offers ``tokenise`` and ``embed_tokens`` (``embed.TextEmbedder``) is fed packs
-    by token budget on as many threads as it has streams; any other one batches of 32 texts.
+    by token budget on as many threads as it has streams; any other one batches of 32 texts. Tiny
+    texts are tokenised at once, longer ones on threads, the long ones in a lane of their own.
     """
 
     def __init__(self, embedder: Embedder, *, remembered: int, executor: _Executor) -> None:
         self.embedder = embedder
         self._executor = executor
         self._remembered = Recent[str, Vector](remembered)
-        self._tokeniser: MicroBatcher[str, Any] | None = None
-        if isinstance(embedder, _TokenEmbedder):
-            self._tokeniser = MicroBatcher(
-                partial(self._tokenise, embedder),
-                budget=_TOKENISE_CHARACTERS,
-                cost=len,
-                pure=True,
-            )
+        self._tokens: TokenEmbedder | None = None
+        self._lanes: list[MicroBatcher[str, Any]] = []
+        if isinstance(embedder, TokenEmbedder):
+            self._tokens = embedder
+            self._longest = embedder.window * _CHARACTERS_A_TOKEN
+            self._lanes = [
+                MicroBatcher(
+                    partial(self._tokenise, embedder),
+                    budget=_TOKENISE_CHARACTERS,
+                    cost=len,
+                    pure=True,
+                )
+                for _ in range(_LANES)
+            ]
             self._packer: MicroBatcher[_Text, Vector | None] = MicroBatcher(
                 partial(self._embed_tokens, embedder),
                 budget=embedder.token_budget,
-                cost=lambda item: 0 if item.tokens is None else len(item.tokens),
+                cost=lambda item: len(item.tokens),
                 concurrency=embedder.streams,
                 pure=True,
             )
@@ -96,24 +98,34 @@ class Vectors:
     @property
     def queued(self) -> int:
         """Texts waiting for the tokeniser or the model."""
-        return self._packer.queued + (self._tokeniser.queued if self._tokeniser else 0)
+        return self._packer.queued + sum(lane.queued for lane in self._lanes)
 
-    async def vector(self, text: str) -> Vector | None:
+    async def vector(self, text: str, *, bulk: bool = False) -> Vector | None:
         """Float32 ``[dim]`` of unit length; None for a text that the model cannot read whole:
-        longer than its window, or with characters its vocabulary lacks.
+        longer than its window, or with characters its vocabulary lacks. ``bulk``: one of many,
+        which lets others go first.
 
         Raises ``EmbeddingError``, or what the embedder raised.
         """
+        if type(text) is not str:  # a subclass may lie about its length and its equals
+            text = str.__str__(text)
+        if self._tokens is not None and len(text) > self._longest:
+            return None
         known = self._remembered.get(text)
         if known is not None:
             self.hits += 1
             return known
         tokens = None
-        if self._tokeniser is not None and (self._tokeniser.busy or self._packer.busy):
-            tokens = await self._tokeniser.submit(text)
+        if self._tokens is not None:
+            if len(text) <= _TINY:
+                tokens = _read(self._tokens, [text])[0]
+            else:
+                tokens = await self._lanes[len(text) > _SHORT].submit(text, bulk=bulk)
+            if isinstance(tokens, Exception):
+                raise tokens
             if tokens is None:
                 return None
-        vector = await self._packer.submit(_Text(text, tokens))
+        vector = await self._packer.submit(_Text(text, tokens), bulk=bulk)
         if vector is not None:
             self._remembered.put(text, vector)
         return vector
@@ -125,32 +137,29 @@ class Vectors:
             raise outcome
 
     async def aclose(self) -> None:
-        if self._tokeniser is not None:
-            await self._tokeniser.aclose()
+        for lane in self._lanes:
+            await lane.aclose()
         await self._packer.aclose()
 
-    async def _tokenise(self, embedder: _TokenEmbedder, texts: list[str]) -> Sequence[Any]:
+    async def _tokenise(self, embedder: TokenEmbedder, texts: list[str]) -> Sequence[Any]:
         return await self._executor.run(partial(_read, embedder), texts)
 
     async def _embed_tokens(
-        self, embedder: _TokenEmbedder, items: list[_Text]
-    ) -> Sequence[Vector | Exception | None]:
-        tokens, vectors = await self._executor.run(partial(_read_and_embed, embedder), items)
-        found = iter(self._checked(vectors, len(vectors)))
-        return [None if item is None else next(found) for item in tokens]
+        self, embedder: TokenEmbedder, items: list[_Text]
+    ) -> Sequence[Vector | Exception]:
+        tokens = [item.tokens for item in items]
+        vectors = await self._executor.run(embedder.embed_tokens, tokens)
+        return self._checked(vectors, len(items))
 
     async def _embed_texts(self, items: list[_Text]) -> Sequence[Vector | Exception]:
-        texts = [item.text for item in items]
-        try:
-            if inspect.iscoroutinefunction(self.embedder.embed):
-                result = await self.embedder.embed(texts)
-            else:
-                result = await self._executor.run(self.embedder.embed, texts)
-        except (ValueError, TypeError) as error:
-            if len(items) == 1:
-                return [error]
-            return [(await self._embed_texts([item]))[0] for item in items]
-        return self._checked(result, len(items))
+        return await in_halves(self._embed_all, [item.text for item in items])
+
+    async def _embed_all(self, texts: list[str]) -> Sequence[Vector | Exception]:
+        if inspect.iscoroutinefunction(self.embedder.embed):
+            result = await self.embedder.embed(texts)
+        else:
+            result = await self._executor.run(self.embedder.embed, texts)
+        return self._checked(result, len(texts))
 
     def _checked(self, result: object, count: int) -> Sequence[Vector | Exception]:
         try:
@@ -177,30 +186,65 @@ class Vectors:
         ]
 
 
-def _read(embedder: _TokenEmbedder, texts: Sequence[str]) -> list[Any]:
-    """The tokens of each text that the model can read whole, None for the others."""
+async def in_halves(
+    call: Callable[[list[str]], Awaitable[Sequence[V | Exception]]], items: list[str]
+) -> list[V | Exception]:
+    """An outcome for each item, where one that makes ``call`` raise gets the error to itself.
+
+    A call that raised is made again for each half, and so on: about twice log2(n) calls for one
+    bad item, never many more than n. Where both halves raise the same and none has succeeded yet,
+    what is called is taken to be down, and everybody gets the error; ``ValueError`` and
+    ``TypeError`` speak of the items, and are looked into further.
+    """
+    outcomes: list[V | Exception] = [EmbeddingError("not tried")] * len(items)
+    spent, alive = 0, False
+
+    async def attempt(start: int, end: int) -> Exception | None:
+        nonlocal spent, alive
+        spent += 1
+        try:
+            found = await call(items[start:end])
+        except Exception as error:  # whatever it raises
+            outcomes[start:end] = [error] * (end - start)
+            return error
+        alive = True
+        outcomes[start:end] = found
+        return None
+
+    failed = [(0, len(items))] if await attempt(0, len(items)) is not None else []
+    while failed:
+        start, end = failed.pop(0)
+        if end - start < 2 or spent >= max(len(items), 8):
+            continue
+        middle = (start + end) // 2
+        first, second = await attempt(start, middle), await attempt(middle, end)
+        same = first is not None and type(first) is type(second)
+        if same and not alive and not isinstance(first, ValueError | TypeError):
+            break
+        failed += [(start, middle)] * (first is not None) + [(middle, end)] * (second is not None)
+    return outcomes
+
+
+def _read(embedder: TokenEmbedder, texts: Sequence[str]) -> list[Any]:
+    """The tokens of each text that the model can read whole, None for the others, and the error
+    for one that is no text."""
+    try:
+        found = embedder.tokenise(texts)
+    except Exception as error:
+        if len(texts) == 1:
+            return [error]
+        return [_read(embedder, [text])[0] for text in texts]
     return [
         tokens if len(tokens) <= embedder.window and embedder.readable(tokens) else None
-        for tokens in embedder.tokenise(texts)
+        for tokens in found
     ]
-
-
-def _read_and_embed(
-    embedder: _TokenEmbedder, items: Sequence[_Text]
-) -> tuple[list[Any], NDArray[np.float32]]:
-    """The tokens of each item, and a vector for each that has any. A text that found everybody
-    idle comes without tokens, which saves it a change of threads."""
-    tokens = [
-        _read(embedder, [item.text])[0] if item.tokens is None else item.tokens for item in items
-    ]
-    return tokens, embedder.embed_tokens([item for item in tokens if item is not None])
 
 
 @asynccontextmanager
 async def open_vectors(embedder: Embedder, *, remembered: int) -> AsyncIterator[Vectors]:
     """``Vectors`` on worker threads that end with it. Raises ``EmbeddingError`` where the
     embedder does not do what its ``dim`` says."""
-    executor = _Executor(1 + int(getattr(embedder, "streams", 1)))
+    executor = _Executor(_LANES + int(getattr(embedder, "streams", 1)))
     vectors = Vectors(embedder, remembered=remembered, executor=executor)
     try:
         await vectors.probe()

@@ -5,8 +5,9 @@
     targets.py    the cache in process      http.py       an OpenAI-compatible URL
     histogram.py  HdrHistogram              result.py     one run's figures; merging them
     runs.py       sweeps and repeats        machine.py    what it ran on
-    figures.py    medians, spread, noise    tables.py     them, as people read them
-    charts.py, drawing.py, page.py, report.py             HTML, Markdown and PNG
+    figures.py    medians, spread, noise    cells.py      them, as tables show them
+    charts.py     kinds of chart            drawing.py    from charts to pictures
+    report.py     the one report writer     summary.py    what ``semcache load`` reports
     command.py    ``semcache load``         live.py       progress and tables on the terminal
     extra.py      errors; what only this package needs
 

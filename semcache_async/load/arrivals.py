@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from semcache_async.load.extra import LoadError
 
-__all__ = ["Times", "from_trace", "read_trace", "synthetic", "variability"]
+__all__ = ["Times", "from_trace", "read_trace", "synthetic"]
 
 _NATIVE_RATE = 5.53
 """Requests a second of the trace that the process was fitted to."""
@@ -72,12 +72,6 @@ def synthetic(*, rate: float, seconds: float, seed: int) -> Times:
         f"{rate / _NATIVE_RATE:.3g}x as fast)"
     )
     return Times(_fitted(times, seconds), about)
-
-
-def variability(times: NDArray[np.float64], window_s: float) -> float:
-    """Variance over mean of the counts in windows of ``window_s``; 1 for a Poisson process."""
-    counts = np.bincount((times // window_s).astype(int))[:-1]
-    return float(counts.var() / counts.mean())
 
 
 def _count(rate: float, seconds: float) -> int:

@@ -1,24 +1,21 @@
-"""The report's charts."""
+"""Kinds of chart: each draws on matplotlib axes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from semcache_async.load.drawing import COLOURS, INKS, Chart, legend
+from semcache_async.load.drawing import COLOURS, INKS, legend
 from semcache_async.load.extra import need
 from semcache_async.load.figures import Group, Span
 from semcache_async.load.histogram import Histogram
+from semcache_async.load.targets import SOURCES
 
 __all__ = [
-    "SOURCE_COLOURS",
-    "charts",
-    "focus_of",
-    "latency_by_load",
-    "percentile_curves",
-    "throughput",
+    *("SOURCE_COLOURS", "answered_by_load", "bars_named", "latency_by_load", "percentile_curves"),
+    *("source_shares", "throughput"),
 ]
 
 SOURCE_COLOURS = {
@@ -40,72 +37,20 @@ _LOWEST_MS = 0.01
 """Shorter times are drawn as this."""
 _NINES = (("0", 1.0), ("50", 2.0), ("90", 10.0), ("99", 1e2), ("99.9", 1e3), ("99.99", 1e4))
 
-
-def charts(groups: Sequence[Group]) -> list[Chart]:
-    """Those that the results have figures for."""
-    focus = focus_of(groups)
-    found = [
-        Chart(
-            f"Latency by source, {focus.label}",
-            "Each curve: the share of requests that were answered within a time.",
-            lambda axes: percentile_curves(axes, _source_lines(focus)),
-        )
-    ]
-    if len(groups) > 1:
-        lines = [
-            (group.label, COLOURS[number % len(COLOURS)][0], group.all)
-            for number, group in enumerate(groups)
-        ]
-        found.append(
-            Chart(
-                "Latency of all requests, load by load",
-                "All sources together, repeats together.",
-                lambda axes: percentile_curves(axes, lines),
-            )
-        )
-    if _sweeps(groups):
-        found += _sweep_charts(groups)
-    return [
-        *found,
-        Chart(
-            "Event loop lag",
-            "How late timers fire in the driver's event loop, which a target in process shares.",
-            lambda axes: percentile_curves(axes, _lag_lines(groups)),
-        ),
-    ]
+Sweeps = Mapping[str, Sequence[Group]]
+"""Several loads, by name."""
 
 
-# -- percentile curves
-
-
-def focus_of(groups: Sequence[Group]) -> Group:
-    """The first name's highest load that it kept up with."""
-    own = [group for group in groups if group.name == groups[0].name]
-    return next((group for group in reversed(own) if group.kept_up), own[0])
-
-
-def _source_lines(group: Group) -> list[tuple[str, str, Histogram]]:
-    lines = {**group.by_source, "all": group.all}
-    if len(lines) == 2:
-        del lines["all"]
-    return [(name, COLOURS[SOURCE_COLOURS[name]][0], times) for name, times in lines.items()]
-
-
-def _lag_lines(groups: Sequence[Group]) -> list[tuple[str, str, Histogram]]:
-    return [
-        (group.label, COLOURS[number % len(COLOURS)][0], group.times("lag"))
-        for number, group in enumerate(groups)
-    ]
-
-
-def percentile_curves(axes: Any, lines: Sequence[tuple[str, str, Histogram]]) -> None:
-    """A curve for each label, colour and histogram, by nines."""
+def percentile_curves(axes: Any, lines: Iterable[tuple[str, int, Histogram]]) -> None:
+    """A curve for each label, place in ``COLOURS`` and histogram, by nines."""
+    lines = list(lines)
     most = max([10.0, *(float(len(times)) for _, _, times in lines)])
-    for label, colour, times in lines:
+    for label, place, times in lines:
         if len(times):
             nines = np.geomspace(1.0, max(2.0, len(times)), _POINTS)
             ms = np.array(times.percentiles((100.0 - 100.0 / nines).tolist())) * 1_000
             dashed = "--" if label == "all" else "-"
+            colour = COLOURS[place % len(COLOURS)][0]
             axes.plot(nines, np.maximum(_LOWEST_MS, ms), dashed, color=colour, label=label)
     axes.set(xscale="log", yscale="log", xlim=(1.0, most), ylabel="ms", xlabel="percentile")
     axes.set_xticks([x for _, x in _NINES if x <= most], [n for n, x in _NINES if x <= most])
@@ -113,53 +58,41 @@ def percentile_curves(axes: Any, lines: Sequence[tuple[str, str, Histogram]]) ->
     legend(axes)
 
 
-# -- sweeps
+def source_shares(axes: Any, groups: Sequence[Group]) -> None:
+    """A bar for each load, cut by what answered."""
+    places = range(len(groups))
+    left = np.zeros(len(groups))
+    for name in SOURCES:
+        shares = np.array([len(g.by_source.get(name, ())) / max(1, len(g.all)) for g in groups])
+        if shares.any():
+            colour = COLOURS[SOURCE_COLOURS[name]][0]
+            axes.barh(places, 100 * shares, 0.4, 100 * left, color=colour, label=name)
+            left += shares
+    axes.set(xlim=(0, 100), ylim=(len(groups) - 0.6, -0.8), xlabel="% of the requests")
+    bars_named(axes, [group.label for group in groups])
+    legend(axes)
 
 
-def _sweeps(groups: Sequence[Group]) -> dict[str, list[Group]]:
-    """Names with several loads."""
-    found: dict[str, list[Group]] = {}
-    for group in groups:
-        found.setdefault(group.name, []).append(group)
-    return {name: own for name, own in found.items() if len(own) > 1}
+def bars_named(axes: Any, names: Sequence[str]) -> None:
+    """Names above horizontal bars, where they take no width."""
+    for place, name in enumerate(names):
+        axes.text(0.0, place - 0.28, name, color=INKS["ink"][0], fontsize=9.0)
+    axes.set_yticks([])
+    axes.grid(axis="y", visible=False)
 
 
-def _sweep_charts(groups: Sequence[Group]) -> Iterator[Chart]:
-    sweeps = _sweeps(groups)
-    opened = {name: [g for g in own if g.is_open] for name, own in sweeps.items()}
-    opened = {name: own for name, own in opened.items() if len(own) > 1}
-    spread = "Medians over repeats; bars are their range."
-    if opened:
-        yield Chart(
-            "Latency of lookups against offered load",
-            f"What waited for no LLM: p50 dashed, p99 solid. {spread}",
-            lambda axes: latency_by_load(axes, opened),
-        )
-        yield Chart(
-            "Answered against offered load",
-            f"Below the diagonal: saturated. {spread}",
-            lambda axes: _answered_by_load(axes, opened),
-        )
-    yield Chart(
-        "Throughput against p99 of lookups",
-        "Right and low is better; where a curve turns up, more load only waits longer.",
-        lambda axes: throughput(axes, sweeps),
-    )
-
-
-def latency_by_load(axes: Any, sweeps: dict[str, list[Group]]) -> None:
+def latency_by_load(axes: Any, sweeps: Sweeps) -> None:
     """p50 and p99 of lookups against the offered rate, by name."""
     for number, (name, own) in enumerate(sweeps.items()):
         for q, style in ((50.0, "o--"), (99.0, "o-")):
-            spans = [
-                (g.offered.median, s) for g in own if (s := g.lookup_percentile(q)) is not None
-            ]
-            _line(axes, spans, style, number, f"{name}, p{q:g}", 1_000.0)
+            points = [(g.offered.median, g.lookup_percentile(q)) for g in own]
+            _line(axes, points, style, number, f"{name}, p{q:g}", 1_000.0)
     axes.set(yscale="log", xlabel="offered requests/s", ylabel="ms")
     _from_zero(axes)
 
 
-def _answered_by_load(axes: Any, sweeps: dict[str, list[Group]]) -> None:
+def answered_by_load(axes: Any, sweeps: Sweeps) -> None:
+    """The achieved rate against the offered one, by name."""
     top = 1.05 * max(group.offered.high for own in sweeps.values() for group in own)
     axes.plot([0, top], [0, top], color=INKS["faint"][0], linewidth=0.8, linestyle=":")
     for number, (name, own) in enumerate(sweeps.items()):
@@ -168,32 +101,31 @@ def _answered_by_load(axes: Any, sweeps: dict[str, list[Group]]) -> None:
     legend(axes)
 
 
-def throughput(axes: Any, sweeps: dict[str, list[Group]]) -> None:
+def throughput(axes: Any, sweeps: Sweeps) -> None:
     """p99 of lookups against the achieved rate, by name."""
     for number, (name, own) in enumerate(sweeps.items()):
-        spans = [
-            (g.achieved.median, s) for g in own if (s := g.lookup_percentile(99.0)) is not None
-        ]
-        _line(axes, spans, "o-", number, name, 1_000.0)
+        points = [(g.achieved.median, g.lookup_percentile(99.0)) for g in own]
+        _line(axes, points, "o-", number, name, 1_000.0)
     axes.set(yscale="log", xlabel="answered/s", ylabel="p99 ms")
     _from_zero(axes)
 
 
 def _line(
     axes: Any,
-    spans: Sequence[tuple[float, Span]],
+    points: Sequence[tuple[float, Span | None]],
     style: str,
     number: int,
     label: str,
     unit: float,
 ) -> None:
     colour = COLOURS[number % len(COLOURS)][0]
-    x = [place for place, _ in spans]
-    y = [span.median * unit for _, span in spans]
-    axes.plot(x, y, style, color=colour, label=label)
-    axes.vlines(
-        x, [s.low * unit for _, s in spans], [s.high * unit for _, s in spans], color=colour
-    )
+    found = [(x, span) for x, span in points if span is not None]
+    if not found:
+        return
+    x = [place for place, _ in found]
+    axes.plot(x, [s.median * unit for _, s in found], style, color=colour, label=label)
+    low, high = ([getattr(s, end) * unit for _, s in found] for end in ("low", "high"))
+    axes.vlines(x, low, high, color=colour)
 
 
 def _from_zero(axes: Any) -> None:

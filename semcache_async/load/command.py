@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,150 +22,114 @@ if TYPE_CHECKING:
 
 __all__ = ["load"]
 
-_TARGET, _TRAFFIC, _REPORT = "What is asked", "Traffic", "Report"
+_target, _traffic, _reports = (
+    partial(typer.Option, rich_help_panel=panel) for panel in ("What is asked", "Traffic", "Report")
+)
 
 
 def load(
     url: Annotated[
         str | None,
-        typer.Option(
+        _target(
             show_default="in process",
             help="Chat completions URL, or the server that has it at /v1/chat/completions.",
-            rich_help_panel=_TARGET,
         ),
     ] = None,
-    model: Annotated[
-        str, typer.Option(help="Model to name in requests (--url).", rich_help_panel=_TARGET)
-    ] = "simulated",
+    model: Annotated[str, _target(help="Model to name in requests (--url).")] = "simulated",
     stream: Annotated[
-        bool,
-        typer.Option(
-            "--stream",
-            help="Ask for streams; time to first token (--url).",
-            rich_help_panel=_TARGET,
-        ),
+        bool, _target("--stream", help="Ask for streams; time to first token (--url).")
     ] = False,
     cold: Annotated[
         bool,
-        typer.Option(
+        _target(
             "--cold",
             help="A system message of its own for each run, so that each starts from an empty "
             "scope (--url; in process always).",
-            rich_help_panel=_TARGET,
         ),
     ] = False,
     api_key: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SEMCACHE_API_KEY", help="Bearer token (--url).", rich_help_panel=_TARGET
-        ),
+        str | None, _target(envvar="SEMCACHE_API_KEY", help="Bearer token (--url).")
     ] = None,
     redis_url: Annotated[
         str | None,
-        typer.Option(
+        _target(
             envvar="SEMCACHE_REDIS_URL",
             show_default="an embedded Redis",
             help="redis://, rediss:// or unix:// URL, or embedded:DIRECTORY (in process).",
-            rich_help_panel=_TARGET,
         ),
     ] = None,
     max_distance: Annotated[
         float | None,
-        typer.Option(
+        _target(
             min=0.0,
             max=2.0,
             envvar="SEMCACHE_MAX_DISTANCE",
             show_default="0.05",
             help="Cosine distance of a hit, at most (in process).",
-            rich_help_panel=_TARGET,
         ),
     ] = None,
     llm_ms: Annotated[
         float,
-        typer.Option(
+        _target(
             min=0.0,
             max=600_000,
             help="Median time of the simulated LLM, lognormal, in ms (in process).",
-            rich_help_panel=_TARGET,
         ),
     ] = 800.0,
     rate: Annotated[
         float | None,
-        typer.Option(
+        _traffic(
             min=0.1,
             max=100_000,
             show_default="50",
             help="Open loop: requests per second on average.",
-            rich_help_panel=_TRAFFIC,
         ),
     ] = None,
     rates: Annotated[
         str | None,
-        typer.Option(
-            help="Open loop: several, one after the other: 50,100,200.", rich_help_panel=_TRAFFIC
-        ),
+        _traffic(help="Open loop: several, one after the other: 50,100,200."),
     ] = None,
     callers: Annotated[
         int | None,
-        typer.Option(
+        _traffic(
             min=1,
             max=100_000,
             help="Closed loop: so many callers, each asking again once answered.",
-            rich_help_panel=_TRAFFIC,
         ),
     ] = None,
-    duration: Annotated[
-        float, typer.Option(min=0.1, help="Seconds measured.", rich_help_panel=_TRAFFIC)
-    ] = 30.0,
-    warm_up: Annotated[
-        float,
-        typer.Option(min=0.0, help="Seconds before, not measured.", rich_help_panel=_TRAFFIC),
-    ] = 5.0,
+    duration: Annotated[float, _traffic(min=0.1, help="Seconds measured.")] = 30.0,
+    warm_up: Annotated[float, _traffic(min=0.0, help="Seconds before, not measured.")] = 5.0,
     trace: Annotated[
         Path | None,
-        typer.Option(
+        _traffic(
             show_default="a process as bursty as Azure's trace of 2023",
             help="CSV or CSV.gz with a column named timestamp, in seconds; scaled to the rate.",
-            rich_help_panel=_TRAFFIC,
         ),
     ] = None,
     texts: Annotated[
         str,
-        typer.Option(
+        _traffic(
             help="banking77, or a file: .txt (a question a line) or JSON lines with text and "
             "intent, or with text_a, text_b and label (1: same intent).",
-            rich_help_panel=_TRAFFIC,
         ),
     ] = "banking77",
     zipf: Annotated[
-        float,
-        typer.Option(
-            min=0.0, max=10.0, help="Exponent of the intents' popularity.", rich_help_panel=_TRAFFIC
-        ),
+        float, _traffic(min=0.0, max=10.0, help="Exponent of the intents' popularity.")
     ] = 1.1,
-    seed: Annotated[
-        int, typer.Option(min=0, help="One seed, one traffic.", rich_help_panel=_TRAFFIC)
-    ] = 0,
+    seed: Annotated[int, _traffic(min=0, help="One seed, one traffic.")] = 0,
     repeats: Annotated[
         int,
-        typer.Option(
+        _traffic(
             min=1,
             max=1_000,
             help="Identical runs of each load, in turns; from 2 on, the noise is known.",
-            rich_help_panel=_TRAFFIC,
         ),
     ] = 1,
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="Directory of the report.", rich_help_panel=_REPORT),
-    ] = Path("semcache-load"),
+    output: Annotated[Path, _reports("--output", "-o", help="Directory of the report.")] = Path(
+        "semcache-load"
+    ),
     as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json",
-            help="The results as JSON on stdout, all else to stderr.",
-            rich_help_panel=_REPORT,
-        ),
+        bool, _reports("--json", help="The results as JSON on stdout, all else to stderr.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
@@ -280,7 +245,7 @@ def _report(results: list[Result], output: Path, console: Console) -> None:
     from rich.markup import escape
 
     from semcache_async.load.live import print_tables
-    from semcache_async.load.report import render
+    from semcache_async.load.summary import render
 
     print_tables(results, console)
     written = render(results, output)

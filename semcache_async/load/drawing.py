@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from semcache_async.load.extra import need
 
-__all__ = ["COLOURS", "INKS", "Chart", "legend", "save_png", "svg"]
+__all__ = ["COLOURS", "INKS", "Chart", "colours", "legend", "save_png", "svg"]
 
 COLOURS = (
     *(("#2563eb", "#60a5fa"), ("#d97706", "#fbbf24"), ("#059669", "#34d399")),
@@ -26,7 +26,7 @@ INKS = {
 }
 
 _SIZE = (5.4, 3.7)
-_LEGEND_WIDTH, _LEGEND_LINE = 85, 8
+_LEGEND_WIDTH, _LEGEND_LINE = 72, 8
 """Characters of a line of legend, and those that a sample of a curve takes."""
 _STYLE = {
     "font.size": 10.0,
@@ -60,6 +60,12 @@ class Chart(NamedTuple):
     draw: Callable[[Any], None]
 
 
+def colours(theme: int) -> dict[str, str]:
+    """By the names that charts on a page call them: light is 0, dark is 1."""
+    numbered = {f"c{number}": pair[theme] for number, pair in enumerate(COLOURS)}
+    return {**numbered, **{name: pair[theme] for name, pair in INKS.items()}}
+
+
 def legend(axes: Any) -> None:
     """Above the axes, where it hides nothing."""
     labels = axes.get_legend_handles_labels()[1]
@@ -75,7 +81,7 @@ def legend(axes: Any) -> None:
 
 
 def svg(chart: Chart, key: str) -> str:
-    """For a page that defines ``--c0``, ``--c1``, ... and the inks; ``key`` keeps its ids apart."""
+    """For a page that defines ``colours``; ``key`` keeps its ids apart."""
     with need("matplotlib").rc_context({**_STYLE, "svg.hashsalt": key}):
         figure = need("matplotlib.figure").Figure(figsize=_SIZE, layout="constrained")
         chart.draw(figure.subplots())
@@ -112,8 +118,6 @@ def _inlined(drawn: str, title: str, key: str) -> str:
     drawn = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", drawn, count=1)
     drawn = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawn, count=1)
     drawn = re.sub(r"'[^']*', sans-serif|\bsans-serif\b", "inherit", drawn)
-    for name, (light, _) in INKS.items():
+    for name, light in colours(0).items():
         drawn = drawn.replace(light, f"var(--{name})")
-    for number, (light, _) in enumerate(COLOURS):
-        drawn = drawn.replace(light, f"var(--c{number})")
     return drawn.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)

@@ -11,7 +11,13 @@ from semcache_async.load.histogram import Histogram
 from semcache_async.load.result import Result, merge_rounds
 from semcache_async.load.targets import LOOKUPS, SOURCES
 
-__all__ = ["METRICS", "Comparison", "Group", "Span", "compare", "grouped", "noise_floor", "trusted"]
+__all__ = [
+    *("HITS", "METRICS", "Comparison", "Group", "Span", "compare", "focus_of", "grouped"),
+    *("noise_floor", "trusted"),
+]
+
+HITS = ("exact", "semantic", "hit")
+"""Sources that are a stored answer."""
 
 KEPT_UP = 0.95
 """Share of the offered rate from which a target kept up."""
@@ -117,6 +123,12 @@ def grouped(results: Sequence[Result]) -> list[Group]:
         return names.index(group.name), first.target_rate or 0.0, first.callers or 0
 
     return sorted((Group(runs) for runs in found.values()), key=rank)
+
+
+def focus_of(groups: Sequence[Group]) -> Group:
+    """The first name's highest load that it kept up with."""
+    own = [group for group in groups if group.name == groups[0].name]
+    return next((group for group in reversed(own) if group.kept_up), own[0])
 
 
 # -- what a difference means

@@ -13,12 +13,13 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from semcache_async.load import tables
-from semcache_async.load.charts import focus_of
-from semcache_async.load.figures import grouped
+from semcache_async.load.cells import milliseconds
+from semcache_async.load.figures import focus_of, grouped
 from semcache_async.load.histogram import Histogram
+from semcache_async.load.report import Table as Figures
 from semcache_async.load.result import Result
 from semcache_async.load.runs import Watch
+from semcache_async.load.summary import latency_table, loads_tables, warnings
 from semcache_async.load.tally import Tally
 from semcache_async.shell import beside
 
@@ -50,11 +51,11 @@ def print_tables(results: Sequence[Result], console: Console) -> None:
     groups = grouped(results)
     shown = groups if len(groups) <= 2 else [focus_of(groups)]
     for group in shown:
-        _print(tables.latency_table(group), console)
-    if len(results) > 1:
-        for table in tables.summaries(groups):
+        _print(latency_table(group), console)
+    for table in loads_tables(groups) if len(results) > 1 else ():
+        if table.rows:
             _print(table, console)
-    for warning in tables.warnings(groups):
+    for warning in warnings(groups):
         console.print(f"[yellow]{escape(warning)}[/]", soft_wrap=True)
 
 
@@ -88,7 +89,7 @@ def _summary(tally: Tally) -> Iterator[tuple[str, str]]:
         times = Histogram()
         for latency in tuple(tally.latency.values()):
             times.add(latency)
-        p50, p99 = (tables.milliseconds(value) for value in times.percentiles([50.0, 99.0]))
+        p50, p99 = (milliseconds(value) for value in times.percentiles([50.0, 99.0]))
         yield "answers/s", f"{tally.done / measured:,.0f}"
         yield "p50", f"{p50} ms"
         yield "p99", f"{p99} ms"
@@ -107,7 +108,7 @@ def _panel(tally: Tally) -> Table:
     return panel
 
 
-def _print(table: tables.Table, console: Console) -> None:
+def _print(table: Figures, console: Console) -> None:
     shown = Table(box=box.SIMPLE_HEAD)
     for number, head in enumerate(table.head):
         shown.add_column(head, justify="right" if number else "left")

@@ -9,12 +9,12 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-__all__ = ["Machine", "describe_machine", "without_secrets"]
+__all__ = ["Machine", "commit_of", "describe_machine", "without_secrets"]
 
 _FLAGS = (
     *("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16", "amx_int8"),
@@ -44,20 +44,30 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     command: str
     """Without secrets."""
 
+    def facts(self) -> Iterator[tuple[str, str]]:
+        """As reports name them."""
+        memory = f", {self.memory_gb:g} GB" if self.memory_gb else ""
+        yield "CPU", f"{self.cpu}, {self.cpus} usable{memory}"
+        yield "extensions", " ".join(self.flags) or "none that is known"
+        yield "system", f"{self.system}, {self.python}"
+        yield "packages", ", ".join(f"{name} {v}" for name, v in self.packages.items())
+        yield "commit", self.commit or "not a checkout"
+        yield "command", self.command
+
 
 def describe_machine(command: Sequence[str] | None = None) -> Machine:
     """This machine; ``command`` defaults to this process's own arguments."""
     fields = _cpu_fields()
     had = (fields.get("flags") or fields.get("Features") or "").split()
     return Machine(
-        cpu=fields.get("model name") or platform.processor() or platform.machine(),
+        cpu=_cpu_name(fields),
         cpus=_usable_cpus(),
         flags=tuple(flag for flag in _FLAGS if flag in had),
         memory_gb=_memory_gb(),
         system=f"{platform.system()} {platform.release()}",
         python=f"{platform.python_implementation()} {platform.python_version()}",
         packages=_versions(),
-        commit=_commit(),
+        commit=commit_of(Path(__file__).resolve().parents[2]),
         command=without_secrets(_own_command() if command is None else command),
     )
 
@@ -88,6 +98,14 @@ def _cpu_fields() -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in parts if key.strip()}
 
 
+def _cpu_name(fields: dict[str, str]) -> str:
+    """With its family and model, where the name alone may be a whole series."""
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" not in fields:
+        return name
+    return f"{name} (family {fields['cpu family']}, model {fields.get('model', '?')})"
+
+
 def _usable_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -112,8 +130,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _commit() -> str | None:
-    root = Path(__file__).resolve().parents[2]
+def commit_of(root: Path) -> str | None:
+    """Of a checkout, with "+changes" where it has some; None where it is none."""
     if not (root / ".git").exists():
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty=+changes", "--abbrev=12"]

@@ -1,10 +1,9 @@
-"""One run's figures: what reports are made of, and what processes and rounds are merged by."""
+"""One run's figures: what reports are made of, and what rounds are merged to."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
@@ -14,7 +13,7 @@ from semcache_async.load.histogram import Histogram
 from semcache_async.load.machine import Machine
 from semcache_async.load.tally import Tally
 
-__all__ = ["Result", "make_result", "merge_processes", "merge_rounds", "read_results"]
+__all__ = ["Result", "make_result", "merge_rounds"]
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,34 +142,6 @@ def make_result(
 
 def merge_rounds(results: Sequence[Result]) -> Result:
     """One result of several runs of the same, one after the other: counts and seconds add up."""
-    merged = _merged(results)
-    return replace(merged, duration_s=sum(result.duration_s for result in results))
-
-
-def merge_processes(results: Sequence[Result]) -> Result:
-    """One result of several processes that asked at the same time: counts and rates add up."""
-    if len({result.duration_s for result in results}) > 1:
-        raise LoadError("Processes that asked for different times cannot be merged.")
-    merged = _merged(results)
-    rates = [result.target_rate for result in results if result.target_rate is not None]
-    callers = [result.callers for result in results if result.callers is not None]
-    return replace(
-        merged,
-        target_rate=sum(rates) if rates else None,
-        callers=sum(callers) if callers else None,
-        peak=sum(result.peak for result in results),
-    )
-
-
-def read_results(path: Path) -> list[Result]:
-    """What a report's ``results.json`` holds."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=list[Result])
-    except (OSError, msgspec.DecodeError) as error:
-        raise LoadError(f"{path} cannot be read as load results: {error}") from error
-
-
-def _merged(results: Sequence[Result]) -> Result:
     if len({(result.name, result.load) for result in results}) != 1:
         raise LoadError("Only runs of one name and load can be merged.")
 
@@ -183,6 +154,7 @@ def _merged(results: Sequence[Result]) -> Result:
     calls = [result.llm_calls for result in results if result.llm_calls is not None]
     return replace(
         results[0],
+        duration_s=sum(result.duration_s for result in results),
         latency=_by_source(results),
         service=times(lambda result: result.service),
         lateness=times(lambda result: result.lateness),

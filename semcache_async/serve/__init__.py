@@ -1,5 +1,9 @@
 """The HTTP service: the OpenAI, LangCache and plain JSON protocols in front of one cache.
 
-``chat``, ``langcache``, ``plain`` and ``page`` each speak one protocol and know nothing of each
-other; what they share is in ``service``; ``app`` puts them together and ``run`` runs the result.
+Rooms, each of which may use those before it: ``metrics``, ``upstream`` (the LLM's own service),
+``completions`` (one chat completion through the cache), ``http`` (what holds for any protocol),
+then the protocols ``openai``, ``langcache``, ``plain``, ``page`` and ``operations``, which know
+nothing of each other, ``openapi``, which describes them, and ``process``, which runs the whole.
+``service`` is what all handlers share, ``protocol`` what a protocol is, ``errors`` what may go
+wrong; ``app`` puts them together.
 """

@@ -17,7 +17,8 @@ import msgspec
 
 from semcache_async.cache import SemanticCache
 from semcache_async.complaints import Complaints
-from semcache_async.serve.problems import NotFound
+from semcache_async.serve.errors import NotFound
+from semcache_async.serve.metrics.metrics import Metrics
 from semcache_async.store.log import Log, Logged, MemoryLog, RedisLog
 from semcache_async.store.wire import redis_pipelines
 from semcache_async.types import Answer, Scope, Source
@@ -76,7 +77,11 @@ class Listed(NamedTuple):
 
 @asynccontextmanager
 async def open_journal(
-    cache: SemanticCache, *, keep: int = 1_000, fraction: float = 0.5
+    cache: SemanticCache,
+    *,
+    keep: int = 1_000,
+    fraction: float = 0.5,
+    metrics: Metrics | None = None,
 ) -> AsyncIterator[Journal]:
     """The journal of one cache: in its Redis, for all its processes, or else in memory. It has a
     connection of its own, so that it never stands in a lookup's way.
@@ -95,7 +100,7 @@ async def open_journal(
             near = RedisLog(pipelines, name, "near", keep=keep, ttl_s=NEAR_TTL_S)
             reviews = RedisLog(pipelines, name, "reviews", keep=REVIEWS_KEPT, ttl_s=REVIEWS_TTL_S)
         floor = fraction * cache.config.max_distance
-        journal = Journal(near, reviews, keep=keep, floor=floor)
+        journal = Journal(near, reviews, keep=keep, floor=floor, metrics=metrics)
         writing = asyncio.create_task(journal.write())
         try:
             yield journal
@@ -117,12 +122,14 @@ class Journal:
         *,
         keep: int,
         floor: float,
+        metrics: Metrics | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._near = near
         self._reviews = reviews
         self._keep = keep
         self._floor = floor
+        self._metrics = metrics or Metrics()
         self._clock = clock
         self._queue: deque[NearHit] = deque()
         self._filled = asyncio.Event()
@@ -130,8 +137,6 @@ class Journal:
         self._idle.set()
         self._quiet: OrderedDict[tuple[str, ...], float] = OrderedDict()
         self._complaints = Complaints()
-        self.dropped = 0
-        """Near hits that were not kept: the queue was full, or Redis failed."""
 
     def note_hit(self, *, prompt: str, answer: Answer, scope: Scope) -> None:
         """Keep a semantic hit near the threshold. Never waits, never raises."""
@@ -154,8 +159,9 @@ class Journal:
         if self._heard(hit.pair, now):
             return
         if len(self._queue) >= QUEUED:
-            self.dropped += 1
+            self._metrics.count("near_hits", "dropped")
             return
+        self._metrics.count("near_hits", "noted")
         self._queue.append(hit)
         self._idle.clear()
         self._filled.set()
@@ -168,7 +174,7 @@ class Journal:
             try:
                 await self._near.append([msgspec.json.encode(hit) for hit in batch])
             except Exception as error:
-                self.dropped += len(batch)
+                self._metrics.count("near_hits", "lost", len(batch))
                 self._complaints.warn("near hits not kept", error)
             if not self._queue:
                 self._filled.clear()

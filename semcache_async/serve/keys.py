@@ -1,4 +1,4 @@
-"""API keys: who asks. Only their hashes are kept."""
+"""Who asks, as the API key says. Only hashes of keys are kept."""
 
 from __future__ import annotations
 
@@ -9,16 +9,24 @@ import re
 import secrets
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-
 from semcache_async.errors import ConfigError
-from semcache_async.serve.problems import Unauthorized
-from semcache_async.serve.service import Caller
+from semcache_async.serve.errors import Unauthorized
 
-__all__ = ["KeyRing", "hash_key", "new_key"]
+__all__ = ["Caller", "KeyRing", "hash_key", "new_key"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks."""
+
+    tenant: str = ""
+    admin: bool = False
+    """May see and remove other tenants' entries, and review hits."""
+
 
 _EVERYBODY = Caller(tenant="", admin=True)
 _NOBODY = Caller()
@@ -65,11 +73,11 @@ class KeyRing:
             return cls(None)
         return cls(_read(path), allow_anonymous=allow_anonymous)
 
-    def caller(self, request: web.Request) -> Caller:
+    def caller(self, headers: Mapping[str, str]) -> Caller:
         """Who asks. Raises ``Unauthorized``."""
         if self._callers is None:
             return _EVERYBODY
-        header = request.headers.get("Authorization")
+        header = headers.get("Authorization")
         if header is None:
             if self._without_key is not None:
                 return self._without_key

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from semcache_async.cache import SemanticCache
+from semcache_async.serve.completions.flow import Completions
+from semcache_async.serve.journal import Journal
+from semcache_async.serve.keys import KeyRing
+from semcache_async.serve.metrics.metrics import Metrics
+from semcache_async.serve.readiness import Readiness
+from semcache_async.serve.settings import Settings
+from semcache_async.serve.upstream.client import Upstream
 
-if TYPE_CHECKING:
-    from semcache_async.serve.journal import Journal
-    from semcache_async.serve.keys import KeyRing
-    from semcache_async.serve.metrics import Metrics
-    from semcache_async.serve.settings import Settings
-    from semcache_async.serve.upstream import Upstream
-
-__all__ = ["Caller", "Service"]
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks, as the API key says."""
-
-    tenant: str = ""
-    admin: bool = False
-    """May see and remove other tenants' entries, and review hits."""
+__all__ = ["Service"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,9 +23,16 @@ class Service:
     cache: SemanticCache
     settings: Settings
     keys: KeyRing
-    """``keys.caller(request) -> Caller``; raises ``Unauthorized``."""
     upstream: Upstream
     metrics: Metrics
     journal: Journal
-    draining: bool = field(default=False)
+    draining: bool = False
     """No new work: this process is about to end."""
+    completions: Completions = field(init=False)
+    readiness: Readiness = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.completions = Completions(
+            self.cache, self.upstream, self.settings, self.metrics, self.journal
+        )
+        self.readiness = Readiness(self.cache)

@@ -5,6 +5,8 @@ somebody counts as personal (a value, not the word for it), and only what asks a
 counts as time-bound (not what tells when something happened to the asker).
 
 Both are called for every prompt: the long patterns run only where a word that they need occurs.
+Every pattern's work is linear in the prompt: its repeats are bounded, or begin where nothing of
+their own kind stands before, or end the pattern.
 """
 
 from __future__ import annotations
@@ -15,15 +17,16 @@ __all__ = ["is_personal", "is_time_bound"]
 
 _WORDS = re.compile(r"[a-z]+")
 
-_AFTER_AT = re.compile(r"@[\w-]{1,63}(?:\.[\w-]{1,63})+")
+_AFTER_AT = re.compile(r"@[\w-]{1,63}\.[\w-]")
 _DIGITS = re.compile(r"\d(?:[ ().\-/]{0,2}\d){6,18}")
 _IBAN = re.compile(r"[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]){11,30}")
 _SECRET = re.compile(
-    r"sk-[\w-]{16}|AKIA[A-Z0-9]{12}|gh[pousr]_\w{20}|xox[abprs]-\w{8}|eyJ[\w-]{10,}\.eyJ|"
+    r"sk-[\w-]{16}|AKIA[A-Z0-9]{12}|gh[pousr]_\w{20}|xox[abprs]-\w{8}|[\w-]{10}\.eyJ|"
     r"-----BEGIN [A-Z ]{0,24}PRIVATE KEY"
 )
 _SECRET_MARKS = ("sk-", "AKIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "xox", "eyJ", "-----BEGIN")
 
+_TWO_WORDS = r"(?:[\w-]{1,40} ){0,2}"
 _IS = r"(?: is|'s|:| =)"
 _I_AM = r"\b(?:i am|i'm)"
 _VALUE_NAMES = (
@@ -32,14 +35,15 @@ _VALUE_NAMES = (
 )
 _TOLD = re.compile(
     # "my name is Ann", but not "my name is spelled wrong"
-    rf"\bmy (?:full |first |last |maiden |sur)?name{_IS} (?!(?:not|wrong|mis\w*|incorrect\w*|in|on|"
-    r"un\w*|spelled|spelt|printed|written|different|changed|changing|being|too|still|no|now|so|"
-    r"also|already|showing|shown|listed|a|the|and|or|at)\b)\w|"
+    rf"\bmy (?:full |first |last |maiden |sur)?name{_IS} (?!(?:not|wrong|"
+    r"mis\w{0,24}|incorrect\w{0,24}|in|on|un\w{0,24}|spelled|spelt|printed|written|different|"
+    r"changed|changing|being|too|still|no|now|so|also|already|showing|shown|listed|a|the|and|or|"
+    r"at)\b)\w|"
     rf"{_I_AM} (?:called|named) \w|{_I_AM} \d{{1,3}} years? old\b|"
-    rf"\bmy (?:[\w-]+ ){{0,2}}{_VALUE_NAMES}{_IS} ?\S{{0,24}}\d|"
-    rf"\bmy (?:[\w-]+ ){{0,2}}(?:password|passphrase|api key|secret){_IS} ?"
+    rf"\bmy {_TWO_WORDS}{_VALUE_NAMES}{_IS} ?\S{{0,24}}\d|"
+    rf"\bmy {_TWO_WORDS}(?:password|passphrase|api key|secret){_IS} ?"
     r"(?:[\"'`“]\S|\S{0,64}[\d$%^&*_#@]\S)|"
-    r"\bi was born (?:on|in) (?:\w+ ){0,2}\d|"
+    r"\bi was born (?:on|in) (?:\w{1,24} ){0,2}\d|"
     r"\bi (?:was|am|have been|'ve been) (?:just |recently )?diagnosed\b"
 )
 _TOLD_WORDS = frozenset(
@@ -57,7 +61,7 @@ _CHANGING = (
 )
 _PRESENT = re.compile(
     r"\b(?:current|latest|newest|live|up[- ]to[- ]date|real[- ]?time|most recent|recent|"
-    rf"today's)(?:ly)? (?:[\w-]+ ){{0,2}}{_CHANGING}\b|"
+    rf"today's)(?:ly)? {_TWO_WORDS}{_CHANGING}\b|"
     rf"\b(?:today|tonight|tomorrow|yesterday)'s [\w ]{{0,24}}{_CHANGING}\b|"
     r"\b(?:what|which) (?:time|day|date|year|month|weekday) is (?:it|today|this)\b|"
     r"\bwhat(?:'s| is) the (?:time|date|weather|temperature)\b"
@@ -68,14 +72,14 @@ _PRESENT = re.compile(
 )
 _WHEN = re.compile(
     r"\b(?:today|tonight|tomorrow|yesterday|nowadays|right now|as of now|these days|at present|"
-    r"at (?:the|this) (?:very )?moment|currently|last night|so far this \w+|(?:this|last|next) "
-    r"(?:morning|afternoon|evening|weekend|week|month|quarter|season|year|monday|tuesday|"
-    r"wednesday|thursday|friday|saturday|sunday))\b"
+    r"at (?:the|this) (?:very )?moment|currently|last night|so far this \w{1,24}|"
+    r"(?:this|last|next) (?:morning|afternoon|evening|weekend|week|month|quarter|season|year|"
+    r"monday|tuesday|wednesday|thursday|friday|saturday|sunday))\b"
 )
 _ASKER = re.compile(r"\b(?:i|my|me|mine|we|our|us|im|ive)\b")
 _ASKS_THE_PRESENT = re.compile(
-    r"\s*(?:so |and |but |hi |hello |hey |please |ok )*"
-    r"(?:what(?:'s| is| are| was| were| will| happen\w*)|who|which \w+ (?:is|are|was|were|will)|"
+    r"\s{0,8}(?:so |and |but |hi |hello |hey |please |ok ){0,8}"
+    r"(?:what(?:'s| is| are| was| were| will| happen)|who|which \w{1,24} (?:is|are|was|were|will)|"
     r"(?:tell|show|give) me (?:what|who|which|the))\b"
 )
 _PRESENT_WORDS = frozenset(
@@ -85,7 +89,7 @@ _PRESENT_WORDS = frozenset(
         "night so this last next temperature"
     )
 )
-_SENTENCE_ENDS = re.compile(r"[.?!\n]+(?=\s|$)")
+_SENTENCE_ENDS = re.compile(r"(?<![.?!\n])[.?!\n]+(?=\s|$)")
 
 
 def is_personal(prompt: str) -> bool:
@@ -96,8 +100,11 @@ def is_personal(prompt: str) -> bool:
             before = prompt[found.start() - 1 : found.start()]
             if before.isalnum() or before in ("_", "-", "."):
                 return True
-    if any(_is_identifying(prompt, found) for found in _DIGITS.finditer(prompt)):
-        return True
+    for found in _DIGITS.finditer(prompt):
+        start, end = found.span()
+        around = prompt[max(0, start - 2) : start], prompt[end : end + 2]
+        if _is_identifying(found.group(), *around):
+            return True
     if any(_is_iban(found.group()) for found in _IBAN.finditer(prompt)):
         return True
     if any(mark in prompt for mark in _SECRET_MARKS) and _SECRET.search(prompt):
@@ -123,11 +130,9 @@ def _asks_when(sentence: str) -> bool:
     return not _ASKER.search(sentence) or bool(_ASKS_THE_PRESENT.match(sentence))
 
 
-def _is_identifying(prompt: str, found: re.Match[str]) -> bool:
+def _is_identifying(text: str, before: str, after: str) -> bool:
     """A run of digits that is a telephone, card or social security number: not a plain number, a
-    date or a range of years."""
-    text, (start, end) = found.group(), found.span()
-    before, after = prompt[max(0, start - 2) : start], prompt[end : end + 2]
+    date or a range of years. ``before`` and ``after`` are the two characters on each side."""
     if before[-1:].isalnum() or after[:1].isalnum() or after[:1] == "_":
         return False
     if (before[-1:] in (".", ",") and before[:1].isdigit()) or (

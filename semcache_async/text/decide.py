@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-__all__ = ["Candidate", "Decision", "Policy", "Reason", "decide"]
+__all__ = ["Candidate", "Decision", "Policy", "Reason", "Refusal", "decide"]
 
 
 class Candidate(Protocol):
@@ -24,22 +24,34 @@ class Candidate(Protocol):
 C = TypeVar("C", bound=Candidate)
 
 
-class Policy(NamedTuple):
-    """What a neighbour has to meet."""
-
-    max_distance: float
-
-
 class Reason(StrEnum):
     """Why a decision came out as it did."""
 
     ACCEPTED = "accepted"
     NO_NEIGHBOUR = "no_neighbour"
     TOO_FAR = "too_far"
+    ERASED = "erased"
+    """The prompts differ in what the model could not see."""
+
+
+Refusal: TypeAlias = Callable[[str, str], Reason | None]
+"""What speaks against serving a second prompt's answer to the first, however near they are."""
+
+
+def _nothing(_prompt: str, _candidate: str) -> None:
+    return None
+
+
+class Policy(NamedTuple):
+    """What a neighbour has to meet."""
+
+    max_distance: float
+    refusal: Refusal = _nothing
 
 
 class Decision(NamedTuple, Generic[C]):
-    """``chosen`` may be served; None where no candidate may. ``nearest`` is the best one seen."""
+    """``chosen`` may be served; None where no candidate may. ``nearest`` is the best one seen, and
+    ``reason`` says why it was taken, or why not."""
 
     chosen: C | None
     reason: Reason
@@ -53,6 +65,12 @@ def decide(prompt: str, candidates: Iterable[C], policy: Policy) -> Decision[C]:
     ranked = sorted((c for c in candidates if c.distance == c.distance), key=lambda c: c.distance)
     if not ranked:
         return Decision(None, Reason.NO_NEIGHBOUR, None)
-    if ranked[0].distance <= policy.max_distance:
-        return Decision(ranked[0], Reason.ACCEPTED, ranked[0])
-    return Decision(None, Reason.TOO_FAR, ranked[0])
+    reason: Reason | None = None
+    for candidate in ranked:
+        if candidate.distance > policy.max_distance:
+            return Decision(None, reason or Reason.TOO_FAR, ranked[0])
+        refused = policy.refusal(prompt, candidate.prompt)
+        if refused is None:
+            return Decision(candidate, Reason.ACCEPTED, ranked[0])
+        reason = reason or refused
+    return Decision(None, reason or Reason.NO_NEIGHBOUR, ranked[0])

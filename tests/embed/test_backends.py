@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from semcache_async.embed import backends, load_embedder
+from semcache_async.embed import backends, cpu, hint, load_embedder
 from semcache_async.embed.backends import chosen_name, remembered
 from semcache_async.embed.checks import parity
 from semcache_async.embed.encoders import OnnxPacked
@@ -22,9 +22,14 @@ def fake_openvino(error: float = 0.0, jitter: float = 0.0) -> type:
     """OpenVINO as onnxruntime with an error of its own, or one that depends on the company."""
 
     class Fake(OnnxPacked):
+        sizes = ()
+
         def __init__(self, model: Path, *, threads: int, precision: str) -> None:
             super().__init__(model, threads=threads)
             self.name, self.precision = f"openvino-{precision}-packed", precision
+
+        def complete(self) -> None:
+            """Any size will do."""
 
         def run(self, items: Any) -> Any:
             vectors: Any = super().run(items)
@@ -83,7 +88,12 @@ def test_no_faster_is_not_used(tiny: Path, amx: pytest.MonkeyPatch) -> None:
 def test_failing_runtime_is_not_used(
     tiny: Path, amx: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    amx.setattr(backends, "OpenVinoPacked", None)
+
+    class Broken(fake_openvino()):  # type: ignore[misc]
+        def complete(self) -> None:
+            raise RuntimeError("no such instruction")
+
+    amx.setattr(backends, "OpenVinoPacked", Broken)
     assert load_embedder(tiny, progress=False).backend == "onnxruntime-f32-packed"
     assert "it failed" in caplog.text
 
@@ -95,6 +105,42 @@ def test_absent_runtime(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load_embedder(tiny, backend="openvino", progress=False)
 
 
+@pytest.mark.parametrize(
+    ("flags", "said", "level"),
+    [
+        ({"avx512f", "avx512_bf16"}, "about twice as fast", "WARNING"),
+        ({"avx512f"}, "a little faster", "INFO"),
+        ({"avx2"}, None, None),
+    ],
+)
+def test_what_would_be_faster_is_said_once(
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    flags: set[str],
+    said: str | None,
+    level: str | None,
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(cpu, "cpu_features", lambda: frozenset(flags))
+    monkeypatch.setattr(cpu, "_said", set())
+    for _ in range(2):
+        load_embedder(tiny, progress=False)
+    logged = [(r.levelname, r.getMessage()) for r in caplog.records if "pip install" in r.message]
+    assert [name for name, _ in logged] == ([level] if level else [])
+    if said:
+        assert said in (hint() or "")
+        assert logged[0][1] == hint()
+    monkeypatch.setenv("SEMCACHE_BACKEND", "onnxruntime")
+    assert hint() is None
+
+
+def test_nothing_to_hint_at_where_it_is_installed() -> None:
+    pytest.importorskip("openvino")
+    assert hint() is None
+
+
 def test_real_openvino_agrees(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Packs of every compiled size, and one that only a long text needs."""
     pytest.importorskip("openvino")
@@ -103,6 +149,7 @@ def test_real_openvino_agrees(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> No
     free = load_embedder(tiny, backend="onnxruntime", progress=False)
     assert fixed.backend == "openvino-f32-packed"
     assert fixed.fingerprint == free.fingerprint
+    fixed._encoder.complete()  # type: ignore[attr-defined]
     for texts in (["c"], TEXTS[:2], TEXTS[:4], TEXTS, ["a" * 128, "b"], ["?"] * 70):
         assert parity(fixed.embed(texts), free.embed(texts)) > 0.99999
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -85,14 +86,14 @@ def test_threads_agree(embedder: TextEmbedder, questions: list[str]) -> None:
 
 
 def test_runtime_failure_is_an_embedding_error(tiny: Path) -> None:
-    embedder = load_embedder(tiny, progress=False)
+    embedder = load_embedder(tiny, backend="onnxruntime", progress=False)
     with pytest.raises(EmbeddingError, match="onnxruntime-f32-packed failed"):
         embedder.embed_tokens([np.array([999_999], np.int32)])
 
 
 @pytest.mark.parametrize("bad", [np.full((1, 32), np.nan, "f4"), np.zeros((2, 32), "f4")])
 def test_unusable_vectors_are_an_embedding_error(tiny: Path, bad: Any) -> None:
-    embedder = load_embedder(tiny, progress=False)
+    embedder = load_embedder(tiny, backend="onnxruntime", progress=False)
     embedder._encoder.run = lambda items: bad  # type: ignore[method-assign]
     with pytest.raises(EmbeddingError, match="unusable vectors"):
         embedder.embed(["hi"])
@@ -119,3 +120,43 @@ def test_a_text_beyond_the_vocabulary_is_not_readable(
 def test_unreadable_texts_would_share_a_vector(embedder: TextEmbedder) -> None:
     one, other = embedder.embed(["What does 🙂 mean?", "What does 🙃 mean?"])
     assert one @ other > 0.9999
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("Añ 5", ["Añ", "5"]),
+        ("an\u0303 5", ["an", "5"]),  # the mark was dropped
+        ("x ≠ y", ["x", "≠", "y"]),  # its slash was
+        ("a\tb\n  c", ["a", "b", "c"]),
+        ("a\u200bb\x00", ["a\u200bb"]),  # zero-width and control characters, within and after
+        ("🙂 my 🙃", ["🙂", "my", "🙃"]),  # beyond the first plane: one character each
+        ("重置 pin", ["重", "置", "pin"]),
+        ("unaffable", ["una", "ffa", "ble"]),
+        ("한", ["한", "한", "한"]),  # three tokens out of one character
+        ("か\u3099", ["か"]),
+        ("\ufffd hi", ["hi"]),
+        ("\u0301", []),
+        (" ", []),
+        ("", []),
+    ],
+)
+def test_pieces_say_where_tokens_stand(embedder: TextEmbedder, text: str, seen: list[str]) -> None:
+    pieces = embedder.pieces(text)
+    assert [text[piece.start : piece.end] for piece in pieces] == seen
+    assert [piece.id for piece in pieces] == embedder.tokenise([text])[0].tolist()[1:-1]
+    assert all(a.start <= b.start and a.end <= b.end for a, b in itertools.pairwise(pieces))
+
+
+def test_pieces_of_no_text(embedder: TextEmbedder) -> None:
+    for bad in ("\ud800", 3):
+        with pytest.raises(PromptError):
+            embedder.pieces(bad)  # type: ignore[arg-type]
+
+
+def test_pieces_from_several_threads(embedder: TextEmbedder, questions: list[str]) -> None:
+    texts = questions[:200]
+    truth = [embedder.pieces(text) for text in texts]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            assert list(pool.map(embedder.pieces, texts)) == truth

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from semcache_async.errors import CacheClosedError
+from semcache_async.errors import CacheClosedError, QueueFullError
 from semcache_async.flow.batcher import MicroBatcher
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
@@ -162,3 +162,72 @@ async def test_closing_settles_everybody() -> None:
     assert [type(result) for result in results] == [CacheClosedError] * 3
     with pytest.raises(CacheClosedError):
         await batcher.submit("d")
+
+
+async def test_bulk_lets_others_go_first_but_is_never_starved() -> None:
+    gate = Gate()
+    batcher = MicroBatcher(gate, budget=2)
+    waiters = [batcher.submit("first")]
+    await settle()
+    waiters += [batcher.submit(f"bulk {n}", bulk=True) for n in range(4)]
+    waiters += [batcher.submit(f"single {n}") for n in range(8)]
+    gate.opened.set()
+    await asyncio.gather(*waiters)
+    order = [item for batch in gate.batches for item in batch]
+    assert order[0] == "first"
+    assert sorted(item for item in order if "single" in item) == [f"single {n}" for n in range(8)]
+    assert order.index("single 5") < order.index("bulk 1")
+    assert order.index("bulk 0") < order.index("single 7")
+
+
+async def test_a_bulk_item_that_somebody_wants_now_is_no_longer_bulk() -> None:
+    gate = Gate()
+    batcher = MicroBatcher(gate, budget=1)
+    waiters = [batcher.submit("first")]
+    await settle()
+    waiters += [batcher.submit(key, bulk=True) for key in ("a", "b")]
+    waiters += [batcher.submit("b"), batcher.submit("c")]
+    gate.opened.set()
+    await asyncio.gather(*waiters)
+    assert gate.batches == [["first"], ["b"], ["c"], ["a"]]
+
+
+async def test_what_is_overdue_fails_and_frees_its_place() -> None:
+    gate = Gate()
+    batcher = MicroBatcher(gate, budget=1, timeout_s=0.001)
+    results = await asyncio.gather(*[batcher.submit(key) for key in "abc"], return_exceptions=True)
+    assert [type(result) for result in results] == [TimeoutError] * 3
+    assert len({id(result) for result in results}) == 3
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (batcher.queued, batcher.under_way) == (0, 0)
+    gate.opened.set()
+    fine = MicroBatcher(gate, budget=1, timeout_s=60.0)
+    assert await fine.submit("d") == "D"
+    await batcher.aclose()
+    await fine.aclose()
+
+
+async def test_one_too_many_is_told_at_once() -> None:
+    gate = Gate()
+    batcher = MicroBatcher(gate, budget=1, most_queued=2)
+    waiters = [batcher.submit("a")]
+    await settle()
+    waiters += [batcher.submit("b"), batcher.submit("c", bulk=True)]
+    with pytest.raises(QueueFullError):
+        await batcher.submit("d")
+    waiters.append(batcher.submit("b"))  # no further item
+    gate.opened.set()
+    assert await asyncio.gather(*waiters) == ["A", "B", "C", "B"]
+
+
+async def test_failing_all_settles_what_is_queued_and_under_way() -> None:
+    gate = Gate()
+    batcher = MicroBatcher(gate, budget=1)
+    waiters = [batcher.submit(key) for key in "abc"]
+    await settle()
+    batcher.fail(ValueError("gone"))
+    results = await asyncio.gather(*waiters, return_exceptions=True)
+    assert [type(result) for result in results] == [ValueError] * 3
+    gate.opened.set()
+    assert await batcher.submit("d") == "D"

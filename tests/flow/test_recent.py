@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import Callable
 
 import pytest
@@ -20,10 +19,11 @@ from semcache_async.testing import AngleEmbedder, MemoryStore
 from semcache_async.types import Entry
 
 SCOPE = Scope()
+NOW = 1_000_000.0
 
 
 def entry(id_: str = "a", *, lives_s: float = 100.0) -> Entry:
-    return Entry(id_, "prompt", "text", time.time(), time.time() + lives_s)
+    return Entry(id_, "prompt", "text", NOW, NOW + lives_s)
 
 
 def listening(size: int = 10) -> RecentAnswers:
@@ -44,13 +44,13 @@ def test_the_least_recently_used_goes() -> None:
 def test_nothing_is_kept_while_nobody_reports() -> None:
     recent = RecentAnswers(10)
     recent.keep(SCOPE, "p", entry(), recent.now())
-    assert recent.get(SCOPE, "p") is None
+    assert recent.get(SCOPE, "p", NOW) is None
     recent.change(None)
     recent.keep(SCOPE, "p", entry(), recent.now())
-    assert recent.get(SCOPE, "p") is not None
+    assert recent.get(SCOPE, "p", NOW) is not None
     recent.deafen()
     recent.keep(SCOPE, "p", entry(), recent.now())
-    assert recent.get(SCOPE, "p") is None
+    assert recent.get(SCOPE, "p", NOW) is None
 
 
 def test_every_wording_of_a_changed_entry_goes_and_no_other() -> None:
@@ -58,7 +58,7 @@ def test_every_wording_of_a_changed_entry_goes_and_no_other() -> None:
     for prompt, id_ in [("P", "a"), ("p?", "a"), ("q", "b")]:
         recent.keep(SCOPE, prompt, entry(id_), recent.now())
     recent.change("a")
-    assert [recent.get(SCOPE, p) is None for p in ("P", "p?", "q")] == [True, True, False]
+    assert [recent.get(SCOPE, p, NOW) is None for p in ("P", "p?", "q")] == [True, True, False]
     assert len(recent) == 1
 
 
@@ -80,17 +80,17 @@ def test_a_report_that_overtakes_the_reply_is_not_lost(
     since = recent.now()
     meanwhile(recent)
     recent.keep(SCOPE, "p", entry(), since)
-    assert recent.get(SCOPE, "p") is None
+    assert recent.get(SCOPE, "p", NOW) is None
     recent.keep(SCOPE, "p", entry(), recent.now())
-    assert recent.get(SCOPE, "p") is not None
+    assert recent.get(SCOPE, "p", NOW) is not None
 
 
 def test_scope_is_part_of_the_key_and_the_end_is_the_entrys_own() -> None:
     recent = listening()
     recent.keep(SCOPE, "p", entry(), recent.now())
     recent.keep(SCOPE, "late", entry("b", lives_s=0.0), recent.now())
-    assert recent.get(Scope(tenant="b"), "p") is None
-    assert recent.get(SCOPE, "late") is None
+    assert recent.get(Scope(tenant="b"), "p", NOW) is None
+    assert recent.get(SCOPE, "late", NOW) is None
 
 
 @given(st.lists(st.tuples(st.sampled_from("kcg"), st.sampled_from("abcde"), st.integers(0, 9))))
@@ -101,9 +101,9 @@ def test_bounded_and_without_loose_ends(steps: list[tuple[str, str, int]]) -> No
             recent.keep(SCOPE, f"{id_}{prompt}", entry(id_), recent.now())
         elif step == "c":
             recent.change(id_)
-            assert all(recent.get(SCOPE, f"{id_}{n}") is None for n in range(10))
+            assert all(recent.get(SCOPE, f"{id_}{n}", NOW) is None for n in range(10))
         else:
-            recent.get(SCOPE, f"{id_}{prompt}")
+            recent.get(SCOPE, f"{id_}{prompt}", NOW)
     assert len(recent) <= 3
     held = {key for keys in recent._prompts.values() for key in keys}
     assert held == set(recent._by_prompt._items)

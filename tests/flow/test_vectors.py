@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from semcache_async import CacheConfig, SemanticCache, Source
 from semcache_async.embed import TextEmbedder
-from semcache_async.flow.vectors import Vectors, open_vectors
+from semcache_async.errors import PromptError
+from semcache_async.flow.vectors import Vectors, in_halves, open_vectors
 from semcache_async.testing import AngleEmbedder, MemoryStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
@@ -85,3 +88,145 @@ async def test_what_the_model_cannot_read_whole_has_the_exact_tier_only(
 
 def vectors_of(cache: SemanticCache) -> Vectors:
     return cache._tiers._vectors
+
+
+class Falling(AngleEmbedder):
+    """Raises ``error`` for a batch that holds a text with BAD, or any where ``down``."""
+
+    def __init__(self, error: Exception, *, down: bool = False) -> None:
+        super().__init__()
+        self.error = error
+        self.down = down
+        self.sizes: list[int] = []
+
+    async def embed(self, texts: Sequence[str]) -> np.ndarray:  # type: ignore[override]
+        self.sizes.append(len(texts))
+        if self.down or any("BAD" in text for text in texts):
+            raise self.error
+        return super().embed(texts)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("400"), ValueError("x"), OSError("reset")])
+@pytest.mark.parametrize("place", [0, 7, 31])
+async def test_one_text_that_makes_an_embedder_raise_stands_alone(
+    error: Exception, place: int
+) -> None:
+    embedder = Falling(error)
+    async with open_vectors(embedder, remembered=0) as vectors:
+        embedder.sizes.clear()
+        texts = [f"{'BAD' if i == place else ''} at {i}" for i in range(32)]
+        found = await asyncio.gather(*map(vectors.vector, texts), return_exceptions=True)
+    assert [i for i, one in enumerate(found) if isinstance(one, Exception)] == [place]
+    assert found[place] is error
+    assert embedder.sizes == [32, 16, 16, 8, 8, 4, 4, 2, 2, 1, 1]
+
+
+async def test_an_embedder_that_is_down_is_called_three_times() -> None:
+    embedder = Falling(RuntimeError("down"))
+    async with open_vectors(embedder, remembered=0) as vectors:
+        embedder.sizes.clear()
+        embedder.down = True
+        waiting = [vectors.vector(f"at {i}") for i in range(32)]
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+    assert found == [embedder.error] * 32
+    assert embedder.sizes == [32, 16, 16]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 32])
+async def test_halves_are_bounded_and_answer_everybody(size: int) -> None:
+    """However many are bad; ``ValueError`` is looked into even where both halves raise it."""
+    calls = 0
+
+    async def call(items: list[str]) -> list[str | Exception]:
+        nonlocal calls
+        calls += 1
+        if any(item in bad for item in items):
+            raise ValueError(items)
+        return list(items)
+
+    for count in range(size + 1):
+        calls, bad = 0, {str(i) for i in range(count)}
+        found = await in_halves(call, [str(i) for i in range(size)])
+        assert len(found) == size
+        assert calls <= max(size, 8) + 1
+        assert all(isinstance(one, Exception) for one in found[:count])
+        if count < 3:
+            assert found[count:] == [str(i) for i in range(count, size)]
+
+
+class Reading:
+    """A ``TextEmbedder`` of 4 tokens that notes what it read, on which thread; long texts wait."""
+
+    dim, fingerprint, window, token_budget, streams = 2, "reading", 100, 128, 1
+
+    def __init__(self) -> None:
+        self.read: list[tuple[int, bool]] = []
+        self.gate = threading.Event()
+        self.waits = threading.Event()
+
+    def tokenise(self, texts: Sequence[str]) -> list[np.ndarray]:
+        for text in texts:
+            if "BAD" in text:
+                raise PromptError("no text")
+            here = threading.current_thread() is threading.main_thread()
+            self.read.append((len(text), here))
+            if len(text) > 1_024:
+                self.waits.set()
+                self.gate.wait()
+        return [np.zeros(4, np.int32) for _ in texts]
+
+    def readable(self, tokens: np.ndarray) -> bool:
+        return True
+
+    def embed_tokens(self, items: Sequence[np.ndarray]) -> np.ndarray:
+        return np.array([[1.0, 0.0]] * len(items), np.float32)
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        return self.embed_tokens(self.tokenise(texts))
+
+
+async def test_long_texts_hold_nobody_up_and_over_the_bound_are_not_read() -> None:
+    embedder = Reading()
+    async with open_vectors(embedder, remembered=0) as vectors:
+        embedder.read.clear()
+        assert await vectors.vector("x" * 1_601) is None  # 16 characters a token of the window
+        assert embedder.read == []
+        long = [asyncio.ensure_future(vectors.vector(f"{i}" * 1_600)) for i in range(9)]
+        await asyncio.to_thread(embedder.waits.wait)
+        assert await vectors.vector("y" * 20) is not None
+        assert await vectors.vector("y" * 400) is not None
+        assert not any(waiting.done() for waiting in long)
+        embedder.gate.set()
+        assert all(vector is not None for vector in await asyncio.gather(*long))
+    assert (20, True) in embedder.read  # tiny: where it stands
+    assert all(not here for length, here in embedder.read if length > 256)
+
+
+@pytest.mark.parametrize("length", [20, 400, 1_500])
+async def test_a_text_that_cannot_be_read_fails_alone(length: int) -> None:
+    embedder = Reading()
+    embedder.gate.set()
+    async with open_vectors(embedder, remembered=0) as vectors:
+        texts = [f"{'BAD' if i == 2 else i}".ljust(length) for i in range(5)]
+        found = await asyncio.gather(*map(vectors.vector, texts), return_exceptions=True)
+    assert [isinstance(one, PromptError) for one in found] == [i == 2 for i in range(5)]
+
+
+async def test_a_text_that_lies_about_itself() -> None:
+    class Liar(str):
+        __slots__ = ()
+
+        def __len__(self) -> int:
+            return 3
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = None  # type: ignore[assignment]
+
+    embedder = AngleEmbedder()
+    async with open_vectors(embedder, remembered=10) as vectors:
+        embedder.calls.clear()
+        await asyncio.gather(vectors.vector(Liar("at 1")), vectors.vector("at 2"))
+    assert embedder.calls == [["at 1", "at 2"]]
+    assert type(embedder.calls[0][0]) is str

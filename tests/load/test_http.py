@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 
@@ -10,6 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from semcache_async.load import http
 from semcache_async.load.extra import LoadError
 from semcache_async.load.http import completions_url, open_http, source_of
 from semcache_async.load.runs import LoadOptions, run_load
@@ -27,6 +27,11 @@ class Service:
     def __init__(self) -> None:
         self.bodies: list[dict[str, object]] = []
         self.keys: list[str | None] = []
+        self.now = 0.0
+        """What the target's clock shows: a second more before each chunk that matters."""
+
+    def perf_counter(self) -> float:
+        return self.now
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -53,11 +58,11 @@ class Service:
             text = data if isinstance(data, str) else json.dumps(data)
             await response.write(f"data: {text}\n\n".encode())
 
+        self.now += 1.0
         await say({"choices": [{"delta": {"role": "assistant"}}]})
-        await asyncio.sleep(0.05)
+        self.now += 1.0
         if prompt != "say nothing":
             await say({"choices": [{"delta": {"content": "Yes."}}]})
-        await asyncio.sleep(0.05)
         if prompt == "fail late":
             await say({"error": {"message": "upstream went away"}})
         if prompt != "cut short":
@@ -111,12 +116,14 @@ async def test_errors_by_kind(
         assert str(caught.value) == kind
 
 
-async def test_the_first_token_of_a_stream(service: tuple[Service, str]) -> None:
+async def test_the_first_token_of_a_stream(
+    service: tuple[Service, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "time", service[0])
     async with open_http(service[1], model="m", stream=True) as target:
         reply = await target.ask("hello")
     assert reply.source == "hit"
-    assert reply.first_token_s is not None
-    assert 0.04 < reply.first_token_s < 1.0
+    assert reply.first_token_s == 2.0
 
 
 async def test_cold_runs_have_system_messages_of_their_own(service: tuple[Service, str]) -> None:

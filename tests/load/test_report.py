@@ -15,9 +15,8 @@ from semcache_async.load.extra import LoadError
 from semcache_async.load.figures import Span, compare, grouped, noise_floor
 from semcache_async.load.histogram import Histogram
 from semcache_async.load.machine import describe_machine, without_secrets
-from semcache_async.load.report import render
-from semcache_async.load.result import Result, merge_processes, merge_rounds, read_results
-from semcache_async.load.tables import warnings
+from semcache_async.load.result import Result, merge_rounds
+from semcache_async.load.summary import render, warnings
 from semcache_async.load.tally import Tally
 from tests.load.helpers import result
 
@@ -71,14 +70,6 @@ def test_rounds_merge_to_one() -> None:
     assert (merged.llm_calls, merged.intents, merged.requests) == (9, 6, 3_000)
     with pytest.raises(LoadError, match="one name and load"):
         merge_rounds([made(), made(rate=50.0)])
-
-
-def test_processes_merge_to_one() -> None:
-    merged = merge_processes([made(seed=1), made(seed=2)])
-    assert (merged.duration_s, merged.target_rate, merged.peak) == (10.0, 200.0, 14)
-    assert merged.achieved == pytest.approx(200.0)
-    with pytest.raises(LoadError, match="different times"):
-        merge_processes([made(), replace(made(), duration_s=5.0)])
 
 
 def test_medians_spread_and_noise() -> None:
@@ -180,7 +171,8 @@ def test_the_report_says_it_all(report: Path) -> None:
     assert "<theirs" not in html
     assert "semcache load --rate 1" in text
     assert (report / "report.png").read_bytes().startswith(b"\x89PNG")
-    assert len(read_results(report / "results.json")) == 8
+    raw = (report / "results.json").read_bytes()
+    assert len(msgspec.json.decode(raw, type=list[Result])) == 8
 
 
 def test_a_single_run_and_an_empty_one(tmp_path: Path) -> None:

@@ -10,14 +10,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from semcache_async.load.arrivals import from_trace, read_trace, synthetic, variability
+from semcache_async.load.arrivals import from_trace, read_trace, synthetic
 from semcache_async.load.extra import LoadError
 from semcache_async.load.runs import LoadOptions, plan
 from semcache_async.load.texts import draw, load_texts
 
 RATE = 5.53
 """Of the trace that the process imitates: so its time is not scaled."""
+
+
+def variability(times: NDArray[np.float64], window_s: float) -> float:
+    """Variance over mean of the counts in windows; 1 for a Poisson process."""
+    counts = np.bincount((times // window_s).astype(int))[:-1]
+    return float(counts.var() / counts.mean())
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -9,9 +9,11 @@ import subprocess
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import anyio.from_thread
 import anyio.to_thread
 import openai
 import pytest
+from aiohttp import web
 from langcache import LangCache
 from langcache import errors as langcache_errors
 from langchain_openai import ChatOpenAI
@@ -19,12 +21,13 @@ from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletionChunk
 from pydantic import SecretStr
 
-from semcache_async.serve.embeddings import MODELS
-from semcache_async.serve.keys import KeyRing, hash_key
-from semcache_async.serve.problems import Forbidden, Problem, TooMany
-from semcache_async.serve.service import Caller
-from semcache_async.serve.simulate import SimulatorOptions
-from tests.serve.live import Live, live
+from semcache_async.serve.errors import Forbidden, Problem
+from semcache_async.serve.keys import Caller, KeyRing, hash_key
+from semcache_async.serve.openai.embeddings import MODELS
+from semcache_async.simulator import SimulatorOptions
+from semcache_async.simulator.pace import send
+from tests.helpers import until
+from tests.serve.running import Live, live, settled
 
 pytestmark = pytest.mark.anyio
 
@@ -68,7 +71,7 @@ async def test_openai_sync(service: Live) -> None:
             create = client.chat.completions.with_raw_response.create
             made, again, near, far = (
                 create(**asked(prompt))
-                for prompt in ("refund at 10", "Refund at 10", "money back at 15", "x at 90")
+                for prompt in ("refund at 10", " refund at 10", "money back at 15", "x at 90")
             )
             statuses = [answer.headers[STATUS] for answer in (made, again, near, far)]
             assert statuses == ["generated", "exact", "semantic", "generated"]
@@ -102,6 +105,7 @@ async def test_openai_sync_streams(service: Live) -> None:
                 assert all(one.usage is None for one in chunks)
                 assert len({one.id for one in chunks}) == 1
                 texts.append(joined(chunks))
+                anyio.from_thread.run(settled, service.service)
             assert texts[0].startswith("Answer to: refund at 10")
             assert len(set(texts)) == 1
             whole = client.chat.completions.create(**asked("refund at 10"))
@@ -146,11 +150,18 @@ async def test_openai_async(service: Live) -> None:
         assert service.simulator.stats.calls == 1
 
 
-async def test_openai_async_streams_share_one_call(service: Live) -> None:
+async def test_openai_async_streams_share_one_call(
+    service: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gated(response: web.StreamResponse, pieces: list[bytes], step_s: float) -> None:
+        await until(lambda: service.service.cache.stats().waiting == 8)
+        await send(response, pieces, step_s)
+
+    monkeypatch.setattr("semcache_async.simulator.app.send", gated)
     async with async_sdk(service) as client:
 
         async def read() -> tuple[str, list[ChatCompletionChunk]]:
-            body = asked("refund at 10", stream=True, extra_body={"x_simulate": "slow_ms=5"})
+            body = asked("refund at 10", stream=True)
             async with client.chat.completions.with_streaming_response.create(**body) as answer:
                 stream: openai.AsyncStream[ChatCompletionChunk] = await answer.parse()
                 return answer.headers[STATUS], [chunk async for chunk in stream]
@@ -365,7 +376,7 @@ def langchain(service: Live, **client: Any) -> ChatOpenAI:
     )
 
 
-# -- langcache: what its SDK makes of each error (its calls are in test_langcache.py)
+# -- langcache: what its SDK makes of each error (its calls are in langcache/test_handlers.py)
 
 
 @pytest.mark.parametrize(
@@ -376,7 +387,11 @@ def langchain(service: Live, **client: Any) -> ChatOpenAI:
             langcache_errors.ForbiddenErrorResponseContent,
             "insufficient-permissions",
         ),
-        (TooMany("no"), langcache_errors.TooManyRequestsErrorResponseContent, "too-many-requests"),
+        (
+            Problem("no", status=429),
+            langcache_errors.TooManyRequestsErrorResponseContent,
+            "too-many-requests",
+        ),
         (Problem("no"), langcache_errors.UnexpectedErrorResponseContent, "unexpected-error"),
         (ValueError("no"), langcache_errors.UnexpectedErrorResponseContent, "unexpected-error"),
     ],

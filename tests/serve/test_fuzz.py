@@ -27,14 +27,14 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from semcache_async.serve.completion import Assembler
-from semcache_async.serve.keys import KeyRing, hash_key
-from semcache_async.serve.openapi import describe
-from semcache_async.serve.service import Caller
-from semcache_async.serve.simulate_answer import ChatBody, chunks_of, completion_for
-from semcache_async.serve.simulate_faults import Faults
-from semcache_async.serve.sse import EventSplitter, data_of
-from tests.serve.live import Live, live
+from semcache_async.serve.app import PROTOCOLS
+from semcache_async.serve.keys import Caller, KeyRing, hash_key
+from semcache_async.serve.openapi.describe import describe
+from semcache_async.serve.upstream.completion import Assembler, is_keepable
+from semcache_async.serve.upstream.sse import EventSplitter, data_of
+from semcache_async.simulator.answer import ChatBody, chunks_of, completion_for
+from semcache_async.simulator.faults import Faults
+from tests.serve.running import Live, live, settled
 
 pytestmark = pytest.mark.anyio
 
@@ -47,7 +47,7 @@ AS_DESCRIBED: list[CheckFunction] = [
 ]
 KINDS = {
     kind
-    for schema in [describe()["components"]["schemas"]["LangCacheError"]]
+    for schema in [describe(PROTOCOLS)["components"]["schemas"]["LangCacheError"]]
     for kind in schema["properties"]["type"]["enum"]
 }
 CHAT = "/v1/chat/completions"
@@ -70,9 +70,14 @@ def anyio_backend() -> Any:
 
 @pytest.fixture
 async def service(redis_url: str, name: str) -> AsyncIterator[Live]:
-    async with live(
-        redis_url, name, body_timeout_s=0.3, keepalive_timeout_s=1.0, max_body_bytes=2**20
-    ) as running:
+    async with live(redis_url, name, max_body_bytes=2**20) as running:
+        yield running
+
+
+@pytest.fixture
+async def impatient(redis_url: str, name: str) -> AsyncIterator[Live]:
+    """One that waits for nobody."""
+    async with live(redis_url, name, body_timeout_s=0.3, keepalive_timeout_s=1.0) as running:
         yield running
 
 
@@ -100,7 +105,7 @@ def check_form(path: str, status: int, body: bytes) -> None:
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
 async def test_every_operation_as_described(service: Live, mode: GenerationMode) -> None:
-    schema = schemathesis.openapi.from_dict(describe())
+    schema = schemathesis.openapi.from_dict(describe(PROTOCOLS))
 
     def work() -> None:
         for result in schema.get_all_operations():
@@ -134,7 +139,7 @@ async def test_nothing_without_a_key(redis_url: str, name: str) -> None:
     no_key: list[dict[str, Any]] = [{}]
     refused = 0
     async with live(redis_url, name, keys=keys) as service:
-        for path, item in describe()["paths"].items():
+        for path, item in describe(PROTOCOLS)["paths"].items():
             there = path.replace("{cacheId}", "shop").replace("{entryId}", "x")
             for method in item.keys() & {"get", "post", "delete"}:
                 if item[method].get("security") == no_key:
@@ -304,7 +309,8 @@ async def test_too_much(service: Live, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", BODIES)
-async def test_too_slow(service: Live, path: str) -> None:
+async def test_too_slow(impatient: Live, path: str) -> None:
+    service = impatient
     begun = head(path, b"Content-Length: 100")
     slow = [exchange(service, begun, *[b"{"] * 10, pause_s=0.1) for _ in range(10)]
     slow += [exchange(service, begun + b'{"prompt"') for _ in range(10)]
@@ -314,7 +320,8 @@ async def test_too_slow(service: Live, path: str) -> None:
         check_form(path, status, answer)
 
 
-async def test_headers_that_never_end(service: Live) -> None:
+async def test_headers_that_never_end(impatient: Live) -> None:
+    service = impatient
     first = [f"POST {CHAT} HTTP/1.1\r\nX: ".encode(), *[b"a"] * 15]
     silent = [exchange(service, *first, pause_s=0.1) for _ in range(10)]
     silent += [exchange(service) for _ in range(10)]
@@ -444,10 +451,12 @@ async def test_a_broken_upstream(redis_url: str, name: str) -> None:
             last = data_of(events[-1]) or b""
             assert last == b"[DONE]" or "error" in json.loads(last)
             ends["whole" if last == b"[DONE]" else "error"] += 1
+            await settled(service.service)
             async with session.post(
                 f"{service.url}{CHAT}", json=body_, headers={"Cache-Control": "only-if-cached"}
             ) as again:
-                assert (again.status == 200) == assembler.keepable
+                fit = assembler.complete and is_keepable(assembler.completion())
+                assert (again.status == 200) == fit
                 kept += again.status == 200
     assert min(ends.values()) > 10
     assert 10 < kept < ends["whole"]

@@ -11,8 +11,9 @@ import pytest
 from semcache_async import Answer, CacheConfig, Scope, SemanticCache, Source
 from semcache_async.errors import StoreUnavailableError
 from semcache_async.serve import journal as module
+from semcache_async.serve.errors import NotFound
 from semcache_async.serve.journal import Journal, open_journal
-from semcache_async.serve.problems import NotFound
+from semcache_async.serve.metrics.metrics import Metrics
 from semcache_async.store.log import MemoryLog
 from semcache_async.testing import AngleEmbedder, MemoryStore
 
@@ -76,10 +77,11 @@ async def test_what_is_not_near_is_not_noted(cache: SemanticCache) -> None:
         journal.note_hit(prompt="on the edge", answer=hit(distance=0.05), scope=SCOPE)
         await journal.flush()
         assert [one.hit.prompt for one in await journal.near(9)] == ["on the edge"]
-    async with open_journal(cache, keep=0) as journal:
+    metrics = Metrics()
+    async with open_journal(cache, keep=0, metrics=metrics) as journal:
         journal.note_hit(prompt="none", answer=hit(), scope=SCOPE)
         await journal.flush()
-        assert journal.dropped == 0
+        assert set(metrics.own("near_hits").values()) == {0}
 
 
 @pytest.mark.parametrize("id_", ["", "x", "1-1", "9" * 20 + "-1", "1-1\r\nDEL", "-", "+", "0"])
@@ -117,18 +119,19 @@ class GatedLog(MemoryLog):
 
 async def test_a_stuck_log_drops_and_never_waits() -> None:
     log = GatedLog()
-    journal = Journal(log, MemoryLog(keep=10), keep=100_000, floor=0.0)
+    metrics = Metrics()
+    journal = Journal(log, MemoryLog(keep=10), keep=100_000, floor=0.0, metrics=metrics)
     writing = asyncio.create_task(journal.write())
     for n in range(module.QUEUED + 5):
         journal.note_hit(prompt=f"asked {n}", answer=hit(), scope=SCOPE)
-    assert journal.dropped == 5
+    assert metrics.own("near_hits") == {"noted": module.QUEUED, "dropped": 5, "lost": 0}
     log.gate.set()
     await journal.flush()
     assert len(await journal.near(10_000)) == module.QUEUED
     log.fails = True
     journal.note_hit(prompt="lost", answer=hit(), scope=SCOPE)
     await journal.flush()
-    assert journal.dropped == 6
+    assert metrics.own("near_hits") == {"noted": module.QUEUED + 1, "dropped": 5, "lost": 1}
     log.fails = False
     journal.note_hit(prompt="kept", answer=hit(), scope=SCOPE)
     await journal.flush()

@@ -1,0 +1,101 @@
+"""One task's way through the tiers on behalf of one query: what it knows so far, and its time."""
+
+from __future__ import annotations
+
+import time
+
+from semcache_async.query import Query
+from semcache_async.types import Answer, Entry, Source, Timings, Vector
+
+__all__ = ["Attempt", "remembered"]
+
+
+class Attempt:
+    """A query with its vector, once that is known, and timings. A flight makes one of its own."""
+
+    __slots__ = (
+        "_began",
+        "bulk",
+        "embed_failed",
+        "embed_s",
+        "embedded",
+        "exact_s",
+        "generate_s",
+        "query",
+        "search_s",
+        "vector",
+    )
+
+    def __init__(self, query: Query, *, bulk: bool = False) -> None:
+        self._began = time.perf_counter()
+        self.query = query
+        self.bulk = bulk
+        """One of many, which lets others go first."""
+        self.vector: Vector | None = None
+        self.embedded = False
+        """The embedder has answered; ``vector`` is None for a prompt that it cannot read whole."""
+        self.embed_failed = False
+        """It failed or was late; it is asked once more when there is something to store."""
+        self.exact_s = self.embed_s = self.search_s = self.generate_s = 0.0
+
+    def anew(self) -> Attempt:
+        """Another attempt at the same query, which knows what this one knows of it."""
+        other = Attempt(self.query)
+        other.vector, other.embedded = self.vector, self.embedded
+        other.embed_failed = self.embed_failed
+        return other
+
+    def hit(self, source: Source, entry: Entry, distance: float, now: float) -> Answer:
+        """A stored entry as this attempt's answer."""
+        return Answer(
+            text=entry.text,
+            source=source,
+            distance=distance,
+            matched_prompt=entry.prompt,
+            entry_id=entry.id,
+            age_s=max(0.0, now - entry.created_at),
+            timings=self.timings(),
+        )
+
+    def answer(
+        self,
+        text: str,
+        source: Source,
+        *,
+        entry_id: str | None,
+        distance: float | None,
+        matched_prompt: str | None,
+        age_s: float,
+    ) -> Answer:
+        """A fresh text as this attempt's answer."""
+        return Answer(
+            text=text,
+            source=source,
+            distance=distance,
+            matched_prompt=matched_prompt,
+            entry_id=entry_id,
+            age_s=age_s,
+            timings=self.timings(),
+        )
+
+    def timings(self) -> Timings:
+        """Seconds spent so far."""
+        return Timings(
+            exact_s=self.exact_s,
+            embed_s=self.embed_s,
+            search_s=self.search_s,
+            generate_s=self.generate_s,
+            total_s=time.perf_counter() - self._began,
+        )
+
+
+def remembered(entry: Entry, now: float) -> Answer:
+    """An exact hit from this process's own memory."""
+    return Answer(
+        text=entry.text,
+        source=Source.EXACT,
+        distance=0.0,
+        matched_prompt=entry.prompt,
+        entry_id=entry.id,
+        age_s=max(0.0, now - entry.created_at),
+    )

@@ -1,0 +1,155 @@
+"""``semcache stats`` and ``semcache invalidate``: from a running service or straight from Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from semcache_async.cli.flags import Debug
+from semcache_async.shell import one_line_errors, run
+
+__all__ = ["invalidate", "stats"]
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SEMCACHE_URL", show_default="none", help="A running service: http://host:8080."
+    ),
+]
+RedisUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SEMCACHE_REDIS_URL",
+        show_default="none",
+        help="Its Redis instead: redis://, rediss:// or unix:// URL, or embedded:DIRECTORY.",
+    ),
+]
+Name = Annotated[
+    str, typer.Option(envvar="SEMCACHE_NAME", help="Prefix of the cache's keys (--redis-url).")
+]
+ApiKey = Annotated[
+    str | None, typer.Option(envvar="SEMCACHE_API_KEY", help="An admin's API key (--url).")
+]
+
+
+def stats(
+    url: Url = None,
+    redis_url: RedisUrl = None,
+    name: Name = "semcache",
+    api_key: ApiKey = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    debug: Debug = False,
+) -> None:
+    """What the cache is doing: counters and latencies of a service, or entries and memory in Redis.
+
+    Examples:
+
+      semcache stats --url http://localhost:8080
+
+      semcache stats --redis-url redis://localhost:6379/0 --json
+    """
+    with one_line_errors(debug):
+        from semcache_async.cli.remote import redis_stats, service_stats
+
+        if _wants_service(url, redis_url):
+            found = run(lambda: service_stats(str(url), api_key))
+        else:
+            found = run(lambda: redis_stats(str(redis_url), name))
+        if as_json:
+            import msgspec
+
+            typer.echo(msgspec.json.encode(found).decode())
+        else:
+            _show(found)
+
+
+def invalidate(
+    tag: Annotated[list[str] | None, typer.Option(help="Of these, any one; repeatable.")] = None,
+    entry_id: Annotated[list[str] | None, typer.Option(help="Entries by id; repeatable.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Scope: tenant.")] = None,
+    model: Annotated[str | None, typer.Option(help="Scope: the LLM that answered.")] = None,
+    locale: Annotated[str | None, typer.Option(help="Scope: language.")] = None,
+    system_prompt: Annotated[str | None, typer.Option(help="Scope: system prompt.")] = None,
+    corpus_version: Annotated[str | None, typer.Option(help="Scope: corpus version.")] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option(help="Scope: KEY=VALUE; repeatable.")
+    ] = None,
+    url: Url = None,
+    redis_url: RedisUrl = None,
+    name: Name = "semcache",
+    api_key: ApiKey = None,
+    debug: Debug = False,
+) -> None:
+    """Delete the entries that meet every condition named, and say how many there were.
+
+    A scope is meant whole: fields that are not named are those of a request that had none.
+
+    Examples:
+
+      semcache invalidate --tag product:42 --url http://localhost:8080
+
+      semcache invalidate --tenant acme --redis-url redis://localhost:6379/0
+    """
+    with one_line_errors(debug):
+        fields = {
+            "tenant": tenant,
+            "model": model,
+            "locale": locale,
+            "system_prompt": system_prompt,
+            "corpus_version": corpus_version,
+            "attributes": _attributes(attribute or []),
+        }
+        what: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
+        what |= {"tags": tag} if tag else {}
+        what |= {"entry_ids": entry_id} if entry_id else {}
+        if not what:
+            raise typer.BadParameter("name a --tag, an --entry-id or a field of a scope")
+        from semcache_async.cli.remote import redis_invalidate, service_invalidate
+
+        if _wants_service(url, redis_url):
+            removed = run(lambda: service_invalidate(str(url), api_key, what))
+        else:
+            removed = run(lambda: redis_invalidate(str(redis_url), name, what))
+        typer.echo(f"{removed} {'entry' if removed == 1 else 'entries'} deleted.")
+
+
+def _wants_service(url: str | None, redis_url: str | None) -> bool:
+    if not url and not redis_url:
+        raise typer.BadParameter("name the service with --url, or its Redis with --redis-url")
+    return bool(url)
+
+
+def _attributes(pairs: list[str]) -> dict[str, str] | None:
+    if strange := [pair for pair in pairs if "=" not in pair]:
+        raise typer.BadParameter(f"--attribute takes KEY=VALUE, not {strange[0]!r}")
+    return dict(pair.split("=", 1) for pair in pairs) or None
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    for name, figure in _rows(found):
+        table.add_row(Text(name.replace("_", " "), style="dim"), Text(figure))
+    Console(highlight=False).print(table)
+
+
+def _rows(found: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """One row for each figure, and for each group of figures."""
+    for name, value in found.items():
+        if not isinstance(value, Mapping):
+            yield f"{prefix}{name}", _figure(value)
+        elif any(isinstance(part, Mapping) for part in value.values()):
+            yield from _rows(value, f"{prefix}{name} ")
+        elif value and value.get("count") != 0:
+            yield f"{prefix}{name}", ", ".join(f"{k} {_figure(part)}" for k, part in value.items())
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.3f}".rstrip("0").rstrip(".")
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,64 @@
+"""All commands, put together."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from semcache_async.cli.admin import invalidate, stats
+from semcache_async.cli.ask import ask
+from semcache_async.cli.demo import demo
+from semcache_async.cli.model import pull
+from semcache_async.cli.serve import serve
+from semcache_async.cli.simulate import simulate_llm
+from semcache_async.load.command import load
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="semcache",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+model_app = typer.Typer(no_args_is_help=True, help="The embedding model on this machine.")
+app.add_typer(model_app, name="model")
+
+
+for _command in (demo, ask, serve, stats, invalidate, load, simulate_llm):
+    app.command()(_command)
+model_app.command()(pull)
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from semcache_async import __version__
+
+        typer.echo(f"semcache {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _semcache(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_show_version, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """An asyncio semantic cache for LLM answers.
+
+    Start with [bold]semcache demo[/bold]. Every option is in [bold]semcache COMMAND --help[/bold].
+    """

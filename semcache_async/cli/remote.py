@@ -1,0 +1,126 @@
+"""What the command line asks of a running service, or of its Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from semcache_async.config import CacheConfig
+from semcache_async.errors import ConfigError, SemcacheError
+
+__all__ = ["ServiceError", "redis_invalidate", "redis_stats", "service_invalidate", "service_stats"]
+
+_TIMEOUT_S = 30.0
+
+
+class ServiceError(SemcacheError):
+    """The service cannot be reached, or refused."""
+
+
+async def service_stats(url: str, api_key: str | None) -> dict[str, Any]:
+    """What ``GET /semantic-cache/metrics`` says."""
+    return await _request(url, "GET", "/semantic-cache/metrics", api_key)
+
+
+async def service_invalidate(url: str, api_key: str | None, what: Mapping[str, Any]) -> int:
+    """How many entries the service removed."""
+    return int(
+        (await _request(url, "POST", "/semantic-cache/invalidate", api_key, what))["removed"]
+    )
+
+
+async def redis_stats(url: str, name: str) -> dict[str, Any]:
+    """Entries, indexes and memory. Raises a ``StoreError``."""
+    from semcache_async.store import redis_at
+    from semcache_async.store.wire import redis_pipelines
+
+    timeout_s = CacheConfig(name=name).store_timeout_s
+    async with (
+        redis_at(url) as found,
+        redis_pipelines(found, connections=1, timeout_s=timeout_s) as pipelines,
+    ):
+
+        async def ask(*command: str) -> Any:
+            answer = (await pipelines.execute([command]))[0]
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        names = sorted(index.decode() for index in await ask("FT._LIST"))
+        indexes = {
+            index: _index(await ask("FT.INFO", index))
+            for index in names
+            if index.startswith(f"{name}:")
+        }
+        memory = dict(
+            line.split(":", 1)
+            for line in _text(await ask("INFO", "memory")).splitlines()
+            if ":" in line
+        )
+        return {
+            "entries": sum(index["entries"] for index in indexes.values()),
+            "keys_in_redis": int(await ask("DBSIZE")),
+            "memory": memory.get("used_memory_human", "?"),
+            "max_memory": memory.get("maxmemory_human", "?"),
+            "eviction": memory.get("maxmemory_policy", "?"),
+            "indexes": indexes,
+        }
+
+
+async def redis_invalidate(url: str, name: str, what: Mapping[str, Any]) -> int:
+    """How many entries were removed; loads the model, whose fingerprint is in the keys."""
+    from semcache_async.cache import SemanticCache
+    from semcache_async.types import Scope
+
+    named = {key: value for key, value in what.items() if key not in ("tags", "entry_ids")}
+    async with SemanticCache.open(url, config=CacheConfig(name=name)) as cache:
+        return await cache.invalidate(
+            scope=Scope(**named) if named else None,
+            tags=what.get("tags", ()),
+            entry_ids=what.get("entry_ids", ()),
+        )
+
+
+def _index(info: Mapping[bytes, Any]) -> dict[str, Any]:
+    return {
+        "entries": int(float(info.get(b"num_docs", 0))),
+        "indexing_failures": int(float(info.get(b"hash_indexing_failures", 0))),
+        "percent_indexed": round(float(info.get(b"percent_indexed", 0)) * 100, 1),
+    }
+
+
+def _text(answer: Any) -> str:
+    return answer.decode() if isinstance(answer, bytes) else str(answer)
+
+
+async def _request(
+    url: str, method: str, path: str, api_key: str | None, body: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    headers = {"Content-Type": "application/json"}
+    if api_key:
+        headers["Authorization"] = f"Bearer {api_key}"
+    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+    data = None if body is None else msgspec.json.encode(body)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
+            session.request(
+                method, f"{url.rstrip('/')}{path}", data=data, allow_redirects=False
+            ) as response,
+        ):
+            raw = await response.read()
+    except aiohttp.InvalidURL:
+        raise ConfigError(f"{url!r} is no URL; give one such as http://localhost:8080.") from None
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise ServiceError(f"No answer from {url} ({str(error) or 'too slow'}).") from error
+    try:
+        answer = msgspec.json.decode(raw, type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise ServiceError(f"{url} is no semcache service ({response.status}).") from None
+    if response.status != 200:
+        message = answer.get("error", {}).get("message", response.reason)
+        raise ServiceError(f"{url} refused ({response.status}): {message}")
+    return answer

@@ -1,0 +1,215 @@
+"""The packed graph in OpenVINO: fixed sizes, each with its memory bound to it once.
+
+OpenVINO's Python binding has initialisers that run once in a process and, met by two threads at
+once, stop both and the interpreter with them. So one thread at a time makes a pass ready and runs
+it for the first time, and what runs later takes no dictionary and converts nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from semcache_async.embed.encoders import BUDGET, MOST_STREAMS, import_openvino
+from semcache_async.embed.forks import ForkLock, leave_behind, never_destroy_in_a_child
+from semcache_async.embed.graph import INPUTS
+from semcache_async.embed.packs import plan_packs
+from semcache_async.embed.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from semcache_async.embed.encoders import Ids, Vectors
+
+__all__ = ["OpenVinoPacked"]
+
+_log = logging.getLogger(__name__)
+
+_SHORT = (16, 24, 32, 48)
+"""Tokens of the passes that several threads share, so that a lone prompt is quick."""
+_SHORT_THREADS = 4
+_FEW_STREAMS = 2
+"""Where there are no more, short passes take turns on all CPUs rather than one CPU each."""
+
+_binding = ForkLock()
+"""Held by whoever makes a pass ready, up to the end of its first inference."""
+
+
+class OpenVinoPacked:
+    """A ladder of fixed pack sizes, each compiled for 0.1 to 0.2 s.
+
+    The budget's is compiled here and serves every pack until the smaller ones are there: a thread
+    compiles them when one is first wanted, and nobody waits for it. A single text over the budget
+    waits for its size once.
+    """
+
+    budget = BUDGET
+    sizes = _SHORT
+    """What a verdict on its vectors depends on, beside the runtime."""
+
+    def __init__(self, model: Path, *, threads: int, precision: str) -> None:
+        self.name, self.precision = f"openvino-{precision}-packed", precision
+        self.streams = min(threads, MOST_STREAMS)
+        self._path = model
+        self._threads = threads
+        self._watch = Watch(self.name)
+        smallest = _SHORT[-1] if self.streams <= _FEW_STREAMS else _SHORT[0] // 2
+        self._usual = [self.budget]
+        while self._usual[0] // 2 > smallest:
+            self._usual.insert(0, self._usual[0] // 2)
+        never_destroy_in_a_child(self)
+        self._start()
+
+    def _start(self) -> None:
+        self._running = 0
+        self._counting = threading.Lock()
+        self._compiling = threading.RLock()
+        self._filling: threading.Thread | None = None
+        self._short: dict[int, _Rung] = {}
+        self._long: dict[int, _Rung] = {}
+        with _binding, self._watch:
+            self._core = import_openvino().Core()
+            self._model = self._core.read_model(self._path)
+            self._add(self.budget, short=False)
+
+    def complete(self) -> None:
+        """Compile every usual size now."""
+        for size in _SHORT:
+            self._add(size, short=True)
+        for size in self._usual:
+            self._add(size, short=False)
+
+    def reopen(self) -> None:
+        """In a forked child: everything made anew; the parent's is neither used nor destroyed."""
+        leave_behind(self._core, self._model, self._short, self._long)
+        self._watch.forget()
+        self._start()
+
+    def plan(self, lengths: Sequence[int]) -> list[list[int]]:
+        return plan_packs(lengths, self.budget)
+
+    def run(self, items: Sequence[Ids]) -> Vectors:
+        tokens = max(sum(map(len, items)), 2 * len(items))
+        with self._counting:
+            alone = self._running == 0
+            self._running += 1
+        try:
+            return self._rung(tokens, alone=alone).run(items, self._watch)
+        finally:
+            with self._counting:
+                self._running -= 1
+
+    def _rung(self, tokens: int, *, alone: bool) -> _Rung:
+        short = tokens <= _SHORT[-1] and (alone or self.streams <= _FEW_STREAMS)
+        size = _next(_SHORT if short else self._usual, tokens)
+        found = (self._short if short else self._long).get(size)
+        if found is not None:
+            return found
+        if size > self.budget:
+            return self._add(size, short=False)
+        self._fill()
+        return self._long[self.budget]
+
+    def _fill(self) -> None:
+        """Have a thread compile what is missing, until the process ends."""
+        with self._counting:
+            if self._filling is not None:
+                return
+            self._filling = threading.Thread(
+                target=self._fill_all, name="semcache-compile", daemon=False
+            )
+            self._filling.start()
+
+    def _fill_all(self) -> None:
+        wanted = [(size, True) for size in _SHORT] + [(size, False) for size in self._usual]
+        try:
+            for size, short in wanted:
+                if not threading.main_thread().is_alive():
+                    return
+                self._add(size, short=short)
+        except Exception:  # any failure inside the runtime
+            _log.exception("%s cannot compile all sizes: larger ones serve", self.name)
+
+    def _add(self, size: int, *, short: bool) -> _Rung:
+        rungs = self._short if short else self._long
+        with self._compiling:
+            found = rungs.get(size)
+            if found is None:
+                threads = min(self._threads, _SHORT_THREADS) if short else self._threads
+                found = self._compile(size, 1 if short else self.streams, threads)
+                rungs[size] = found
+            return found
+
+    def _compile(self, size: int, streams: int, threads: int) -> _Rung:
+        fixed = self._model.clone()
+        fixed.reshape({name: [size // 2 if name == "slot_ids" else size] for name in INPUTS})
+        options = {
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": streams,
+        }
+        return _Rung(self._core.compile_model(fixed, "CPU", options), size)
+
+
+def _next(sizes: Sequence[int], tokens: int) -> int:
+    """The smallest of ``sizes`` that holds so many; beyond them a power of two."""
+    at = bisect_left(sizes, tokens)
+    return sizes[at] if at < len(sizes) else 1 << (tokens - 1).bit_length()
+
+
+class _Rung:
+    """One compiled size, and the passes over it that are not in use."""
+
+    def __init__(self, compiled: Any, size: int) -> None:
+        self._compiled = compiled
+        self._size = size
+        with _binding:
+            self._idle = [_Pass(compiled, size)]
+
+    def run(self, items: Sequence[Ids], watch: Watch) -> Vectors:
+        with watch:
+            try:
+                one = self._idle.pop()
+            except IndexError:
+                with _binding:
+                    one = _Pass(self._compiled, self._size)
+            vectors = one.run(items)
+        self._idle.append(one)
+        return vectors
+
+
+class _Pass:
+    """An inference request bound to arrays of its own, which it does not keep alive. It has run
+    once."""
+
+    def __init__(self, compiled: Any, size: int) -> None:
+        from openvino import Tensor
+
+        self._steps = np.arange(size, dtype=np.int32)
+        self._ids, self._positions = np.zeros(size, np.int32), np.zeros(size, np.int32)
+        self._segments = np.full(size, -1, np.int32)
+        slots = self._slots = self._steps[: size // 2].copy()
+        self._vectors = np.zeros((len(slots), compiled.outputs[0].shape[1]), np.float32)
+        self._request = compiled.create_infer_request()
+        bound = (self._ids, self._positions, self._segments, slots)
+        for name, array in zip(INPUTS, bound, strict=True):
+            self._request.set_tensor(name, Tensor(array, shared_memory=True))
+        self._request.set_output_tensor(Tensor(self._vectors, shared_memory=True))
+        self._request.infer(share_outputs=True)
+
+    def run(self, items: Sequence[Ids]) -> Vectors:
+        ids, positions, segments = self._ids, self._positions, self._segments
+        at = 0
+        for slot, item in enumerate(items):
+            end = at + len(item)
+            ids[at:end], positions[at:end] = item, self._steps[: end - at]
+            segments[at:end] = slot
+            at = end
+        ids[at:], positions[at:], segments[at:] = 0, 0, -1
+        self._request.infer(share_outputs=True)
+        return self._vectors[: len(items)].copy()

@@ -1,0 +1,99 @@
+"""Whether the store is asked at all: after one failure it is not, until a probe gets through."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+from semcache_async.errors import StoreUnavailableError
+
+__all__ = ["Breaker", "is_outage"]
+
+_log = logging.getLogger("semcache_async")
+
+_FIRST_S, _SECOND_S, _LONGEST_S = 0.01, 0.1, 5.0
+"""Pauses before the first probe and the second; then twice as long each time, up to the longest.
+Each is a random half to whole of that, so that processes do not come back all at once."""
+
+
+def is_outage(error: BaseException) -> bool:
+    """Does ``error`` say that the store cannot be reached, rather than what it answered?"""
+    return isinstance(error, StoreUnavailableError | OSError)  # TimeoutError is an OSError
+
+
+class Breaker:
+    """Closed: the store is asked. Open, from the first outage on: whoever would ask it is told no
+    at once, while one probe at a time, with growing pauses, looks for its return.
+
+    ``probe`` asks the store for as little as can be, and ends or raises within its own time limit.
+    ``opened`` is called as it opens, to let go of whoever waits for the store.
+    """
+
+    def __init__(
+        self,
+        probe: Callable[[], Awaitable[object]],
+        *,
+        timeout_s: float,
+        opened: Callable[[Exception], None],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._probe = probe
+        self._timeout_s = timeout_s
+        self._opened = opened
+        self._sleep = sleep
+        self._loop = asyncio.get_running_loop()
+        self._since = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self.skipped = 0
+        """How often the store was not asked."""
+
+    @property
+    def is_open(self) -> bool:
+        """Is the store taken for unreachable?"""
+        return self._task is not None
+
+    def refuses(self) -> bool:
+        """Is it open? If so, that counts as a skipped operation."""
+        if self._task is None:
+            return False
+        self.skipped += 1
+        return True
+
+    def note(self, error: BaseException) -> None:
+        """An operation failed: an outage opens the breaker."""
+        if self._task is not None or not is_outage(error):
+            return
+        self._since = self._loop.time()
+        self._task = self._loop.create_task(self._look_for_it())
+        reason = error if isinstance(error, StoreUnavailableError) else type(error).__name__
+        _log.warning(
+            "The store is out of reach (%s): lookups miss at once until it is back.", reason
+        )
+        self._opened(StoreUnavailableError("The store is out of reach; it is not asked for now."))
+
+    async def _look_for_it(self) -> None:
+        pause = _FIRST_S
+        while True:
+            await self._sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads probes
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await self._probe()
+            except Exception as error:  # whatever a store may raise; it is back once none is
+                if is_outage(error):
+                    pause = min(_LONGEST_S, max(_SECOND_S, 2 * pause))
+                    continue
+            break
+        self._task = None
+        _log.warning(
+            "The store is back after %.1f s; %d operations were skipped so far.",
+            self._loop.time() - self._since,
+            self.skipped,
+        )
+
+    async def aclose(self) -> None:
+        """Stop probing."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)

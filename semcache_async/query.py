@@ -1,0 +1,116 @@
+"""What is asked of the cache: checked at the edge, and never changed on its way."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+
+import msgspec
+
+from semcache_async.config import CacheConfig, check_age, check_max_distance, check_ttl
+from semcache_async.errors import ConfigError, PromptError
+from semcache_async.text.decide import Policy, Refusal
+from semcache_async.text.prompt import check_text, normalise
+from semcache_async.types import EntryKey, Record, Scope, Vector
+
+__all__ = ["Query", "check_answer", "check_tags", "read_query"]
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A checked prompt with its key and all that was asked along with it."""
+
+    prompt: str
+    key: EntryKey
+    policy: Policy
+    tags: tuple[str, ...] = ()
+    ttl_s: float | None = None
+    max_age_s: float | None = None
+    """Seconds since an entry was made beyond which it is a miss; None: any age will do."""
+    reads: bool = True
+    """May be answered from the cache or another's flight."""
+    writes: bool = True
+    """Its answer may be kept for others."""
+
+    def record(
+        self,
+        config: CacheConfig,
+        text: str,
+        vector: Vector | None,
+        *,
+        tags: tuple[str, ...],
+        started_at: float,
+    ) -> Record:
+        """What to store as this prompt's answer, each tier's TTL shortened by the jitter."""
+        fraction = 1.0 - config.ttl_jitter * random.random()  # noqa: S311 - spreads expiry
+        return Record(
+            key=self.key,
+            prompt=self.prompt,
+            text=text,
+            vector=vector,
+            tags=tags,
+            exact_ttl_s=(self.ttl_s or config.exact_ttl_s) * fraction,
+            semantic_ttl_s=(self.ttl_s or config.semantic_ttl_s) * fraction,
+            started_at=started_at,
+        )
+
+
+def read_query(
+    prompt: object,
+    config: CacheConfig,
+    refusal: Refusal,
+    *,
+    scope: object,
+    tags: Collection[str] = (),
+    ttl_s: float | None = None,
+    max_distance: float | None = None,
+    max_age_s: float | None = None,
+    reads: bool = True,
+    writes: bool = True,
+) -> Query:
+    """Raises ``PromptError`` or ``ConfigError`` for arguments that make no sense."""
+    text = check_text("prompt", prompt)
+    if not isinstance(scope, Scope):
+        raise ConfigError(f"scope must be a Scope, not {type(scope).__name__}.")
+    limit = config.max_distance
+    if max_distance is not None:
+        limit = min(limit, check_max_distance(max_distance))
+    if ttl_s is not None:
+        check_ttl("ttl_s", ttl_s)
+    if max_age_s is not None:
+        check_age(max_age_s)
+    known_tags = check_tags(tags) if tags else ()
+    if len(text) * 4 > config.max_prompt_bytes and is_oversize(text, config):
+        reads = writes = False
+        wording = text
+    else:
+        wording = normalise(text)
+    return Query(
+        prompt=text,
+        key=EntryKey(scope, wording),
+        policy=Policy(limit, refusal),
+        tags=known_tags,
+        ttl_s=ttl_s,
+        max_age_s=max_age_s,
+        reads=reads,
+        writes=writes,
+    )
+
+
+def is_oversize(prompt: str, config: CacheConfig) -> bool:
+    """Is the prompt over ``max_prompt_bytes``? Then it bypasses the cache."""
+    return len(prompt.encode()) > config.max_prompt_bytes
+
+
+def check_answer(text: object, config: CacheConfig) -> str:
+    """``text`` itself if it can be kept, else ``PromptError``."""
+    answer = check_text("answer", text)
+    if len(answer.encode()) > config.max_answer_bytes:
+        raise PromptError(f"The answer is longer than max_answer_bytes={config.max_answer_bytes}.")
+    return answer
+
+
+def check_tags(tags: object) -> tuple[str, ...]:
+    """The tags, each a non-blank str, in order and without repeats."""
+    if isinstance(tags, str) or not isinstance(tags, Collection):
+        raise ConfigError("tags must be a collection of str; wrap a single one: tags=('x',).")
+    return tuple(dict.fromkeys(check_text("tag", tag) for tag in tags))

@@ -1,0 +1,36 @@
+"""Why the cache does not help with a request: every reason, with what it means."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["Bypass"]
+
+
+class Bypass(StrEnum):
+    """A reason, as ``x-semcache-reason`` names it. A new one is one line here, and the place that
+    finds it."""
+
+    meaning: str
+
+    def __new__(cls, word: str, meaning: str) -> Bypass:
+        reason = str.__new__(cls, word)
+        reason._value_ = word
+        reason.meaning = meaning
+        return reason
+
+    TOOLS = "tools", "It offers tools (bypass_tools)."
+    N = "n", "It wants several choices (bypass_n)."
+    WEB_SEARCH = "web_search", "Its answer comes from a web search."
+    AUDIO = "audio", "It sends or wants audio (bypass_images)."
+    IMAGES = "images", "It has images (bypass_images)."
+    FILES = "files", "It has files (bypass_images)."
+    CONTENT = "content", "It has content of a kind that is not known here (bypass_images)."
+    TOOL_MESSAGE = "tool_message", "Its last message is a tool's."
+    LAST_MESSAGE = "last_message", "Its last message is not the user's."
+    TEMPERATURE = "temperature", "Its temperature is over max_temperature."
+    PROMPT = "prompt", "Its prompt cannot be looked up: blank, or with characters that nothing has."
+    TOO_LONG = "too_long", "Its prompt is over max_prompt_bytes."
+    PERSONAL = "personal", "It is about the asker's own person or things (bypass_personal)."
+    TIME_BOUND = "time_bound", "Its right answer changes with time (bypass_time_bound)."
+    REQUEST = "request", "It says so itself: no-cache and no-store."

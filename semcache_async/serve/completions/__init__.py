@@ -1,0 +1,1 @@
+"""One chat completion through the cache, whatever protocol asked for it."""

@@ -1,0 +1,148 @@
+"""One chat completion through the cache, whatever protocol asked for it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from semcache_async.cache import SemanticCache
+from semcache_async.reply import Reply
+from semcache_async.serve.completions.control import Control
+from semcache_async.serve.completions.headers import headers_of, reason_of
+from semcache_async.serve.completions.plan import Plan, Planner
+from semcache_async.serve.completions.produce import producer
+from semcache_async.serve.completions.stored import NO_USAGE, Usage, as_whole, usage_in
+from semcache_async.serve.errors import UpstreamFailed
+from semcache_async.serve.journal import Journal
+from semcache_async.serve.metrics.metrics import Metrics
+from semcache_async.serve.settings import Settings
+from semcache_async.serve.upstream.client import Upstream
+from semcache_async.serve.upstream.completion import Frame
+from semcache_async.types import Answer, Source, Timings
+
+__all__ = ["Completed", "Completions", "CorruptError", "text_of"]
+
+
+class CorruptError(Exception):
+    """What is stored under the prompt is no completion."""
+
+
+class Completed(NamedTuple):
+    """A whole completion, and how the cache came by it."""
+
+    body: bytes
+    answer: Answer
+    headers: dict[str, str]
+
+
+class Completions:
+    """The chat completions of one service."""
+
+    def __init__(
+        self,
+        cache: SemanticCache,
+        upstream: Upstream,
+        settings: Settings,
+        metrics: Metrics,
+        journal: Journal,
+    ) -> None:
+        self._cache = cache
+        self._upstream = upstream
+        self._metrics = metrics
+        self._journal = journal
+        self._hide_similarity = settings.hide_similarity
+        self.planner = Planner(settings, upstream.identity)
+
+    async def whole(self, plan: Plan, control: Control) -> Completed:
+        """The completion for a caller who wants no stream."""
+        try:
+            return await self._whole(plan, control)
+        except CorruptError:
+            return await self._whole(plan, msgspec.structs.replace(control, read=False))
+
+    async def _whole(self, plan: Plan, control: Control) -> Completed:
+        async with self.begin(plan, control) as reply:
+            answer = await reply.answer()
+            if reply.hit is not None:
+                body, usage = self.reissued(answer)
+            else:
+                body, usage = text_of(answer).encode(), NO_USAGE
+                if answer.source is Source.SHARED:
+                    usage = usage_in(answer.text)
+            self.note(plan, control, reply.source, answer, reply.timings, usage)
+        return Completed(body, answer, self.headers(plan, control, answer.source, answer))
+
+    def begin(self, plan: Plan, control: Control) -> Reply[Frame]:
+        """The reply to read the answer from, as it comes."""
+        cacheable = plan.reason is None
+        return self._cache.reply(
+            plan.prompt,
+            producer(self._upstream, plan.request),
+            scope=plan.scope,
+            tags=control.tags,
+            ttl_s=control.ttl_s,
+            max_distance=control.max_distance,
+            max_age_s=control.max_age_s,
+            read=control.read and cacheable,
+            write=control.write and cacheable,
+        )
+
+    async def stored(self, plan: Plan, control: Control) -> Answer | None:
+        """What is stored and young enough; the LLM is not asked."""
+        if plan.reason is not None or not control.read:
+            return None
+        answer = await self._cache.lookup(
+            plan.prompt, scope=plan.scope, max_distance=control.max_distance
+        )
+        oldest = control.max_age_s
+        return None if answer and oldest is not None and answer.age_s > oldest else answer
+
+    def reissued(self, answer: Answer) -> tuple[bytes, Usage]:
+        """A stored completion as a new one. Raises ``CorruptError``."""
+        made = as_whole(answer.text)
+        if made is None:
+            raise CorruptError
+        return made
+
+    def headers(
+        self, plan: Plan, control: Control, source: Source, answer: Answer | None
+    ) -> dict[str, str]:
+        """What the cache did; ``answer`` is None while it is still coming."""
+        return headers_of(
+            source,
+            answer,
+            reason=plan.reason,
+            unread=not control.read,
+            hide_similarity=self._hide_similarity,
+        )
+
+    def note(
+        self,
+        plan: Plan,
+        control: Control,
+        source: Source,
+        answer: Answer | None,
+        timings: Timings,
+        usage: Usage,
+    ) -> None:
+        """Count an answer. ``usage``: what the LLM call would have cost, where it was saved."""
+        self._metrics.answered(
+            source,
+            timings,
+            saved_prompt_tokens=usage.prompt_tokens,
+            saved_completion_tokens=usage.completion_tokens,
+        )
+        if source is Source.BYPASSED:
+            self._metrics.bypassed(reason_of(plan.reason, unread=not control.read))
+        if source is Source.SEMANTIC and answer is not None:
+            self._journal.note_hit(prompt=plan.prompt, answer=answer, scope=plan.scope)
+
+
+def text_of(answer: Answer) -> str:
+    """A fresh completion."""
+    if not answer.text:
+        raise UpstreamFailed(
+            "The upstream's stream does not add up to a completion.", code="upstream_garbage"
+        )
+    return answer.text

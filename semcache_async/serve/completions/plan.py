@@ -1,0 +1,185 @@
+"""From a chat request to what the cache is asked: prompt, scope, and whether it may help at all.
+
+The text of the last user message is the prompt. Whatever else may change the answer is scope, the
+conversation before it included, so that one conversation's state never answers for another's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from semcache_async.errors import PromptError
+from semcache_async.flow.recent import Recent
+from semcache_async.serve.bypass import Bypass
+from semcache_async.serve.completions.request import ChatRequest, text_of
+from semcache_async.serve.settings import Patterns, Settings
+from semcache_async.serve.sizes import is_longer
+from semcache_async.text.cacheable import is_personal, is_time_bound
+from semcache_async.text.prompt import check_text
+from semcache_async.types import Scope
+
+__all__ = ["Plan", "Planner"]
+
+_PLANS, _LONGEST_REMEMBERED, _SCOPES = 2_048, 4_096, 1_024
+_PARTS = {
+    "image_url": Bypass.IMAGES,
+    "image": Bypass.IMAGES,
+    "input_image": Bypass.IMAGES,
+    "input_audio": Bypass.AUDIO,
+    "file": Bypass.FILES,
+    "input_file": Bypass.FILES,
+}
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class Plan(msgspec.Struct, frozen=True, gc=False):
+    """One request as the cache sees it."""
+
+    request: ChatRequest
+    prompt: str
+    scope: Scope
+    reason: Bypass | None
+    """Why the cache must not help; None where it may."""
+
+
+class Planner:
+    """Plans requests by one service's settings, and remembers the plans of small ones: exact hits
+    are mostly the same bytes again."""
+
+    def __init__(self, settings: Settings, upstream: str) -> None:
+        """``upstream``: the identity of the service that answers misses."""
+        self._settings = settings
+        self._upstream = upstream
+        self._is_personal = _wording(settings.bypass_personal, is_personal)
+        self._is_time_bound = _wording(settings.bypass_time_bound, is_time_bound)
+        self._plans: Recent[tuple[bytes, str, str], Plan] = Recent(_PLANS)
+        self._scopes: Recent[tuple[object, ...], Scope] = Recent(_SCOPES)
+
+    def recall(self, raw: bytes, tenant: str, locale: str) -> Plan | None:
+        """The plan of the very same request before."""
+        return self._plans.get((raw, tenant, locale))
+
+    def remember(self, raw: bytes, tenant: str, locale: str, plan: Plan) -> None:
+        """``plan`` is that of the request body ``raw``."""
+        if len(raw) <= _LONGEST_REMEMBERED:
+            self._plans.put((raw, tenant, locale), plan)
+
+    def plan(self, request: ChatRequest, tenant: str, locale: str, namespace: str = "") -> Plan:
+        """What to ask the cache. A prompt that must bypass it is not told to it."""
+        last = request.messages[-1]
+        reason = self._reason(request)
+        prompt = ""
+        if reason is None and last["role"] == "user":
+            prompt = _prompt(last["content"])
+            reason = self._reason_in(prompt)
+        scope = Scope() if reason else self._scope(request, tenant, locale, namespace)
+        return Plan(request, "-" if reason else prompt, scope, reason)
+
+    def _reason(self, request: ChatRequest) -> Bypass | None:
+        settings, body = self._settings, request.body
+        if settings.bypass_tools and (body.get("tools") or body.get("functions")):
+            return Bypass.TOOLS
+        if settings.bypass_n and (body.get("n") or 1) > 1:
+            return Bypass.N
+        if body.get("web_search_options") is not None:
+            return Bypass.WEB_SEARCH
+        if settings.bypass_images:
+            if "audio" in (body.get("modalities") or ()) or body.get("audio"):
+                return Bypass.AUDIO
+            for message in request.messages:
+                content = message.get("content")
+                if isinstance(content, list) and text_of(content) is None:
+                    kinds = (part["type"] for part in content if part["type"] != "text")
+                    return _PARTS.get(next(kinds), Bypass.CONTENT)
+        role = request.messages[-1]["role"]
+        if role != "user":
+            of_tool = role in ("tool", "function")
+            return Bypass.TOOL_MESSAGE if of_tool else Bypass.LAST_MESSAGE
+        temperature = body.get("temperature")
+        if temperature is not None and not temperature <= settings.max_temperature:
+            return Bypass.TEMPERATURE
+        return None
+
+    def _reason_in(self, prompt: str) -> Bypass | None:
+        if is_longer(prompt, self._settings.cache.max_prompt_bytes):
+            return Bypass.TOO_LONG
+        try:
+            check_text("prompt", prompt)
+        except PromptError:
+            return Bypass.PROMPT
+        if self._is_personal(prompt):
+            return Bypass.PERSONAL
+        return Bypass.TIME_BOUND if self._is_time_bound(prompt) else None
+
+    def _scope(self, request: ChatRequest, tenant: str, locale: str, namespace: str) -> Scope:
+        messages = request.messages
+        first = 0
+        while messages[first]["role"] in ("system", "developer"):
+            first += 1
+        system = _encode(messages[:first]).decode() if first else ""
+        parameters = {"api": "chat", "upstream": self._upstream}
+        if namespace:
+            parameters["namespace"] = namespace
+        if len(messages) > first + 1:
+            turns = _encode(messages[first:-1])
+            parameters["turns"] = blake2b(turns, digest_size=32).hexdigest()
+        more = _without_text(messages[-1])
+        if more:
+            parameters["last"] = _encode(more).decode()
+        for name, value in request.parameters:
+            parameters[f"body.{name}"] = _encode(value).decode()
+        temperature = request.body.get("temperature")
+        known = (tenant, locale, request.model, system, temperature, *parameters.items())
+        scope = self._scopes.get(known)
+        if scope is None:
+            scope = Scope(
+                tenant=tenant,
+                locale=locale,
+                model=request.model,
+                system_prompt=system,
+                temperature=temperature,
+                parameters=parameters,
+                corpus_version=self._settings.corpus_version,
+            )
+            self._scopes.put(known, scope)
+        return scope
+
+
+def _prompt(content: str | list[dict[str, Any]]) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n".join(part["text"] for part in content if part["type"] == "text")
+
+
+def _without_text(message: dict[str, Any]) -> dict[str, Any]:
+    """What the last message has besides its role and text: ``name``, parts that are no text, ..."""
+    content = message["content"]
+    more = {
+        name: value
+        for name, value in message.items()
+        if name not in ("role", "content") and value is not None
+    }
+    if isinstance(content, list):
+        parts = [
+            {
+                name: value
+                for name, value in part.items()
+                if part["type"] != "text" or name != "text"
+            }
+            for part in content
+        ]
+        if parts != [{"type": "text"}]:
+            more["content"] = parts
+    return more
+
+
+def _wording(patterns: Patterns, built_in: Callable[[str], bool]) -> Callable[[str], bool]:
+    if patterns is True:
+        return built_in
+    compiled = [re.compile(pattern, re.IGNORECASE) for pattern in patterns or ()]
+    return lambda prompt: any(pattern.search(prompt) for pattern in compiled)

@@ -1,0 +1,97 @@
+"""The LLM call of a flight: ask the upstream, hand on what comes, say whether it may be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from semcache_async.protocols import Produce
+from semcache_async.serve.completions.request import ChatRequest
+from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed
+from semcache_async.serve.upstream.client import Upstream, said_error
+from semcache_async.serve.upstream.completion import Assembler, Frame, is_keepable
+from semcache_async.serve.upstream.sse import EventSplitter, data_of
+from semcache_async.types import Produced
+
+__all__ = ["producer"]
+
+
+def producer(upstream: Upstream, request: ChatRequest) -> Produce[Frame]:
+    """What makes the answer: the text is the whole ``chat.completion`` as JSON, and "" where a
+    stream's events do not add up to one. A stream is emitted as ``Frame``s, byte by byte what the
+    upstream sent, its usage always asked for."""
+    if not request.stream:
+        return partial(_whole, upstream, request.body)
+    options = {**(request.body.get("stream_options") or {}), "include_usage": True}
+    return partial(_streamed, upstream, {**request.body, "stream_options": options})
+
+
+async def _whole(
+    upstream: Upstream, body: dict[str, Any], _prompt: str, _emit: Callable[[Frame], None]
+) -> Produced:
+    return _made(await upstream.complete(body))
+
+
+async def _streamed(
+    upstream: Upstream, body: dict[str, Any], _prompt: str, emit: Callable[[Frame], None]
+) -> Produced:
+    splitter, assembler = EventSplitter(), Assembler()
+    async with upstream.stream(body) as answer:
+        if isinstance(answer, bytes):
+            return _made(answer)
+        async for piece in answer:
+            for event in splitter.feed(piece):
+                if _take(event, assembler, emit):
+                    return _assembled(assembler)
+        for event in splitter.end():
+            if _take(event, assembler, emit):
+                return _assembled(assembler)
+    raise UpstreamFailed(
+        "The upstream broke off before the end of its answer.", code="upstream_broke_off"
+    )
+
+
+def _take(event: bytes, assembler: Assembler, emit: Callable[[Frame], None]) -> bool:
+    """Hand one event on; was it the last?"""
+    frame = assembler.read(event)
+    if assembler.garbage:
+        raise _garbage()
+    data = data_of(event)
+    if assembler.error is not None:
+        raise _said_error(data or b"")
+    emit(frame)
+    return data == b"[DONE]"
+
+
+def _assembled(assembler: Assembler) -> Produced:
+    if not assembler.complete:
+        return Produced("", keep=False)
+    completion = assembler.completion()
+    return Produced(msgspec.json.encode(completion).decode(), keep=is_keepable(completion))
+
+
+def _made(body: bytes) -> Produced:
+    try:
+        completion = msgspec.json.decode(body)
+        text = body.decode()
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise _garbage() from None
+    if not isinstance(completion, dict):
+        raise _garbage()
+    if completion.get("error"):
+        raise _said_error(body)
+    if not isinstance(completion.get("choices"), list):
+        raise _garbage()
+    return Produced(text, keep=is_keepable(completion))
+
+
+def _said_error(body: bytes) -> UpstreamAnswered:
+    """An error under a status of success."""
+    return said_error(502, body, {})
+
+
+def _garbage() -> UpstreamFailed:
+    return UpstreamFailed("The upstream's answer is no chat completion.", code="upstream_garbage")

@@ -1,0 +1,161 @@
+"""What every request passes on its way in and out: its id, who may ask, errors, draining."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from semcache_async.complaints import Complaints
+from semcache_async.errors import SemcacheError
+from semcache_async.serve.errors import Draining, Problem, problem_of
+from semcache_async.serve.http.access import admit
+from semcache_async.serve.http.connection import expecting
+from semcache_async.serve.http.origins import Origins
+from semcache_async.serve.http.request_id import RequestIds, request_id
+from semcache_async.serve.http.responses import render_problem
+from semcache_async.serve.protocol import Protocol, Render, Route
+from semcache_async.serve.service import Service
+
+__all__ = ["REQUEST_ID", "Middleware", "UndeclaredRouteError"]
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_log = logging.getLogger(__name__)
+REQUEST_ID = web.RequestKey("request_id", str)
+_RESPONSE = web.RequestKey("response", web.StreamResponse)
+
+
+class UndeclaredRouteError(RuntimeError):
+    """A path that does not say who may ask it."""
+
+
+class Middleware:
+    """The one way in and out of a service's application."""
+
+    def __init__(self, service: Service, protocols: Iterable[Protocol]) -> None:
+        self._service = service
+        self._metrics = service.metrics
+        self._origins = Origins(service)
+        self._ids = RequestIds()
+        self._complaints = Complaints()
+        self._declared: dict[web.AbstractRoute, Route] = {}
+        prefixed = [(part.prefix, part.render) for part in protocols if part.prefix is not None]
+        self._renders = sorted(prefixed, key=lambda pair: -len(pair[0]))
+        self.tasks: set[asyncio.Task[Any]] = set()
+        """Of the requests under way."""
+
+    def declare(self, app: web.Application, route: Route) -> None:
+        """Add a route to ``app``; one of GET answers HEAD too."""
+        service = self._service
+        resource = app.router.add_resource(route.path)
+        expect = expecting(service, self.render_of(route.path))
+        for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
+            added = resource.add_route(
+                method, partial(route.handler, service), expect_handler=expect
+            )
+            self._declared[added] = route
+
+    async def refuse_undeclared(self, app: web.Application) -> None:
+        """Raises ``UndeclaredRouteError`` unless every route came through ``declare``."""
+        for route in app.router.routes():
+            if route not in self._declared:
+                raise UndeclaredRouteError(f"{route!r} does not say who may ask it; declare it.")
+
+    def render_of(self, path: str) -> Render:
+        """How problems look at ``path``."""
+        for prefix, render in self._renders:
+            if path.startswith(prefix):
+                return render
+        return render_problem
+
+    @web.middleware
+    async def pass_through(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        headers = request.headers
+        request[REQUEST_ID] = given = self._ids.of(headers.get("X-Request-Id"))
+        request_id.set(given)
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        self._metrics.under_way += 1
+        try:
+            route = self._declared.get(request.match_info.route)
+            if self._service.draining and not (route is not None and route.when_draining):
+                raise Draining("This process is about to end; try again.", code="draining")
+            origin = headers.get("Origin")
+            if origin is not None and (preflight := self._origins.admit(request, origin)):
+                return preflight
+            if route is not None:
+                admit(request, route.access, self._service.keys)
+            return await handler(request)
+        except ConnectionError:  # the client left
+            raise
+        except asyncio.CancelledError:
+            if request.transport is None or not self._service.draining:
+                raise
+            task.uncancel()
+            return await self._break_off(request)
+        except Exception as error:
+            problem = self._problem(error)
+            self._metrics.http_error(problem.status)
+            if request.writer.output_size > 0:  # too late to say so
+                _log.warning("A response broke off: %s", type(error).__qualname__)
+                raise ConnectionResetError("the response broke off") from error
+            return self.render_of(request.path)(problem)
+        finally:
+            self._metrics.under_way -= 1
+            self.tasks.discard(task)
+
+    async def before_headers(self, request: web.Request, response: web.StreamResponse) -> None:
+        headers = response.headers
+        given = request.get(REQUEST_ID)
+        if given is not None:
+            headers["X-Request-Id"] = given
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Server"] = "semcache"
+        request[_RESPONSE] = response
+        self._origins.mark(request, response)
+        if self._service.draining:
+            response.force_close()
+            headers["Connection"] = "close"  # aiohttp has decided on it before
+
+    def _problem(self, error: Exception) -> Problem:
+        """What to tell the caller. Of an error that nobody expected only the type and the place
+        are logged: its message may hold a prompt."""
+        problem = problem_of(error)
+        if problem is None:
+            _log.error(
+                "A request failed with %s",
+                type(error).__qualname__,
+                extra={"trace": _trace(error), "event": "bug"},
+            )
+            return Problem("Something went wrong here; the log has more under this request's id.")
+        if problem.status >= 500 and not isinstance(problem, Draining):
+            said = error if isinstance(error, SemcacheError) else str(problem)
+            self._complaints.warn(f"A request ended with {problem.status}", said)
+        return problem
+
+    async def _break_off(self, request: web.Request) -> web.StreamResponse:
+        """The end of a request that drained for too long: a stream says that it is not whole."""
+        problem = Draining("The service ended before the answer was whole.", code="draining")
+        self._metrics.http_error(problem.status)
+        refusal = self.render_of(request.path)(problem)
+        response: web.StreamResponse | None = request.get(_RESPONSE)
+        if response is None:
+            return refusal
+        if response.content_type != "text/event-stream":
+            raise ConnectionResetError("the response broke off")
+        assert isinstance(refusal.body, bytes)
+        await response.write(b"data: " + refusal.body + b"\n\n")
+        await response.write_eof()
+        return response
+
+
+def _trace(error: BaseException) -> list[str]:
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-12:]]

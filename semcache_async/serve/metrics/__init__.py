@@ -1,0 +1,1 @@
+"""What the service counts, over all its processes."""

@@ -1,0 +1,170 @@
+"""Counting: cheap to note, summed over all the service's processes, zeros from the start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from semcache_async.cache import SemanticCache
+from semcache_async.serve.bypass import Bypass
+from semcache_async.serve.metrics.counters import (
+    AT,
+    COUNTERS,
+    DURATIONS,
+    GAUGES,
+    OWN,
+    RESULTS,
+    STATUSES,
+    WIDTH,
+)
+from semcache_async.serve.metrics.histogram import CELLS, Histogram, observe
+from semcache_async.serve.metrics.shared_rows import SharedRows
+from semcache_async.serve.settings import Settings
+from semcache_async.types import Source, Timings
+
+__all__ = ["Metrics"]
+
+_PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+_WHOLE = {source: AT.durations["request_seconds", source.value] for source in Source}
+_STAGES = [
+    (f"{stage}_s", at) for (name, stage), at in AT.durations.items() if name == "stage_seconds"
+]
+_VALUES = {family.name: family.values for family in (*OWN, *DURATIONS)}
+_KNOWN = frozenset(STATUSES)
+
+
+class Metrics:
+    """One process's numbers, and the sums of all processes'."""
+
+    def __init__(self, settings: Settings | None = None, rows: SharedRows | None = None) -> None:
+        settings = settings or Settings()
+        self.rows = rows or SharedRows(WIDTH)
+        self._mine = self.rows.mine
+        self._prices = (
+            settings.usd_per_million_tokens_in / 1e6,
+            settings.usd_per_million_tokens_out / 1e6,
+        )
+        self._cache: SemanticCache | None = None
+        self.under_way = 0
+        """Requests this process is answering; the middleware keeps it."""
+        # What a worker that died in this one's place had counted stays counted.
+        self._before = list(self._mine[: AT.gauges])
+        for cell in range(AT.gauges, AT.gauges + len(GAUGES)):
+            self._mine[cell] = 0.0
+
+    def watch(self, cache: SemanticCache) -> None:
+        """Count what ``cache`` counts."""
+        self._cache = cache
+
+    # -- noting
+
+    def count(self, name: str, value: str, number: float = 1.0) -> None:
+        """Add to the number of ``OWN`` with that name and label."""
+        self._mine[AT.own[name, value]] += number
+
+    def answered(
+        self,
+        source: Source,
+        timings: Timings,
+        *,
+        saved_prompt_tokens: int = 0,
+        saved_completion_tokens: int = 0,
+    ) -> None:
+        """One request was answered; the tokens are those that its LLM call would have cost."""
+        mine = self._mine
+        observe(mine, _WHOLE[source], timings.total_s)
+        for name, at in _STAGES:
+            if seconds := getattr(timings, name):
+                observe(mine, at, seconds)
+        if saved_prompt_tokens or saved_completion_tokens:
+            self.count("saved_tokens", "prompt", saved_prompt_tokens)
+            self.count("saved_tokens", "completion", saved_completion_tokens)
+
+    def bypassed(self, reason: Bypass) -> None:
+        """One request was answered without the cache."""
+        self.count("bypass_reasons", reason.value)
+
+    def http_error(self, status: int) -> None:
+        """A request was answered with an error."""
+        self.count("http_errors", str(status if status in _KNOWN else 500))
+
+    def publish(self) -> None:
+        """Let the other processes see what this one's cache has counted."""
+        mine = self._mine
+        values: dict[str, float] = {"under_way": self.under_way}
+        if self._cache is not None:
+            stats = self._cache.stats()
+            values |= stats
+            values["embed_pack_fill"] = stats.embed_fill * stats.embed_batches
+            for cell, counted in enumerate(COUNTERS):
+                mine[cell] = self._before[cell] + values[counted.name]
+        for cell, counted in enumerate(GAUGES, AT.gauges):
+            mine[cell] = values.get(counted.name, 0.0)
+
+    # -- reading, over all processes
+
+    def counts(self) -> dict[str, float]:
+        """``COUNTERS`` and ``GAUGES`` by name."""
+        self.publish()
+        counted = (*COUNTERS, *GAUGES)
+        totals = self.rows.totals(0, len(counted))
+        return {one.name: total for one, total in zip(counted, totals, strict=True)}
+
+    def own(self, name: str) -> dict[str, float]:
+        """A family of ``OWN`` by label."""
+        return {value: self.rows.total(AT.own[name, value]) for value in _VALUES[name]}
+
+    def durations(self, name: str) -> dict[str, Histogram]:
+        """A family of ``DURATIONS`` by label."""
+        found = {}
+        for value in _VALUES[name]:
+            at = AT.durations[name, value]
+            found[value] = Histogram(self.rows.totals(at, at + CELLS))
+        return found
+
+    def saved(self) -> tuple[float, float, float]:
+        """Prompt tokens, completion tokens, and US dollars that they would have cost."""
+        prompt, completion = self.own("saved_tokens").values()
+        return prompt, completion, prompt * self._prices[0] + completion * self._prices[1]
+
+    def summary(self) -> dict[str, Any]:
+        """What ``GET /semantic-cache/metrics`` tells. ``hits`` are answers from the cache, exact
+        or semantic; ``misses`` those that waited for an LLM call, their own or another's."""
+        found = self.counts()
+        fill = found.pop("embed_pack_fill")
+        counts = {name: int(number) for name, number in found.items()}
+        hits = counts["exact"] + counts["semantic"]
+        misses = counts["shared"] + counts["generated"]
+        prompt, completion, usd = self.saved()
+        return {
+            "requests": sum(counts[name] for name in RESULTS),
+            "hits": hits,
+            "misses": misses,
+            "hit_rate": hits / (hits + misses) if hits + misses else 0.0,
+            **counts,
+            "embed_fill": fill / counts["embed_batches"] if counts["embed_batches"] else 0.0,
+            "embedder": "" if self._cache is None else self._cache.stats().embedder,
+            "workers": len(self.rows),
+            **{
+                family.name: {value: int(n) for value, n in self.own(family.name).items() if n}
+                for family in OWN
+                if family.name != "saved_tokens"
+            },
+            "saved": {
+                "tokens": int(prompt + completion),
+                "prompt_tokens": int(prompt),
+                "completion_tokens": int(completion),
+                "usd": round(usd, 6),
+            },
+            "latency_ms": _percentiles(self.durations("request_seconds")),
+            "stage_ms": _percentiles(self.durations("stage_seconds")),
+        }
+
+
+def _percentiles(histograms: dict[str, Histogram]) -> dict[str, dict[str, float]]:
+    return {
+        value: {
+            **{name: round(histogram.quantile(q) * 1e3, 3) for name, q in _PERCENTILES.items()},
+            "count": int(histogram.count),
+        }
+        for value, histogram in histograms.items()
+    }

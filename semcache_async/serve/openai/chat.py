@@ -1,0 +1,149 @@
+"""POST /v1/chat/completions and GET /v1/models, in front of an upstream."""
+
+from __future__ import annotations
+
+from contextlib import aclosing, suppress
+
+import msgspec
+from aiohttp import web
+
+from semcache_async.reply import Reply
+from semcache_async.serve.completions.control import Control, read_control
+from semcache_async.serve.completions.flow import CorruptError, text_of
+from semcache_async.serve.completions.plan import Plan
+from semcache_async.serve.completions.request import read_chat
+from semcache_async.serve.completions.stored import NO_USAGE, as_events
+from semcache_async.serve.errors import Problem, UpstreamFailed
+from semcache_async.serve.http.access import caller_of
+from semcache_async.serve.http.body import parse_object, read_body
+from semcache_async.serve.http.responses import json_response
+from semcache_async.serve.openai.stream import STREAM, BrokeOffError, ReaderLeftError, send_frames
+from semcache_async.serve.service import Service
+from semcache_async.serve.upstream.client import NO_RETRY
+from semcache_async.serve.upstream.completion import Frame
+from semcache_async.types import Answer, Source, Timings
+
+__all__ = ["complete", "models"]
+
+_LEFT = 499
+"""What nobody gets to see."""
+
+
+async def models(service: Service, _: web.Request) -> web.StreamResponse:
+    """The upstream's list."""
+    body = await service.upstream.models()
+    try:
+        parse_object(body)
+    except Problem:
+        raise UpstreamFailed(
+            "The upstream's list of models cannot be read.", code="upstream_garbage"
+        ) from None
+    return json_response(body)
+
+
+async def complete(service: Service, request: web.Request) -> web.StreamResponse:
+    """One chat completion."""
+    plan, control = await _read(service, request)
+    try:
+        if control.only_if_cached:
+            return await _cached(service, plan, control)
+        if not plan.request.stream:
+            done = await service.completions.whole(plan, control)
+            return json_response(done.body, headers=done.headers)
+        try:
+            return await _stream(service, request, plan, control)
+        except CorruptError:
+            control = msgspec.structs.replace(control, read=False)
+            return await _stream(service, request, plan, control)
+    except BrokeOffError as error:
+        service.metrics.http_error(error.status)
+        return error.response
+    except ReaderLeftError:
+        return web.Response(status=_LEFT)
+
+
+async def _read(service: Service, request: web.Request) -> tuple[Plan, Control]:
+    tenant = caller_of(request).tenant
+    raw = await read_body(request, service)
+    headers, planner = request.headers, service.completions.planner
+    locale = headers.get("x-semcache-locale", "")
+    plan = planner.recall(raw, tenant, locale)
+    if plan is not None:
+        return plan, read_control(plan.request.cache, headers)
+    chat = read_chat(parse_object(raw))
+    control = read_control(chat.cache, headers)
+    plan = planner.plan(chat, tenant, locale, control.namespace)
+    planner.remember(raw, tenant, locale, plan)
+    return plan, control
+
+
+async def _stream(
+    service: Service, request: web.Request, plan: Plan, control: Control
+) -> web.StreamResponse:
+    """Raises ``CorruptError``; nothing was sent then."""
+    async with service.completions.begin(plan, control) as reply:
+        if reply.hit is not None:
+            return _hit(service, plan, control, reply.hit, reply.timings)
+        return await _live(service, request, plan, control, reply)
+
+
+async def _live(
+    service: Service, request: web.Request, plan: Plan, control: Control, reply: Reply[Frame]
+) -> web.StreamResponse:
+    """A stream of what is being made: as it comes, or where it was made without streaming, of the
+    whole."""
+    completions, include_usage = service.completions, plan.request.include_usage
+    async with aclosing(aiter(reply)) as frames:
+        first = await anext(frames, None)
+        if first is not None:
+            headers = completions.headers(plan, control, reply.source, None)
+            response, usage = await send_frames(
+                request, first, frames, headers, include_usage=include_usage
+            )
+            if reply.source is not Source.SHARED:
+                usage = NO_USAGE
+            completions.note(plan, control, reply.source, None, reply.timings, usage)
+            return response
+    answer = await reply.answer()
+    made = as_events(text_of(answer), include_usage=include_usage)
+    if made is None:
+        raise UpstreamFailed(
+            "The upstream's answer is no chat completion.", code="upstream_garbage"
+        )
+    events, usage = made
+    if reply.source is not Source.SHARED:
+        usage = NO_USAGE
+    completions.note(plan, control, reply.source, answer, reply.timings, usage)
+    headers = completions.headers(plan, control, reply.source, answer)
+    return web.Response(body=events, headers={**headers, **STREAM})
+
+
+async def _cached(service: Service, plan: Plan, control: Control) -> web.StreamResponse:
+    """What is stored, or else nothing (RFC 9111, section 5.2.1.7)."""
+    answer = await service.completions.stored(plan, control)
+    if answer is not None:
+        with suppress(CorruptError):
+            return _hit(service, plan, control, answer, answer.timings)
+    raise Problem(
+        "There is no stored answer, and the request forbids to make one.",
+        status=504,
+        code="only_if_cached",
+        headers={**NO_RETRY, "Cache-Status": "semcache; fwd=miss; detail=only-if-cached"},
+    )
+
+
+def _hit(
+    service: Service, plan: Plan, control: Control, answer: Answer, timings: Timings
+) -> web.StreamResponse:
+    completions = service.completions
+    headers = completions.headers(plan, control, answer.source, answer)
+    if not plan.request.stream:
+        body, usage = completions.reissued(answer)
+        completions.note(plan, control, answer.source, answer, timings, usage)
+        return json_response(body, headers=headers)
+    made = as_events(answer.text, include_usage=plan.request.include_usage)
+    if made is None:
+        raise CorruptError
+    events, usage = made
+    completions.note(plan, control, answer.source, answer, timings, usage)
+    return web.Response(body=events, headers={**headers, **STREAM})

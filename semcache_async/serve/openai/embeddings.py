@@ -1,0 +1,131 @@
+"""POST /v1/embeddings: OpenAI's form, from the model that the cache itself uses."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import anyio.to_thread
+import msgspec
+import numpy as np
+from aiohttp import web
+from msgspec import Meta
+
+from semcache_async.embed import TextEmbedder
+from semcache_async.embed.sources import MINILM
+from semcache_async.protocols import Embedder
+from semcache_async.serve.errors import Invalid, NotFound, translated
+from semcache_async.serve.http.body import read_json
+from semcache_async.serve.http.forms import Form, Text, read_form, read_text
+from semcache_async.serve.http.responses import json_response
+from semcache_async.serve.service import Service
+from semcache_async.types import Vector
+
+__all__ = ["MODELS", "EmbeddingsRequest", "create"]
+
+MODELS = (MINILM.name, MINILM.repository)
+"""What the model may be called; its own name first."""
+
+_AT_ONCE = 32
+"""Texts of one request in the embedder's queue, so that prompts need not wait for a long list."""
+
+
+class EmbeddingsRequest(Form):
+    """Texts to embed. Token arrays are refused: their numbers belong to another tokenizer."""
+
+    input: Text | Annotated[list[Text], Meta(min_length=1, max_length=2_048)]
+    model: Annotated[str, Meta(extra_json_schema={"enum": list(MODELS)})]
+    encoding_format: (
+        Annotated[Literal["float", "base64"], Meta(description="base64: of little-endian float32.")]
+        | None
+    ) = None
+    dimensions: Annotated[int, Meta(description="Only the model's own.")] | None = None
+    user: str | None = None
+
+
+async def create(service: Service, request: web.Request) -> web.Response:
+    """The vectors of the texts."""
+    form = _read(await read_json(request, service), service.cache.embedder)
+    texts = [form.input] if isinstance(form.input, str) else form.input
+    fields = (
+        ["input"] if isinstance(form.input, str) else [f"input[{n}]" for n in range(len(texts))]
+    )
+    for field, text in zip(fields, texts, strict=True):
+        read_text(field, text)
+    tokens, items = 0, []
+    for start in range(0, len(texts), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        count, vectors = await _embed(service, fields[part], texts[part])
+        tokens += count
+        items += [
+            _item(start + n, vector, form.encoding_format) for n, vector in enumerate(vectors)
+        ]
+    body = {
+        "object": "list",
+        "data": items,
+        "model": MODELS[0],
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+    return json_response(body)
+
+
+def _read(body: dict[str, object], embedder: Embedder) -> EmbeddingsRequest:
+    given = body.get("input")
+    if isinstance(given, list) and given and not isinstance(given[0], str):
+        raise Invalid(
+            "Token arrays belong to another model's tokenizer; send texts.",
+            param="input",
+            code="invalid_type",
+        )
+    form = read_form(body, EmbeddingsRequest)
+    if form.model not in MODELS:
+        raise NotFound(
+            f"The embedding model here is {MODELS[0]}, and no other.",
+            param="model",
+            code="model_not_found",
+        )
+    if form.dimensions not in (None, embedder.dim):
+        raise Invalid(
+            f"The vectors of {MODELS[0]} have {embedder.dim} dimensions; leave the field out.",
+            param="dimensions",
+            code="out_of_range",
+        )
+    return form
+
+
+async def _embed(
+    service: Service, fields: Sequence[str], texts: Sequence[str]
+) -> tuple[int, list[Vector]]:
+    """How many tokens the texts have (0 where there is no tokenizer), and their vectors."""
+    embedder = service.cache.embedder
+    with translated("input"):
+        if not isinstance(embedder, TextEmbedder):
+            return 0, [vector for vector in await service.cache.embed(texts) if vector is not None]
+        tokens = await anyio.to_thread.run_sync(embedder.tokenise, texts)
+        for field, ids in zip(fields, tokens, strict=True):
+            if len(ids) > embedder.window:
+                raise Invalid(
+                    f"The text has {len(ids)} tokens and the model reads {embedder.window}.",
+                    param=field,
+                    code="context_length_exceeded",
+                )
+        vectors = await service.cache.embed(texts)
+        # The cache has no use for texts with characters beyond the vocabulary; others may have.
+        missing = [n for n, vector in enumerate(vectors) if vector is None]
+        if missing:
+            left = [tokens[n] for n in missing]
+            for n, row in zip(
+                missing, await anyio.to_thread.run_sync(embedder.embed_tokens, left), strict=True
+            ):
+                vectors[n] = row
+    return sum(map(len, tokens)), [vector for vector in vectors if vector is not None]
+
+
+def _item(index: int, vector: Vector, encoding: str | None) -> msgspec.Raw:
+    """One vector as JSON: written at once, a long list would hold up the event loop."""
+    embedding: object = vector.tolist()
+    if encoding == "base64":
+        embedding = base64.b64encode(vector.astype(np.dtype("<f4")).tobytes()).decode()
+    item = {"object": "embedding", "index": index, "embedding": embedding}
+    return msgspec.Raw(msgspec.json.encode(item))

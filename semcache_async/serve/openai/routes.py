@@ -1,0 +1,169 @@
+"""OpenAI's paths, each with who may ask it and what it does."""
+
+from __future__ import annotations
+
+from semcache_async.serve.bypass import Bypass
+from semcache_async.serve.openai.chat import complete, models
+from semcache_async.serve.openai.embeddings import create
+from semcache_async.serve.openapi.shapes import (
+    JSON,
+    Schema,
+    array,
+    content,
+    count,
+    nullable,
+    number,
+    obj,
+    operation,
+    parameter,
+    ref,
+    text,
+)
+from semcache_async.serve.protocol import Access, Route
+from semcache_async.types import Source
+
+__all__ = ["ROUTES", "SCHEMAS"]
+
+_ERRORS = {
+    "OpenAIError": "400 what is wrong, 401 no such key, 404 no such model, 413 too large, 429 too "
+    "many; 5xx the upstream's error, or 503 with Retry-After."
+}
+
+_CHAT = operation(
+    *("Answer a chat", _ERRORS),
+    body="ChatRequest",
+    answer={
+        **content(JSON, ref("ChatCompletion")),
+        **content("text/event-stream", text("Chunks, then data: [DONE].")),
+    },
+    parameters=[
+        parameter("Cache-Control", "header", text(), "no-cache, no-store, max-age, ..."),
+        parameter(
+            "x-semcache-max-distance", "header", number(minimum=0, maximum=2), "May only tighten."
+        ),
+        parameter(
+            "x-semcache-similarity-threshold",
+            "header",
+            number(minimum=-1, maximum=1),
+            "1 - distance; may only tighten.",
+        ),
+        parameter("x-semcache-locale", "header", text(), "Part of the scope, such as de-CH."),
+        parameter("x-semcache-tags", "header", text(), "Comma-separated; to invalidate by."),
+    ],
+    description=(
+        "The last user message is looked up, by meaning, among those of the same scope: tenant, "
+        "model, upstream, every other message and parameter. A miss goes upstream, once for all "
+        "who ask the same meanwhile."
+    ),
+    sends={
+        "Cache-Status": text("RFC 9211."),
+        "x-semcache-status": text(enum=[source.value for source in Source]),
+        "x-semcache-similarity": text("1 - distance."),
+        "x-semcache-distance": text(),
+        "x-semcache-entry-id": text(),
+        "x-semcache-reason": text(
+            "Why the cache was bypassed. "
+            + " ".join(f"{reason.value}: {reason.meaning}" for reason in Bypass),
+            enum=[reason.value for reason in Bypass],
+        ),
+        "Age": text("Seconds."),
+    },
+)
+_MODELS = operation("The upstream's models", _ERRORS, answer=content(JSON, ref("Models")))
+_EMBEDDINGS = operation(
+    *("Embed texts with the cache's own model", _ERRORS),
+    body="EmbeddingsRequest",
+    answer=content(JSON, ref("Embeddings")),
+)
+
+ROUTES = (
+    Route("POST", "/v1/chat/completions", Access.KEY, complete, _CHAT),
+    Route("GET", "/v1/models", Access.KEY, models, _MODELS),
+    Route("POST", "/v1/embeddings", Access.KEY, create, _EMBEDDINGS),
+)
+
+SCHEMAS: dict[str, Schema] = {
+    "OpenAIError": obj(
+        {
+            "error": obj(
+                {
+                    "message": text(),
+                    "type": nullable(text()),
+                    "param": nullable(text("The field that is wrong.")),
+                    "code": nullable({"type": ["string", "integer"]}),
+                },
+                required=("message",),
+            )
+        }
+    ),
+    "CacheControl": obj(
+        {
+            "no-cache": nullable({"type": "boolean", "description": "Do not read the cache."}),
+            "no-store": nullable({"type": "boolean", "description": "Do not write to it."}),
+            "ttl": nullable(number("Seconds to keep the answer.", minimum=0.001)),
+            "s-maxage": nullable(number("Seconds of age beyond which no hit.", minimum=0)),
+            "namespace": nullable(text("Answers are shared within it alone.", maxLength=256)),
+        },
+        required=False,
+        additionalProperties=False,
+        description="LiteLLM's object; it never goes upstream.",
+    ),
+    "ChatRequest": obj(
+        {
+            "model": text(pattern=r"\S"),
+            "messages": array(
+                obj(
+                    {
+                        "role": text(
+                            enum=["system", "developer", "user", "assistant", "tool", "function"]
+                        ),
+                        "content": {
+                            "type": ["string", "array", "null"],
+                            "items": {"type": "object"},
+                        },
+                    },
+                    required=("role",),
+                ),
+                minItems=1,
+            ),
+            "stream": {"type": ["boolean", "null"]},
+            "stream_options": {"type": ["object", "null"]},
+            "temperature": {"type": ["number", "null"]},
+            "cache": nullable(ref("CacheControl")),
+        },
+        required=("model", "messages"),
+        description=(
+            "OpenAI's request. Fields that are not named here go upstream as they are, and are "
+            "part of the scope: another value is another answer."
+        ),
+    ),
+    "ChatCompletion": obj(
+        {
+            "id": text(),
+            "object": text(const="chat.completion"),
+            "created": {"type": "integer"},
+            "model": text(),
+            "choices": array({"type": "object"}),
+            "usage": {"type": ["object", "null"]},
+        },
+        required=("id", "object", "created", "choices"),
+        description="As the upstream answered it; a hit has an id and a time of its own.",
+    ),
+    "Models": obj({"object": text(const="list"), "data": array({"type": "object"})}),
+    "Embeddings": obj(
+        {
+            "object": text(const="list"),
+            "data": array(
+                obj(
+                    {
+                        "object": text(const="embedding"),
+                        "index": count(),
+                        "embedding": {"type": ["array", "string"], "items": {"type": "number"}},
+                    }
+                )
+            ),
+            "model": text(),
+            "usage": obj({"prompt_tokens": count(), "total_tokens": count()}),
+        }
+    ),
+}

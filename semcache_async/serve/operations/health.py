@@ -1,0 +1,34 @@
+"""``/healthz``, ``/readyz`` and ``/metrics``."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from semcache_async.serve.http.responses import NO_STORE, json_response
+from semcache_async.serve.service import Service
+
+__all__ = ["alive", "metrics", "ready"]
+
+_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+async def alive(_service: Service, _request: web.Request) -> web.Response:
+    """The event loop turns."""
+    return json_response({"status": "ok"}, headers=NO_STORE)
+
+
+async def ready(service: Service, _request: web.Request) -> web.Response:
+    """Redis answers and has the right index, and this process is not about to end."""
+    trouble = "draining" if service.draining else await service.readiness.trouble()
+    if trouble is None:
+        return json_response({"status": "ready"}, headers=NO_STORE)
+    return json_response({"status": "not ready", "reason": trouble}, status=503, headers=NO_STORE)
+
+
+async def metrics(service: Service, _request: web.Request) -> web.Response:
+    """All processes' numbers, in Prometheus' text format."""
+    from semcache_async.serve.metrics.exposition import expose
+
+    response = web.Response(body=expose(service.metrics))
+    response.headers["Content-Type"] = _TEXT
+    return response

@@ -1,0 +1,1 @@
+"""The service as a process, or as several that share a port."""

@@ -1,0 +1,103 @@
+"""One worker of several: a process that a parent in ``supervisor`` starts and ends.
+
+The first line of its standard input is an ``Assignment``; when that input ends, so has the parent,
+and the worker follows. What it prints is a ``Ready``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import typer
+
+from semcache_async.serve.process.logs import log_to_stderr
+from semcache_async.serve.process.server import Part, Ready, serve_part
+from semcache_async.serve.settings import Settings
+from semcache_async.shell import one_line_errors, run
+
+__all__ = ["Assignment", "encode_assignment", "until_told"]
+
+
+class Assignment(msgspec.Struct, frozen=True):
+    """What a parent tells its worker."""
+
+    settings: Settings
+    part: Part
+
+
+def encode_assignment(assignment: Assignment) -> bytes:
+    """One line."""
+    return msgspec.json.encode(assignment, enc_hook=str) + b"\n"
+
+
+@contextmanager
+def until_told(stop: asyncio.Event, ready: asyncio.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT set ``stop``; a second one, or one before ``ready``, when nothing is under
+    way that could finish, ends this process."""
+
+    def on_signal(number: int) -> None:
+        if stop.is_set() or not ready.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+async def _work(assignment: Assignment) -> None:
+    stop, ready = asyncio.Event(), asyncio.Event()
+    out = os.dup(1)
+    os.dup2(2, 1)  # what others print is no message to the parent
+
+    def tell(what: Ready) -> None:
+        ready.set()
+        os.write(out, msgspec.json.encode(what) + b"\n")
+
+    def on_input() -> None:
+        if os.read(0, 4_096):
+            return
+        if stop.is_set() or not ready.is_set():
+            os._exit(1)  # the parent has gone, and waits for nothing
+        loop.remove_reader(0)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    with until_told(stop, ready):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the parent's
+        loop.add_reader(0, on_input)
+        try:
+            await serve_part(assignment.settings, assignment.part, stop, tell)
+        finally:
+            loop.remove_reader(0)
+
+
+def _read_assignment() -> Assignment:
+    def decode(kind: type, value: Any) -> Any:
+        return kind(value)
+
+    with os.fdopen(os.dup(0), "rb", buffering=0) as pipe:
+        return msgspec.json.decode(pipe.readline(), type=Assignment, dec_hook=decode)
+
+
+def _main() -> None:
+    log_to_stderr()
+    assignment = _read_assignment()
+    with one_line_errors(debug=False):
+        run(lambda: _work(assignment))
+
+
+if __name__ == "__main__":
+    typer.run(_main)

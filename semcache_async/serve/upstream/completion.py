@@ -1,0 +1,165 @@
+"""A ``chat.completion`` object from a stream's chunks, and whether it may be kept."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+
+from semcache_async.serve.upstream.merging import BadChunkError, Message, merge
+from semcache_async.serve.upstream.sse import data_of
+
+__all__ = ["Assembler", "Completion", "Frame", "is_keepable"]
+
+Completion: TypeAlias = dict[str, Any]
+"""A ``chat.completion`` object as decoded JSON."""
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
+
+
+class Frame(NamedTuple):
+    """One event of a stream of chunks, as received."""
+
+    raw: bytes
+    is_usage: bool = False
+    """The one event that only those get who asked for ``include_usage``."""
+
+
+class _Choice:
+    """One choice so far."""
+
+    __slots__ = ("fields", "index", "message")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.message = Message()
+        self.fields: dict[str, Any] = {}
+
+    def add(self, choice: dict[str, Any]) -> None:
+        for name, value in choice.items():
+            if name == "delta":
+                if value is not None:
+                    self.message.add(value)
+            elif name == "logprobs":
+                merge(self.fields, {name: value})
+            elif value is None:
+                self.fields.setdefault(name, None)
+            else:
+                self.fields[name] = value
+
+    def whole(self) -> dict[str, Any]:
+        built = {"index": self.index, "message": self.message.whole(), **self.fields}
+        built["index"] = self.index
+        return built
+
+
+class Assembler:
+    """Reads one stream's events in order. Never raises: a stream it cannot follow, or one with
+    more than ``max_bytes`` of data, is just never ``complete``."""
+
+    def __init__(self, max_bytes: int = 8 * 1024 * 1024) -> None:
+        self.error: Any = None
+        """The stream's own error object, if it sent one."""
+        self.garbage = False
+        """An event's data was no JSON object."""
+        self._left = max_bytes
+        self._broken = False
+        self._done = False
+        self._fields: dict[str, Any] = {}
+        self._choices: dict[int, _Choice] = {}
+
+    def read(self, event: bytes) -> Frame:
+        """Take one whole event in."""
+        data = data_of(event)
+        if data is None:
+            return Frame(event)
+        if data == b"[DONE]":
+            self._done = True
+            return Frame(event)
+        try:
+            chunk = _decode(data)
+        except _UNREADABLE:
+            self.garbage = True
+            self._break()
+            return Frame(event)
+        self._left -= len(data)
+        if self._left < 0:
+            self._break()
+        else:
+            self.add(chunk)
+        return Frame(event, chunk.get("choices") == [] and chunk.get("usage") is not None)
+
+    def add(self, chunk: dict[str, Any]) -> None:
+        """Take one ``chat.completion.chunk`` in."""
+        if self._broken:
+            return
+        if chunk.get("error") is not None:
+            self.error = chunk["error"]
+            self._break()
+            return
+        try:
+            for choice in chunk.get("choices") or ():
+                self._choice(choice["index"]).add(choice)
+        except (BadChunkError, AttributeError, KeyError, TypeError, RecursionError):
+            self._break()
+            return
+        self._add_fields(chunk)
+
+    @property
+    def complete(self) -> bool:
+        """All of it arrived: ``[DONE]``, and every choice's ``finish_reason``."""
+        return (
+            self._done
+            and not self._broken
+            and bool(self._choices)
+            and all(choice.fields.get("finish_reason") for choice in self._choices.values())
+        )
+
+    def completion(self) -> Completion:
+        """The object so far, as the answer would have been without streaming."""
+        built = {"id": "", "object": "chat.completion", "created": 0, "model": "", **self._fields}
+        built["object"] = "chat.completion"
+        built["choices"] = [self._choices[index].whole() for index in sorted(self._choices)]
+        return built
+
+    def _choice(self, index: int) -> _Choice:
+        if type(index) is not int:
+            raise BadChunkError("index")
+        choice = self._choices.get(index)
+        if choice is None:
+            choice = self._choices[index] = _Choice(index)
+        return choice
+
+    def _add_fields(self, chunk: dict[str, Any]) -> None:
+        fields = self._fields
+        for name, value in chunk.items():
+            if name in ("choices", "obfuscation") or (name == "usage" and value is None):
+                continue  # obfuscation is random padding
+            if value is None or name in ("id", "created", "model"):
+                fields.setdefault(name, value)
+            else:
+                fields[name] = value
+
+    def _break(self) -> None:
+        self._broken = True
+        self._choices.clear()
+
+
+def is_keepable(completion: Completion) -> bool:
+    """May it be stored and given to others: each choice ended by itself (``stop``) and says
+    something, which is neither a refusal nor a tool call."""
+    choices = completion.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return False
+    return all(isinstance(choice, dict) and _says_something(choice) for choice in choices)
+
+
+def _says_something(choice: dict[str, Any]) -> bool:
+    message = choice.get("message")
+    if choice.get("finish_reason") != "stop" or not isinstance(message, dict):
+        return False
+    if any(message.get(name) for name in ("refusal", "tool_calls", "function_call")):
+        return False
+    content = message.get("content")
+    return isinstance(content, str) and bool(content.strip())

@@ -1,0 +1,265 @@
+"""What the cache is asked: prompt, scope, and whether it may help at all."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from semcache_async.serve.bypass import Bypass
+from semcache_async.serve.completions.control import read_control
+from semcache_async.serve.completions.plan import Plan, Planner
+from semcache_async.serve.completions.request import read_chat
+from semcache_async.serve.errors import Invalid
+from semcache_async.serve.http.body import parse_object
+from semcache_async.serve.settings import Settings
+from semcache_async.types import Scope
+
+UPSTREAM = "https://llm.example/v1"
+USER = {"role": "user", "content": "How do I pay?"}
+DATA_URL = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+
+
+def body(*messages: Any, **fields: Any) -> dict[str, Any]:
+    return {"model": "m", "messages": list(messages) or [USER], **fields}
+
+
+def planned(asked: dict[str, Any], tenant: str = "", locale: str = "", **options: Any) -> Plan:
+    request = read_chat(asked)
+    namespace = read_control(request.cache, {}).namespace
+    return Planner(Settings(**options), UPSTREAM).plan(request, tenant, locale, namespace)
+
+
+# -- policy
+
+
+BYPASSING: list[tuple[dict[str, Any], str | None]] = [
+    (body(), None),
+    (body(tools=[{"type": "function"}]), "tools"),
+    (body(functions=[{"name": "f"}]), "tools"),
+    (body(tools=[]), None),
+    (body(n=2), "n"),
+    (body(n=1), None),
+    (body(web_search_options={}), "web_search"),
+    (body(modalities=["text", "audio"]), "audio"),
+    (body(audio={"voice": "a"}), "audio"),
+    (body(modalities=["text"]), None),
+    (body({**USER, "content": [{"type": "text", "text": "What is it?"}, DATA_URL]}), "images"),
+    (
+        body({**USER, "content": [DATA_URL]}, {"role": "assistant", "content": "x"}, USER),
+        "images",
+    ),
+    (body({**USER, "content": [{"type": "input_audio"}]}), "audio"),
+    (body({**USER, "content": [{"type": "file"}]}), "files"),
+    (body({**USER, "content": [{"type": "hologram"}]}), "content"),
+    (body({**USER, "content": [{"type": "text", "text": "How?"}]}), None),
+    (body(USER, {"role": "assistant", "content": "x"}), "last_message"),
+    (body(USER, {"role": "system", "content": "x"}), "last_message"),
+    (body({"role": "system", "content": "x"}), "last_message"),
+    (body(USER, {"role": "tool", "content": "x"}), "tool_message"),
+    (body(temperature=1.0), None),
+    (body(temperature=1.01), "temperature"),
+    (body(temperature=2**63), "temperature"),
+    (body({**USER, "content": ""}), "prompt"),
+    (body({**USER, "content": " \n"}), "prompt"),
+    (body({**USER, "content": "a\x00b"}), "prompt"),
+    (body({**USER, "content": "My name is Ann"}), "personal"),
+    (body({**USER, "content": "What's the weather in Rome?"}), "time_bound"),
+]
+
+
+@pytest.mark.parametrize(("asked", "reason"), BYPASSING)
+def test_what_bypasses_the_cache(asked: dict[str, Any], reason: str | None) -> None:
+    plan = planned(asked)
+    assert plan.reason == reason
+    assert plan.prompt == ("-" if reason else plan.prompt)
+
+
+def test_every_reason_says_what_it_means_and_is_met_somewhere() -> None:
+    met = {reason for _, reason in BYPASSING if reason}
+    assert met | {Bypass.REQUEST, Bypass.TOO_LONG} == set(Bypass)
+    assert all(reason.meaning.endswith(".") for reason in Bypass)
+
+
+def test_the_policy_is_a_setting() -> None:
+    assert planned(body(tools=[{"type": "function"}]), bypass_tools=False).reason is None
+    assert planned(body(n=2), bypass_n=False).reason is None
+    assert planned(body(temperature=0.3), max_temperature=0.2).reason == "temperature"
+    ann = body({**USER, "content": "My name is Ann"})
+    assert planned(ann, bypass_personal=False).reason is None
+    assert planned(ann, bypass_personal=("bob",)).reason is None
+    assert planned(ann, bypass_time_bound=("ANN",), bypass_personal=False).reason == "time_bound"
+    image = body({**USER, "content": [{"type": "text", "text": "What is it?"}, DATA_URL]})
+    other = body({**USER, "content": [{"type": "text", "text": "What is it?"}, {"type": "file"}]})
+    plans = [planned(asked, bypass_images=False) for asked in (image, other)]
+    assert [(plan.reason, plan.prompt) for plan in plans] == [(None, "What is it?")] * 2
+    assert plans[0].scope != plans[1].scope
+
+
+# -- scope
+
+
+def scope(asked: dict[str, Any], **given: Any) -> Scope:
+    plan = planned(asked, **given)
+    assert plan.reason is None
+    return plan.scope
+
+
+SYSTEM = {"role": "system", "content": "Be brief."}
+SAID = {"role": "assistant", "content": "Sure."}
+
+
+OTHERS = [
+    body(model="m2"),
+    body(temperature=0.5),
+    body(top_p=0.5),
+    body(seed=1),
+    body(max_tokens=5),
+    body(stop="x"),
+    body(stop=["x"]),
+    body(response_format={"type": "json_object"}),
+    body(logprobs=True),
+    body(reasoning_effort="low"),
+    body(tools=[], tool_choice="none"),
+    body(made_up_field={"a": 1}),
+    body(api="langcache"),
+    body(turns="x"),
+    body(SYSTEM, USER),
+    body({**SYSTEM, "role": "developer"}, USER),
+    body({**SYSTEM, "name": "x"}, USER),
+    body(SYSTEM, SYSTEM, USER),
+    body(USER, SAID, USER),
+    body(USER, {**SAID, "content": "No."}, USER),
+    body(USER, {**SAID, "name": "x"}, USER),
+    body(USER, SAID, SYSTEM, USER),
+    body({**USER, "name": "ann"}),
+    body({**USER, "made_up": 1}),
+    body({**USER, "content": [{"type": "text", "text": "How do I pay?", "x": 1}]}),
+    body(cache={"namespace": "a"}),
+    body(cache={"namespace": "b"}),
+]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_what_changes_the_answer_changes_the_scope(other: dict[str, Any]) -> None:
+    assert scope(other) != scope(body())
+    assert planned(other).prompt == "How do I pay?"
+
+
+def test_all_those_scopes_differ() -> None:
+    scopes = [scope(other) for other in OTHERS]
+    assert len(set(scopes)) == len(scopes)
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        body(stream=True, stream_options={"include_usage": True}),
+        body(user="ann"),
+        body(metadata={"a": "b"}),
+        body(store=True),
+        body(safety_identifier="x"),
+        body(prompt_cache_key="x"),
+        body(service_tier="flex"),
+        body(cache={"ttl": 5}),
+        body({**USER, "content": [{"type": "text", "text": "How do I pay?"}]}),
+        body({**USER, "content": "something else"}),
+        body({**USER, "name": None}),
+    ],
+)
+def test_what_does_not_change_the_answer(same: dict[str, Any]) -> None:
+    assert scope(same) == scope(body())
+
+
+def test_the_upstream_is_scope() -> None:
+    assert scope(body()).parameters["upstream"] == UPSTREAM
+    request = read_chat(body())
+    other = Planner(Settings(), "simulated").plan(request, "", "").scope
+    assert other != Planner(Settings(), UPSTREAM).plan(request, "", "").scope
+
+
+def test_who_asks_and_where_is_scope() -> None:
+    assert scope(body(), tenant="a").tenant == "a"
+    assert scope(body(), locale="de") != scope(body())
+    assert scope(body(), corpus_version="2").corpus_version == "2"
+
+
+def test_order_of_keys_is_none_of_the_scope() -> None:
+    one = body(response_format={"a": 1, "b": 2}, top_p=1)
+    two = {"top_p": 1, **body(response_format={"b": 2, "a": 1})}
+    assert scope(one) == scope(two)
+
+
+def test_a_plan_is_remembered_by_its_bytes_and_asker() -> None:
+    planner = Planner(Settings(), UPSTREAM)
+    raw = msgspec.json.encode(body())
+    plan = planner.plan(read_chat(parse_object(raw)), "a", "")
+    assert planner.recall(raw, "a", "") is None
+    planner.remember(raw, "a", "", plan)
+    assert planner.recall(raw, "a", "") is plan
+    assert planner.recall(raw, "b", "") is None
+    assert planner.recall(raw, "a", "de") is None
+    assert planner.recall(raw + b" ", "a", "") is None
+    big = b" " * 5_000
+    planner.remember(big, "a", "", plan)
+    assert planner.recall(big, "a", "") is None
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from(
+    [
+        "model",
+        "messages",
+        "stream",
+        "stream_options",
+        "n",
+        "temperature",
+        "stop",
+        "tools",
+        "cache",
+        "modalities",
+        "response_format",
+        "audio",
+        "user",
+        "top_p",
+        "made_up",
+    ]
+)
+MESSAGE = st.dictionaries(
+    st.sampled_from(["role", "content", "name", "x"]),
+    st.sampled_from(["user", "system", "tool", "assistant", None, 5])
+    | st.lists(
+        st.dictionaries(
+            st.sampled_from(["type", "text"]),
+            st.sampled_from(["text", "image_url", 5, None]),
+            max_size=2,
+        ),
+        max_size=2,
+    )
+    | JSON,
+    max_size=4,
+)
+
+
+@given(st.dictionaries(FIELDS, JSON, max_size=6), st.lists(MESSAGE, max_size=3))
+@settings(max_examples=500, deadline=None)
+def test_any_object_is_planned_or_refused(
+    fields: dict[str, Any], messages: list[dict[str, Any]]
+) -> None:
+    asked = {"model": "m", "messages": messages, **fields}
+    with suppress(Invalid):
+        planned(parse_object(msgspec.json.encode(asked)))

@@ -1,0 +1,121 @@
+"""POST /v1/embeddings."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+import pytest
+from openai import AsyncOpenAI, NotFoundError
+
+from semcache_async.embed import TextEmbedder
+from semcache_async.errors import EmbeddingError
+from semcache_async.serve.openai.embeddings import MODELS
+from semcache_async.testing import AngleEmbedder
+from tests.serve.running import Client, serving
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
+
+MODEL = MODELS[0]
+
+
+async def embed(client: Client, **body: Any) -> dict[str, Any]:
+    async with client.post("/v1/embeddings", json={"model": MODEL, **body}) as answer:
+        told: dict[str, Any] = await answer.json()
+        return {"status": answer.status} | told
+
+
+async def test_one_text_and_many(redis_url: str, name: str) -> None:
+    embedder = AngleEmbedder()
+    async with serving(redis_url, name, embedder=embedder) as (client, _):
+        one = await embed(client, input="x at 30")
+        assert (one["status"], one["object"], one["model"]) == (200, "list", MODEL)
+        (item,) = one["data"]
+        assert (item["object"], item["index"]) == ("embedding", 0)
+        assert item["embedding"] == embedder.embed(["x at 30"])[0].tolist()
+        assert one["usage"] == {"prompt_tokens": 0, "total_tokens": 0}
+
+        texts = [f"x at {angle}" for angle in range(100)]
+        embedder.calls.clear()
+        many = await embed(client, input=texts, model=MODELS[1])
+        assert [item["index"] for item in many["data"]] == list(range(100))
+        assert [len(call) for call in embedder.calls] == [31, 32, 32, 4]  # one was known
+        rows = np.array([item["embedding"] for item in many["data"]], np.float32)
+        assert np.array_equal(rows, embedder.embed(texts))
+
+
+async def test_base64_is_little_endian_float32(redis_url: str, name: str) -> None:
+    async with serving(redis_url, name) as (client, _):
+        found = await embed(client, input=["x at 30"], encoding_format="base64")
+        raw = base64.b64decode(found["data"][0]["embedding"])
+        assert np.array_equal(np.frombuffer(raw, "<f4"), AngleEmbedder().embed(["x at 30"])[0])
+
+
+async def test_the_openai_sdk(redis_url: str, name: str) -> None:
+    texts = ["x at 30", "x at 60"]
+    async with (
+        serving(redis_url, name) as (client, _),
+        AsyncOpenAI(base_url=str(client.make_url("/v1")), api_key="any", max_retries=0) as sdk,
+    ):
+        found = await sdk.embeddings.create(model=MODEL, input=texts)
+        rows = np.array([item.embedding for item in found.data], np.float32)
+        assert np.array_equal(rows, AngleEmbedder().embed(texts))
+        with pytest.raises(NotFoundError, match="no other"):
+            await sdk.embeddings.create(model="text-embedding-3-small", input="x")
+
+
+async def test_the_real_model(redis_url: str, name: str, text_embedder: TextEmbedder) -> None:
+    async with serving(redis_url, name, embedder=text_embedder) as (client, _):
+        texts = ["How do I reset my PIN?", "An unknown sign: \U0001f9ff", "a"]
+        found = await embed(client, input=texts, dimensions=text_embedder.dim)
+        rows = np.array([item["embedding"] for item in found["data"]], np.float32)
+        assert np.allclose(rows, text_embedder.embed(texts), atol=1e-6)
+        tokens = sum(map(len, text_embedder.tokenise(texts)))
+        assert found["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
+        error = await embed(client, input=["short", "long " * 1_000])
+        assert error["status"] == 400
+        assert error["error"]["param"] == "input[1]"
+        assert error["error"]["code"] == "context_length_exceeded"
+
+
+BAD: list[tuple[dict[str, Any], int, str, str]] = [
+    ({}, 400, "input", "missing_field"),
+    ({"input": ""}, 400, "input", "out_of_range"),
+    ({"input": []}, 400, "input", "out_of_range"),
+    ({"input": ["a", " "]}, 400, "input[1]", "invalid_text"),
+    ({"input": ["a", "b\0"]}, 400, "input[1]", "invalid_text"),
+    ({"input": ["a"] * 2_049}, 400, "input", "out_of_range"),
+    ({"input": [1, 2]}, 400, "input", "invalid_type"),
+    ({"input": [[1, 2]]}, 400, "input", "invalid_type"),
+    ({"input": ["a", 1]}, 400, "input[1]", "invalid_type"),
+    ({"input": 5}, 400, "input", "invalid_type"),
+    ({"input": "a", "model": "text-embedding-3-small"}, 404, "model", "model_not_found"),
+    ({"input": "a", "model": None}, 400, "model", "invalid_type"),
+    ({"input": "a", "dimensions": 7}, 400, "dimensions", "out_of_range"),
+    ({"input": "a", "encoding_format": "hex"}, 400, "encoding_format", "out_of_range"),
+    ({"input": "a", "truncate": True}, 400, "truncate", "unknown_field"),
+]
+
+
+async def test_bad_input(redis_url: str, name: str) -> None:
+    async with serving(redis_url, name) as (client, _):
+        for body, status, param, code in BAD:
+            found = await embed(client, **body)
+            error = found["error"]
+            assert (found["status"], error["param"], error["code"]) == (status, param, code)
+            assert error["type"] == "invalid_request_error"
+            assert error["message"]
+
+
+async def test_a_failing_embedder_is_unavailable(
+    redis_url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(redis_url, name) as (client, service):
+
+        async def fail(texts: list[str]) -> None:
+            raise EmbeddingError("no")
+
+        monkeypatch.setattr(service.cache, "embed", fail)
+        found = await embed(client, input="a")
+        assert (found["status"], found["error"]["code"]) == (503, "embedder_unavailable")

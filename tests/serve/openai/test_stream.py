@@ -1,0 +1,545 @@
+"""Streams: byte by byte what the upstream sent, to everybody who stays, whoever leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from aiohttp import web
+
+from semcache_async.serve.completions.replay import DONE
+from semcache_async.serve.errors import UpstreamTimedOut
+from semcache_async.serve.upstream.sse import EventSplitter, data_of
+from semcache_async.simulator.pace import send
+from tests.helpers import check_sums, until
+from tests.serve.running import settled
+from tests.serve.upstreams import (
+    EVENTS,
+    LAST,
+    PATH,
+    STREAM_HEAD,
+    WITHOUT_USAGE,
+    Piece,
+    Scripted,
+    Setup,
+    answer,
+    asks,
+    chunk,
+    completion,
+    event,
+    scripted,
+    serving,
+    simulated,
+    told,
+)
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
+
+SLOW_ON_DEBUG = pytest.mark.parametrize(
+    "anyio_backend", [pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop")]
+)
+ALL = b"".join(EVENTS)
+STREAM: tuple[Piece, ...] = (STREAM_HEAD, chunk(ALL), LAST)
+STREAMS = 1_000
+DIRECTIONS = [(leader, follower) for leader in (False, True) for follower in (False, True)]
+
+
+@asynccontextmanager
+async def scene(*pieces: Piece, **options: Any) -> AsyncIterator[tuple[Setup, Scripted]]:
+    async with scripted(*(pieces or STREAM)) as (url, script):
+        async with serving(url, **options) as setup:
+            yield setup, script
+            await until(lambda: setup.service.cache.stats().flights == 0)
+        check_sums(setup.service.cache)
+        await until(lambda: script.open == 0)
+
+
+def decoded(stream: bytes) -> list[Any]:
+    """The chunks of a whole stream."""
+    events = EventSplitter().feed(stream)
+    assert b"".join(events) == stream
+    assert data_of(events[-1]) == b"[DONE]"
+    return [msgspec.json.decode(data_of(event) or b"") for event in events[:-1]]
+
+
+def text_of(stream: bytes) -> str:
+    chunks = decoded(stream)
+    deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+    return "".join(delta.get("content") or "" for delta in deltas)
+
+
+class Reader:
+    """A client that reads a stream when told to."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.response = response
+        self.got = b""
+
+    async def have(self, size: int) -> bytes:
+        while len(self.got) < size:
+            data = await self.response.content.readany()
+            assert data, self.got
+            self.got += data
+        return self.got
+
+    async def rest(self) -> bytes:
+        return self.got + await self.response.read()
+
+
+@asynccontextmanager
+async def reading(setup: Setup, body: dict[str, Any]) -> AsyncIterator[Reader]:
+    async with setup.client.post(PATH, json=body) as response:
+        assert response.status == 200
+        yield Reader(response)
+
+
+# -- live
+
+
+@pytest.mark.parametrize("usage", [False, True])
+async def test_a_miss_is_the_upstreams_own_bytes(usage: bool) -> None:
+    async with scene() as (setup, script):
+        status, headers, body = await told(setup, asks(stream=True, usage=usage))
+        assert (status, body) == (200, ALL if usage else WITHOUT_USAGE)
+        assert headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        assert headers["Cache-Control"] == "no-cache"
+        assert headers["Cache-Status"] == "semcache; fwd=miss"
+        assert headers["x-semcache-status"] == "generated"
+        assert "Content-Encoding" not in headers
+        (sent,) = script.bodies
+        assert sent["stream"] is True
+        assert sent["stream_options"] == {"include_usage": True}
+
+
+async def test_other_stream_options_pass() -> None:
+    async with scene() as (setup, script):
+        body = asks(stream=True, stream_options={"made_up": 1, "include_usage": False})
+        assert (await told(setup, body))[2] == WITHOUT_USAGE
+        assert script.bodies[0]["stream_options"] == {"made_up": 1, "include_usage": True}
+
+
+@pytest.mark.parametrize("usage", [False, True])
+async def test_a_hit_is_a_new_stream(usage: bool) -> None:
+    async with scene() as (setup, script):
+        await told(setup, asks(stream=True))
+        await settled(setup.service)
+        _, headers, body = await told(setup, asks(stream=True, usage=usage))
+        assert headers["Cache-Status"] == "semcache; hit"
+        assert headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        chunks = decoded(body)
+        assert text_of(body) == "Like this."
+        assert {chunk["id"] for chunk in chunks} != {"chatcmpl-1"}
+        assert len({(chunk["id"], chunk["created"]) for chunk in chunks}) == 1
+        reasons = [choice["finish_reason"] for part in chunks for choice in part["choices"]]
+        assert reasons == [None] * (len(reasons) - 1) + ["stop"]
+        used = [part["usage"] for part in chunks if part.get("usage")]
+        assert used == ([completion()["usage"]] if usage else [])
+        assert len(script.requests) == 1
+
+
+async def test_a_stream_answers_those_who_want_none() -> None:
+    async with scene() as (setup, script):
+        await told(setup, asks(stream=True))
+        await settled(setup.service)
+        _, headers, body = await told(setup, asks())
+        assert headers["x-semcache-status"] == "exact"
+        made = msgspec.json.decode(body)
+        assert made["object"] == "chat.completion"
+        assert made["choices"][0]["message"]["content"] == "Like this."
+        assert made["usage"] == completion()["usage"]
+        assert len(script.requests) == 1
+
+
+async def test_events_arrive_as_they_are_made() -> None:
+    gates = [asyncio.Event() for _ in EVENTS]
+    pieces: list[Piece] = [STREAM_HEAD]
+    for gate, data in zip(gates, EVENTS, strict=True):
+        # cut in the middle of an event: its first half is of no use to anybody
+        pieces += [gate, chunk(data[:9]), chunk(data[9:])]
+    async with scene(*pieces, LAST) as (setup, _):
+        gates[0].set()
+        async with reading(setup, asks(stream=True, usage=True)) as reader:
+            for n, gate in enumerate(gates):
+                gate.set()
+                size = sum(map(len, EVENTS[: n + 1]))
+                assert await reader.have(size) == b"".join(EVENTS[: n + 1])
+            assert await reader.rest() == ALL
+
+
+@pytest.mark.parametrize(("leader", "follower"), DIRECTIONS)
+async def test_followers_see_the_leaders_bytes_late_ones_from_the_start(
+    leader: bool, follower: bool
+) -> None:
+    gates = [asyncio.Event(), asyncio.Event()]
+    head, middle = b"".join(EVENTS[:2]), b"".join(EVENTS[2:3])
+    pieces = (
+        *(STREAM_HEAD, chunk(head), gates[0], chunk(middle), gates[1]),
+        *(chunk(b"".join(EVENTS[3:])), LAST),
+    )
+    wanted = {False: WITHOUT_USAGE, True: ALL}
+    async with scene(*pieces) as (setup, script):
+        async with reading(setup, asks(stream=True, usage=leader)) as first:
+            await first.have(len(head))
+            async with (
+                reading(setup, asks(stream=True, usage=follower)) as second,
+                reading(setup, asks("money at 15", stream=True, usage=follower)) as near,
+            ):
+                assert await second.have(len(head)) == head
+                headers = second.response.headers
+                assert headers["Cache-Status"] == "semcache; fwd=miss; collapsed"
+                gates[0].set()
+                await first.have(len(head + middle))
+                async with reading(setup, asks(stream=True, usage=follower)) as late:
+                    assert await late.have(len(head + middle)) == head + middle
+                    gates[1].set()
+                    for reader in (second, near, late):
+                        assert await reader.rest() == wanted[follower]
+            assert await first.rest() == wanted[leader]
+        assert len(script.requests) == 1
+        assert setup.service.cache.stats().shared == 3
+
+
+async def test_a_follower_who_wants_no_stream_gets_the_whole() -> None:
+    gate = asyncio.Event()
+    async with scene(STREAM_HEAD, chunk(EVENTS[0]), gate, chunk(b"".join(EVENTS[1:])), LAST) as (
+        setup,
+        script,
+    ):
+        async with reading(setup, asks(stream=True)) as leader:
+            await leader.have(len(EVENTS[0]))
+            follower = asyncio.create_task(told(setup, asks()))
+            await until(lambda: setup.service.cache.stats().waiting == 2)
+            gate.set()
+            status, headers, body = await follower
+            assert (status, headers["x-semcache-status"]) == (200, "shared")
+            made = msgspec.json.decode(body)
+            assert made["choices"][0]["message"]["content"] == "Like this."
+            assert made["usage"] == completion()["usage"]
+            assert await leader.rest() == WITHOUT_USAGE
+        assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize("usage", [False, True])
+async def test_a_follower_who_wants_a_stream_gets_the_whole_as_one(usage: bool) -> None:
+    gate = asyncio.Event()
+    async with scene(gate, answer(msgspec.json.encode(completion()))) as (setup, script):
+        leader = asyncio.create_task(told(setup, asks()))
+        await until(lambda: len(script.requests) == 1)
+        follower = asyncio.create_task(told(setup, asks(stream=True, usage=usage)))
+        await until(lambda: setup.service.cache.stats().waiting == 2)
+        gate.set()
+        _, headers, body = await follower
+        assert headers["x-semcache-status"] == "shared"
+        assert text_of(body) == "Like this."
+        assert [part["usage"] for part in decoded(body) if part.get("usage")] == (
+            [completion()["usage"]] if usage else []
+        )
+        await leader
+
+
+async def test_an_upstream_that_does_not_stream() -> None:
+    async with scene(answer(msgspec.json.encode(completion()))) as (setup, _):
+        for status in ("generated", "exact"):
+            _, headers, body = await told(setup, asks(stream=True))
+            assert headers["x-semcache-status"] == status
+            assert text_of(body) == "Like this."
+            await settled(setup.service)
+
+
+async def test_the_end_is_done_not_the_connections_end() -> None:
+    async with scene(STREAM_HEAD, chunk(ALL), "hang") as (setup, _):
+        assert (await told(setup, asks(stream=True)))[2] == WITHOUT_USAGE
+        await settled(setup.service)
+        assert (await told(setup, asks()))[1]["x-semcache-status"] == "exact"
+
+
+async def test_what_comes_after_done_is_nobodys() -> None:
+    async with scene(STREAM_HEAD, chunk(ALL + EVENTS[2] + DONE), LAST) as (setup, _):
+        assert (await told(setup, asks(stream=True, usage=True)))[2] == ALL
+
+
+async def test_comments_and_line_ends_stay() -> None:
+    spoken = b": hello\n\n" + ALL.replace(b"\n", b"\r\n")
+    async with scene(STREAM_HEAD, chunk(spoken), LAST) as (setup, _):
+        assert (await told(setup, asks(stream=True, usage=True)))[2] == spoken
+        await settled(setup.service)
+        assert (await told(setup, asks()))[1]["x-semcache-status"] == "exact"
+
+
+async def test_a_bypass_streams_too() -> None:
+    async with scene() as (setup, script):
+        for _ in range(2):
+            _, headers, body = await told(setup, asks(stream=True, n=2))
+            assert headers["Cache-Status"] == "semcache; fwd=bypass; detail=n"
+            assert body == WITHOUT_USAGE
+        assert len(script.requests) == 2
+
+
+# -- what is not kept
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [*EVENTS[:3], event({}, "length"), DONE],
+        [*EVENTS[:3], event({}, "content_filter"), DONE],
+        [*EVENTS[:3], DONE],
+        [EVENTS[0], event({}, "stop"), DONE],
+        [event({"content": "x", "refusal": "no"}), event({}, "stop"), DONE],
+        [event({"content": "x", "tool_calls": [{"index": 0}]}), event({}, "stop"), DONE],
+        [b'data: {"choices": "strange"}\n\n', *EVENTS],
+    ],
+)
+async def test_unfit_streams_are_delivered_but_not_stored(events: list[bytes]) -> None:
+    sent = b"".join(events)
+    async with scene(STREAM_HEAD, chunk(sent), LAST) as (setup, script):
+        for n in range(2):
+            _, _, body = await told(setup, asks(stream=True, usage=True))
+            assert body == sent
+            assert len(script.requests) == n + 1
+        assert setup.store is not None
+        assert len(setup.store) == 0
+
+
+SHORT = [
+    b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n',
+    b'data: {"choices":[{"index":0,"finish_reason":"stop"}]}\n\n',
+    DONE,
+]
+
+
+@SLOW_ON_DEBUG
+async def test_cut_at_every_byte_nothing_is_stored() -> None:
+    sent = b"".join(SHORT)
+    ends = [sum(map(len, SHORT[: n + 1])) for n in range(len(SHORT))]
+    async with scene() as (setup, script):
+        assert setup.store is not None
+        for cut in range(len(sent)):
+            script.pieces = (STREAM_HEAD, *((chunk(sent[:cut]),) if cut else ()), None)
+            status, headers, body = await told(setup, asks(stream=True))
+            whole = max((end for end in ends if end <= cut), default=0)
+            error = body
+            if whole:
+                assert (status, body[:whole]) == (200, sent[:whole])
+                (last,) = EventSplitter().feed(body[whole:])
+                error = data_of(last) or b""
+            else:
+                assert (status, headers["Content-Type"]) == (502, "application/json")
+            assert msgspec.json.decode(error)["error"]["code"] == "upstream_broke_off"
+        assert len(setup.store) == 0
+        assert setup.service.cache.stats().failed == len(sent)
+        script.pieces = (STREAM_HEAD, chunk(sent), LAST)
+        await told(setup, asks(stream=True))
+        assert len(setup.store) == 1
+
+
+@SLOW_ON_DEBUG
+async def test_cut_at_every_byte_without_streaming() -> None:
+    whole = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}
+    sent = answer(msgspec.json.encode(whole))
+    async with scene() as (setup, script):
+        assert setup.store is not None
+        for cut in range(len(sent)):
+            script.pieces = (sent[:cut], None)
+            assert (await told(setup, asks()))[0] == 502
+        assert len(setup.store) == 0
+        script.pieces = (sent,)
+        await told(setup, asks())
+        assert len(setup.store) == 1
+
+
+@pytest.mark.parametrize(
+    ("piece", "code"),
+    [
+        (b"data: {nonsense\n\n", "upstream_garbage"),
+        (b"data: plain words\n\n", "upstream_garbage"),
+        (b"data: [1]\n\n", "upstream_garbage"),
+        (b"data: \xff\n\n", "upstream_garbage"),
+        (b'data: {"error": {"message": "no", "code": "theirs"}}\n\n', "theirs"),
+    ],
+)
+@pytest.mark.parametrize("whole", [0, 2])
+async def test_a_stream_that_goes_wrong(piece: bytes, code: str, whole: int) -> None:
+    sent = b"".join(EVENTS[:whole])
+    gate = asyncio.Event()
+    async with scene(STREAM_HEAD, gate, chunk(sent + piece + ALL), LAST) as (setup, _):
+        stream = asyncio.create_task(told(setup, asks(stream=True)))
+        await until(lambda: setup.service.cache.stats().waiting == 1)
+        other = asyncio.create_task(told(setup, asks()))
+        await until(lambda: setup.service.cache.stats().waiting == 2)
+        gate.set()
+        status, _, body = await stream
+        error = body
+        if whole:
+            assert body.startswith(sent)
+            (last,) = EventSplitter().feed(body[len(sent) :])
+            error = data_of(last) or b""
+        assert status == (200 if whole else 502)
+        assert msgspec.json.decode(error)["error"]["code"] == code
+        status, _, body = await other
+        assert (status, msgspec.json.decode(body)["error"]["code"]) == (502, code)
+        assert setup.store is not None
+        assert len(setup.store) == 0
+
+
+async def test_a_stream_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield EVENTS[0]
+        raise UpstreamTimedOut("The upstream did not answer in time.", code="upstream_timeout")
+
+    @asynccontextmanager
+    async def hanging(_body: Mapping[str, Any]) -> AsyncIterator[AsyncIterator[bytes]]:
+        yield pieces()
+
+    async with scene() as (setup, _):
+        monkeypatch.setattr(setup.service.upstream, "stream", hanging)
+        status, _, body = await told(setup, asks(stream=True))
+        assert status == 200
+        error = data_of(body[len(EVENTS[0]) :])
+        assert msgspec.json.decode(error or b"")["error"]["code"] == "upstream_timeout"
+
+
+async def test_an_endless_stream() -> None:
+    flood = (chunk(EVENTS[1] * 100),) * 1_000
+    async with scene(STREAM_HEAD, *flood, cache={"max_answer_bytes": 1_000}) as (setup, _):
+        status, _, body = await told(setup, asks(stream=True))
+        assert status == 200
+        assert b'"code":"upstream_too_long"' in body[-200:]
+        assert len(body) < 200_000
+
+
+async def test_an_endless_event() -> None:
+    flood = (chunk(b"data: " + b"x" * 60_000),) * 200
+    async with scene(STREAM_HEAD, chunk(EVENTS[0]), *flood) as (setup, _):
+        body = (await told(setup, asks(stream=True)))[2]
+        assert body.startswith(EVENTS[0])
+        assert b'"error"' in body[-300:]
+
+
+async def test_a_stream_that_adds_up_to_nothing_fails_those_who_wait_for_the_whole() -> None:
+    gate = asyncio.Event()
+    sent = [*EVENTS[:3], DONE]
+    pieces = (STREAM_HEAD, chunk(sent[0]), gate, chunk(b"".join(sent[1:])), LAST)
+    async with scene(*pieces) as (setup, _), reading(setup, asks(stream=True)) as leader:
+        await leader.have(len(sent[0]))
+        whole = asyncio.create_task(told(setup, asks()))
+        await until(lambda: setup.service.cache.stats().waiting == 2)
+        gate.set()
+        assert (await whole)[0] == 502
+        assert await leader.rest() == b"".join(sent)
+
+
+# -- those who leave
+
+
+async def test_the_leader_leaves_in_mid_stream() -> None:
+    gate = asyncio.Event()
+    async with scene(STREAM_HEAD, chunk(EVENTS[0]), gate, chunk(b"".join(EVENTS[1:])), LAST) as (
+        setup,
+        script,
+    ):
+        async with reading(setup, asks(stream=True)) as leader:
+            await leader.have(len(EVENTS[0]))
+            follower = asyncio.create_task(told(setup, asks(stream=True)))
+            await until(lambda: setup.service.cache.stats().waiting == 2)
+            leader.response.close()
+            await until(lambda: setup.service.cache.stats().waiting == 1)
+            gate.set()
+            assert (await follower)[2] == WITHOUT_USAGE
+        assert len(script.requests) == 1
+
+
+async def test_all_leave_and_the_answer_is_kept() -> None:
+    gate = asyncio.Event()
+    async with scene(STREAM_HEAD, chunk(EVENTS[0]), gate, chunk(b"".join(EVENTS[1:])), LAST) as (
+        setup,
+        script,
+    ):
+        async with reading(setup, asks(stream=True)) as leader:
+            await leader.have(len(EVENTS[0]))
+            leader.response.close()
+        await until(lambda: setup.service.cache.stats().waiting == 0)
+        gate.set()
+        await settled(setup.service)
+        assert (await told(setup, asks()))[1]["x-semcache-status"] == "exact"
+        assert len(script.requests) == 1
+
+
+async def test_whoever_leaves_a_bypass_ends_it() -> None:
+    async with scene(STREAM_HEAD, chunk(EVENTS[0]), "hang") as (setup, script):
+        async with reading(setup, asks(stream=True, n=2)) as reader:
+            await reader.have(len(EVENTS[0]))
+            reader.response.close()
+        await until(lambda: script.open == 0)
+
+
+async def test_a_reader_who_does_not_read_holds_nobody_up() -> None:
+    big = [event({"content": "x" * 100_000})] * 200
+    sent = b"".join([EVENTS[0], *big, *EVENTS[3:]])
+    async with scene(STREAM_HEAD, chunk(sent), LAST, cache={"max_answer_bytes": 2**20}) as (
+        setup,
+        _,
+    ):
+        connector = aiohttp.TCPConnector()
+        async with aiohttp.ClientSession(connector=connector, read_bufsize=1_024) as session:
+            stuck = await session.post(setup.url, json=asks(stream=True))
+            status, _, body = await told(setup, asks(stream=True, usage=True))
+            assert (status, body) == (200, sent)
+            stuck.close()
+        await until(lambda: setup.service.cache.stats().waiting == 0)
+
+
+async def crowd(setup: Setup, streams: int, sent: set[bytes], *, at_once: int) -> list[str]:
+    """Streamed requests, eight of a kind, of which a third leaves at a random byte. All others get
+    one of the streams that the upstream ``sent``, byte by byte, or a hit: those' sources."""
+    chance = random.Random(7)
+    seats = asyncio.Semaphore(at_once)
+    stayed: list[str] = []
+
+    async def ask(n: int) -> None:
+        leaves = chance.random() < 1 / 3
+        body = asks(f"question {n // 8}", seed=n // 8, stream=True, usage=True)
+        async with seats, session.post(setup.url, json=body) as response:
+            assert response.status == 200
+            if leaves:
+                await response.content.read(chance.randrange(1, 3_000))
+                response.close()
+                return
+            got = await response.read()
+        source = response.headers["x-semcache-status"]
+        stayed.append(source)
+        if source in ("generated", "shared"):
+            assert got in sent
+        assert f"question {n // 8} " in text_of(got)
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        await asyncio.gather(*[ask(n) for n in range(streams)])
+    return stayed
+
+
+@SLOW_ON_DEBUG
+async def test_a_crowd_of_which_many_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: set[bytes] = set()
+
+    async def recorded(response: web.StreamResponse, pieces: list[bytes], step_s: float) -> None:
+        sent.add(b"".join(pieces))
+        await send(response, pieces, step_s)
+
+    monkeypatch.setattr("semcache_async.simulator.app.send", recorded)
+    async with simulated(tokens=30, tokens_per_s=3_000, median_ms=2.0) as (url, simulator):
+        async with serving(url) as setup:
+            stayed = await crowd(setup, STREAMS, sent, at_once=100)
+            assert len(stayed) > STREAMS / 2
+            assert "shared" in stayed
+            await until(lambda: setup.service.cache.stats().flights == 0)
+            stats = check_sums(setup.service.cache)
+            assert stats.requests == STREAMS
+            assert stats.llm_calls == simulator.stats.calls == len(sent)
+            assert simulator.stats.left == 0
+        await until(lambda: simulator.stats.under_way == 0)

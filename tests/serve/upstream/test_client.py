@@ -1,0 +1,255 @@
+"""The upstream's client against raw bytes."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+from semcache_async import CacheConfig
+from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed, UpstreamTimedOut
+from semcache_async.serve.settings import Settings
+from semcache_async.serve.upstream.client import (
+    Upstream,
+    identity_of,
+    open_upstream,
+)
+from tests.helpers import until
+from tests.serve.upstreams import (
+    EVENTS,
+    LAST,
+    STREAM_HEAD,
+    Piece,
+    Scripted,
+    answer,
+    chunk,
+    scripted,
+)
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
+
+
+@asynccontextmanager
+async def opened(*pieces: Piece, **options: Any) -> AsyncIterator[tuple[Upstream, Scripted]]:
+    async with (
+        scripted(*pieces) as (url, script),
+        open_upstream(url, Settings(**options)) as upstream,
+    ):
+        yield upstream, script
+
+
+async def gather(upstream: Upstream) -> bytes:
+    async with upstream.stream({"stream": True}) as pieces:
+        if isinstance(pieces, bytes):
+            return b"whole:" + pieces
+        return b"".join([piece async for piece in pieces])
+
+
+async def test_what_is_sent() -> None:
+    async with opened(answer("{}"), upstream_key="sk-1") as (upstream, script):
+        assert await upstream.complete({"model": "m", "made_up": [1.5, None]}) == b"{}"
+        assert await upstream.models() == b"{}"
+    (headers, _), (_, nothing) = script.requests
+    assert script.bodies == [{"model": "m", "made_up": [1.5, None]}]
+    assert not nothing
+    assert headers["Authorization"] == "Bearer sk-1"
+    assert headers["Accept-Encoding"] == "identity"
+    assert headers["Content-Type"] == "application/json"
+    assert "Cookie" not in headers
+
+
+async def test_no_key_no_authorization() -> None:
+    async with opened(answer("{}", Set_Cookie="a=b")) as (upstream, script):
+        await upstream.complete({})
+        await upstream.complete({})
+    assert all(not {"Authorization", "Cookie"} & set(headers) for headers, _ in script.requests)
+
+
+async def test_a_connection_is_used_again_after_a_stream() -> None:
+    pieces = (STREAM_HEAD, chunk(b"".join(EVENTS)), LAST)
+    async with opened(*pieces) as (upstream, script):
+        for _ in range(3):
+            async with upstream.stream({}) as events:
+                assert not isinstance(events, bytes)
+                assert await anext(events)
+            await until(lambda: not upstream.lingering)
+        assert (script.open, len(script.requests)) == (1, 3)
+
+
+async def test_a_stream_that_stays_open_after_its_end_holds_nobody_up() -> None:
+    async with opened(STREAM_HEAD, chunk(EVENTS[-1]), "hang") as (upstream, _):
+        async with upstream.stream({}) as events:
+            assert not isinstance(events, bytes)
+            assert await anext(events) == EVENTS[-1]
+        assert len(upstream.lingering) == 1
+    assert not upstream.lingering
+
+
+async def test_a_stream_left_early_by_an_error_is_closed() -> None:
+    async with opened(STREAM_HEAD, chunk(EVENTS[0]), "hang") as (upstream, _):
+        with suppress(KeyError):
+            async with upstream.stream({}) as events:
+                assert not isinstance(events, bytes)
+                await anext(events)
+                raise KeyError
+        assert not upstream.lingering
+
+
+async def test_a_whole_body_instead_of_a_stream() -> None:
+    async with opened(answer('{"a": 1}')) as (upstream, _):
+        assert await gather(upstream) == b'whole:{"a": 1}'
+
+
+@pytest.mark.parametrize(
+    "status", ["400 Bad Request", "404 Not Found", "429 Slow", "500 Oh", "503 No", "599 X"]
+)
+async def test_errors_are_kept_as_they_are(status: str) -> None:
+    said = b'{"error":  {"message": "no", "type": "t", "code": "c", "extra": 1}}'
+    sent = answer(
+        said,
+        status=status,
+        retry_after="2",
+        retry_after_ms="1500",
+        X_RateLimit_Remaining="0",
+        X_Request_Id="req_1",
+        Server="secret",
+        Set_Cookie="a=b",
+    )
+    async with opened(sent) as (upstream, _):
+        with pytest.raises(UpstreamAnswered) as caught:
+            await upstream.complete({})
+        with pytest.raises(UpstreamAnswered):
+            await gather(upstream)
+        with pytest.raises(UpstreamAnswered):
+            await upstream.models()
+    assert caught.value.status == int(status[:3])
+    assert caught.value.body == said
+    assert {name.lower(): value for name, value in caught.value.headers.items()} == {
+        "retry-after": "2",
+        "retry-after-ms": "1500",
+        "x-ratelimit-remaining": "0",
+        "x-upstream-request-id": "req_1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"<html>oops", b"The upstream answered 500."),
+        (b'{"error": "plain words"}', b"plain words"),
+        (b'{"message": "x"}', b"The upstream answered 500."),
+        (b"\xff", b"The upstream answered 500."),
+        (b"", b"The upstream answered 500."),
+        (b"[" * 5_000, b"The upstream answered 500."),
+        (b'{"error": {"message": "' + b"x" * 100_000, b"The upstream answered 500."),
+    ],
+)
+async def test_errors_in_no_form_are_put_into_it(body: bytes, said: bytes) -> None:
+    async with opened(answer(body, status="500 Oh")) as (upstream, _):
+        with pytest.raises(UpstreamAnswered) as caught:
+            await upstream.complete({})
+    assert caught.value.body == (
+        b'{"error":{"message":"' + said + b'","type":"upstream_error","param":null,"code":null}}'
+    )
+
+
+@pytest.mark.parametrize("status", ["401 No", "403 No", "407 No"])
+async def test_our_own_key_is_not_the_clients_affair(status: str) -> None:
+    sent = answer('{"error": {"message": "Incorrect API key sk-secret"}}', status=status)
+    async with opened(sent, upstream_key="sk-secret") as (upstream, _):
+        with pytest.raises(UpstreamFailed) as caught:
+            await upstream.complete({})
+    assert (caught.value.status, caught.value.code) == (502, "upstream_key_refused")
+    assert caught.value.headers == {"x-should-retry": "false"}
+    assert "sk-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", ["301 There", "307 There", "201 Made"])
+async def test_redirects_and_other_statuses_are_refused(status: str) -> None:
+    async with scripted(answer("{}")) as (elsewhere, other):
+        sent = answer("{}", status=status, Location=f"{elsewhere}/chat/completions")
+        async with opened(sent, upstream_key="sk-1") as (upstream, _):
+            with pytest.raises(UpstreamFailed, match=status[:3]):
+                await upstream.complete({})
+    assert not other.requests
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (None,),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Type: application/json\r\n\r\n{", None),
+        (STREAM_HEAD, chunk(EVENTS[0]), None),
+        (STREAM_HEAD, b"zz\r\n", None),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", None),
+        (answer("<html>", kind="text/html"),),
+        (answer("nope", kind="text/event-stream", Content_Encoding="gzip"),),
+    ],
+)
+async def test_broken_http(pieces: tuple[Piece, ...]) -> None:
+    async with opened(*pieces) as (upstream, _):
+        with pytest.raises(UpstreamFailed) as caught:
+            await gather(upstream)
+    assert caught.value.status == 502
+    assert "127.0.0.1" not in str(caught.value)
+
+
+async def test_nobody_there() -> None:
+    async with scripted() as (url, _):
+        pass
+    async with open_upstream(url, Settings()) as upstream:
+        with pytest.raises(UpstreamFailed) as caught:
+            await upstream.models()
+    assert (caught.value.status, caught.value.code) == (502, "upstream_unreachable")
+
+
+@pytest.mark.parametrize("pieces", [("hang",), (STREAM_HEAD, chunk(EVENTS[0]), "hang")])
+@pytest.mark.parametrize("limit", ["upstream_idle_timeout_s", "upstream_timeout_s"])
+async def test_an_upstream_that_hangs(pieces: tuple[Piece, ...], limit: str) -> None:
+    async with opened(*pieces, **{limit: 0.05}) as (upstream, _):
+        with pytest.raises(UpstreamTimedOut) as caught:
+            await gather(upstream)
+    assert caught.value.status == 504
+
+
+async def test_endless_answers_are_bounded() -> None:
+    cache = CacheConfig(max_answer_bytes=1_000)
+    flood = [chunk(b"x" * 60_000)] * 100
+    async with opened(STREAM_HEAD, *flood, cache=cache) as (upstream, script):
+        with pytest.raises(UpstreamFailed, match="too long"):
+            await gather(upstream)
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked"
+        script.pieces = (head + b"\r\n\r\n", *flood)
+        with pytest.raises(UpstreamFailed, match="too long"):
+            await upstream.complete({})
+
+
+async def test_compressed_though_asked_not_to() -> None:
+    packed = gzip.compress(b'{"a": 1}')
+    async with opened(answer(packed, Content_Encoding="gzip")) as (upstream, _):
+        assert await upstream.complete({}) == b'{"a": 1}'
+
+
+async def test_a_compressed_bomb_is_bounded() -> None:
+    cache = CacheConfig(max_answer_bytes=1_000)
+    packed = gzip.compress(b"x" * 50_000_000)
+    async with opened(answer(packed, Content_Encoding="gzip"), cache=cache) as (upstream, _):
+        with pytest.raises(UpstreamFailed):
+            await upstream.complete({})
+
+
+@pytest.mark.parametrize(
+    ("url", "identity"),
+    [
+        ("https://API.example.com/v1", "https://api.example.com/v1"),
+        ("https://api.example.com:443/v1/", "https://api.example.com/v1"),
+        ("HTTP://user:pass@api.example.com:8080/v1?key=canary#x", "http://api.example.com:8080/v1"),
+        ("https://api.example.com", "https://api.example.com"),
+        ("http://[::1]:11434/V1", "http://[::1]:11434/V1"),
+    ],
+)
+async def test_the_identity_of_an_upstream(url: str, identity: str) -> None:
+    assert identity_of(url) == identity
