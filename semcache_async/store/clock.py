@@ -38,7 +38,8 @@ class ServerClock:
 
     def now(self) -> float:
         """Unix seconds, early by a round trip at most. Before the first answer, 0 or so."""
-        return self._bounds(self.monotonic())[0] + self._ahead()
+        passed = self.monotonic() - self._at
+        return self._low + passed * (1 - _DRIFT) + self._ahead()
 
     def due(self) -> bool:
         """Is it time to ask again? Says so once."""
