@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from secrets import token_hex
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -16,31 +16,24 @@ from semcache_async.store.address import check_database
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.fences import Fences
 from semcache_async.store.keys import KeySpace
-from semcache_async.store.knn import KnnPlanner
-from semcache_async.store.payload import Found, read_entries, read_entry, read_neighbours
+from semcache_async.store.payload import read_entries, read_entry
 from semcache_async.store.removal import Removal, entries_filter
 from semcache_async.store.schema import (
     ENTRY,
     IndexShape,
     ensure_index,
-    is_missing_index,
 )
+from semcache_async.store.searching import Searcher, checked, each
 from semcache_async.store.wire import Command, RedisPipelines, redis_pipelines
 from semcache_async.store.writing import Writer
-from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, Vector, VectorQuery
+from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, VectorQuery
 
 __all__ = ["RedisStore", "redis_store"]
 
-_WIDER, _WIDEST = 4, 100
-"""Where dead neighbours took the places of live ones, so many times more are looked at; where that
-was not enough, so many."""
 _FENCES_AT_ONCE = 100
 _INDEXING_S = 0.05
 """How often to look whether a new index has been filled."""
 _INDEXING_LOOKS = 200
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @asynccontextmanager
@@ -90,10 +83,9 @@ class RedisStore:
         self._shape = shape
         self._fences = fences
         self._clock = clock
-        self._dtype = np.dtype(shape.dtype)
-        self._planner = KnnPlanner(keys.index, graph=shape.algorithm == "hnsw")
         self._prefix = keys.prefix.encode()
-        self._writer = Writer(writing, keys, fences, clock, self._dtype)
+        self._searcher = Searcher(self._timed, self._remake, keys, shape, clock)
+        self._writer = Writer(writing, keys, fences, clock, np.dtype(shape.dtype))
 
     @property
     def connections(self) -> int:
@@ -107,12 +99,12 @@ class RedisStore:
     async def prepare(self) -> None:
         """Create the index or check the one that is there, then write, find and delete a canary."""
         await self._time()
-        await ensure_index(self._one, self._keys.index, self._keys.prefix, self._shape)
+        await self._remake()
         await self._send_canary()
 
     async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | Exception | None]:
         """Exact tier: one ``HGET`` an item."""
-        ids = _each(self._keys.entry_id, keys)
+        ids = each(self._keys.entry_id, keys)
         good = [n for n, id_ in enumerate(ids) if type(id_) is str]
         prefix, scope = self._keys.prefix, self._keys.scope
         replies = await self._timed([("HGET", prefix + ids[n], ENTRY) for n in good])
@@ -130,29 +122,7 @@ class RedisStore:
         """Semantic tier: one ``FT.SEARCH`` an item, and wider ones only where entries that may not
         be served took places. An index that is gone (a flushed or replaced server) is an error for
         these queries, and made anew for the next."""
-        until = self._pipelines.deadline()
-        asked = [query.neighbours for query in queries]
-        outcomes = await self._look(queries, asked, until)
-        for factor in (_WIDER, _WIDEST):
-            again = [
-                n
-                for n, outcome in enumerate(outcomes)
-                if isinstance(outcome, Found) and outcome.hiding and asked[n] < _WIDEST
-            ]
-            if not again:
-                break
-            for n in again:
-                asked[n] = min(_WIDEST, asked[n] * factor)
-            with suppress(StoreUnavailableError):  # what was found counts
-                wider = await self._look(
-                    [queries[n] for n in again], [asked[n] for n in again], until
-                )
-                for n, outcome in zip(again, wider, strict=True):
-                    outcomes[n] = outcome if isinstance(outcome, Found) else outcomes[n]
-        return [
-            outcome if isinstance(outcome, Exception) else outcome.neighbours[: query.neighbours]
-            for query, outcome in zip(queries, outcomes, strict=True)
-        ]
+        return await self._searcher.search(queries, self._pipelines.deadline())
 
     async def put(self, records: Sequence[Record]) -> list[str | Exception]:
         """One ``MULTI ... EXEC`` for the batch, executed only if no fence of any moved since it was
@@ -197,7 +167,7 @@ class RedisStore:
         for start in range(0, len(fences), _FENCES_AT_ONCE):
             raising = self._fences.raising(fences[start : start + _FENCES_AT_ONCE], moment)
             for part in (await self._execute(raising))[-1]:
-                _checked(part)
+                checked(part)
         if removal.searches:
             await self._indexed()
         return await removal.run(self._execute)
@@ -208,48 +178,16 @@ class RedisStore:
         shown = ("RETURN", 1, ENTRY, "LIMIT", 0, limit, "DIALECT", 2)
         command: Command = ("FT.SEARCH", self._keys.index, query, *params, *shown)
         (reply,) = await self._timed([command])
-        return read_entries(_checked(reply), self._prefix, self._clock.now())
+        return read_entries(checked(reply), self._prefix, self._clock.now())
 
     async def check(self) -> None:
         """Raise a ``StoreError`` unless Redis answers and has the index in its right shape."""
         info = await self._one("FT.INFO", self._keys.index)
         self._shape.check(self._keys.index, self._keys.prefix, info)
 
-    async def _look(
-        self, queries: Sequence[VectorQuery], asked: Sequence[int], until: float
-    ) -> list[Found | StoreError]:
-        """One search each, for as many neighbours as ``asked``."""
-        digests = _each(self._keys.scope, [query.scope for query in queries])
-        good = [n for n, digest in enumerate(digests) if _is_good(digest)]
-        commands: list[Command] = []
-        for n in good:
-            wider = queries[n]._replace(neighbours=asked[n])
-            commands.append(self._planner.search(digests[n], wider, self._bytes(wider.vector)))
-        questions = self._planner.questions(dict.fromkeys(digests[n] for n in good))
-        replies = await self._timed([*commands, *questions.values()], until)
-        for subject, reply in zip(questions, replies[len(commands) :], strict=True):
-            self._planner.learn(subject, reply)
-        if any(is_missing_index(reply) for reply in replies):
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(until):
-                    await ensure_index(self._one, self._keys.index, self._keys.prefix, self._shape)
-        now = self._clock.now()
-        outcomes: list[Found | StoreError] = list(digests)
-        for n, reply in zip(good, replies, strict=False):
-            query = queries[n]
-            try:
-                outcomes[n] = read_neighbours(
-                    *(_checked(reply), self._prefix, digests[n], query.scope.attributes, now),
-                    created_after=query.created_after,
-                    wanted=query.neighbours,
-                    asked=asked[n],
-                )
-            except StoreError as error:
-                outcomes[n] = error
-        return outcomes
-
-    def _bytes(self, vector: Vector) -> bytes:
-        return vector.astype(self._dtype, copy=False).tobytes()
+    async def _remake(self) -> None:
+        """Create the index, or check the one that is there."""
+        await ensure_index(self._one, self._keys.index, self._keys.prefix, self._shape)
 
     async def _timed(self, commands: Sequence[Command], until: float | None = None) -> list[Any]:
         """Replies and errors; Redis's time is asked for along with the commands now and then."""
@@ -281,7 +219,7 @@ class RedisStore:
         )
 
     async def _execute(self, commands: Sequence[Command]) -> list[Any]:
-        return [_checked(reply) for reply in await self._pipelines.execute(commands)]
+        return [checked(reply) for reply in await self._pipelines.execute(commands)]
 
     async def _one(self, *command: str | bytes | float) -> Any:
         return (await self._execute([command]))[0]
@@ -300,36 +238,12 @@ class RedisStore:
             semantic_ttl_s=60.0,
             started_at=self.now(),
         )
-        entry_id = _checked((await self.put([record]))[0])
-        fetched = _checked((await self.fetch([record.key]))[0])
-        found = _checked((await self.search([VectorQuery(scope, vector, 1)]))[0])
+        entry_id = checked((await self.put([record]))[0])
+        fetched = checked((await self.fetch([record.key]))[0])
+        found = checked((await self.search([VectorQuery(scope, vector, 1)]))[0])
         await self._one("UNLINK", self._keys.key(entry_id))
         if fetched is None or not found or found[0].distance > 0.001:
             raise StoreError(
                 f"An entry written to Redis was not found again by index {self._keys.index!r}. "
                 "Look at FT.INFO (hash_indexing_failures, percent_indexed) and the server's log."
             )
-
-
-def _checked(outcome: Any) -> Any:
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
-
-
-def _is_good(made: object) -> bool:
-    return not isinstance(made, Exception)
-
-
-def _each(make: Callable[[T], R], items: Sequence[T]) -> list[Any]:
-    """``make`` of each item, an item that it refuses failing alone."""
-    try:
-        return [make(item) for item in items]
-    except Exception:
-        made: list[Any] = []
-        for item in items:
-            try:
-                made.append(make(item))
-            except Exception as error:
-                made.append(StoreError(f"This cannot be looked up in Redis: {error!r}"))
-        return made

@@ -111,17 +111,20 @@ class Relay:
                 return
             self.opened += 1
             back, there = await asyncio.open_unix_connection(self._path)
-            answers = asyncio.create_task(self._answer(back, writer, number))
+            spoke = asyncio.Event()
+            answers = asyncio.create_task(self._answer(back, writer, number, spoke))
             try:
                 while data := await reader.read(1 << 20):
                     waits = self._word is not None and self._word in data
                     if waits:
                         self.held.set()
                         await self._gate.wait()
+                        spoke.clear()
                     there.write(data)
                     await there.drain()
                     if waits:
-                        await self.delivered.wait()
+                        await spoke.wait()
+                        self.delivered.set()
             finally:
                 there.close()
                 answers.cancel()
@@ -133,12 +136,15 @@ class Relay:
             self._tasks.discard(task)
 
     async def _answer(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        number: int,
+        spoke: asyncio.Event,
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(1 << 20):
-                if self.held.is_set():
-                    self.delivered.set()
+                spoke.set()
                 if number not in self.silenced:
                     writer.write(data)
                     await writer.drain()

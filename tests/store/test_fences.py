@@ -14,7 +14,7 @@ import pytest
 import redis.asyncio
 
 from semcache_async.config import CacheConfig
-from semcache_async.errors import StaleWriteError, StoreUnavailableError
+from semcache_async.errors import StaleWriteError
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.redis_store import RedisStore, redis_store
 from semcache_async.types import EntryKey, Scope
@@ -113,40 +113,48 @@ async def test_the_invalidation_comes_between_reading_and_writing(pair: Pair) ->
     assert await found(pair.other, 0) == ["r"]
 
 
-async def test_a_write_of_unknown_outcome_lands_after_the_invalidation(
-    redis_url: str, name: str, tmp_path: Path
+async def test_fences_that_keep_moving_do_not_stop_what_is_newer(
+    pair: Pair, redis_url: str, name: str
 ) -> None:
-    async with (
-        relay(redis_url, tmp_path) as (between, url),
-        open_store(url, name, connections=2, store_timeout_s=0.3) as slow,
-        open_store(redis_url, name) as other,
-    ):
-        flight = record(slow, "q", 0, tags=("price",))
-        between.hold(b"EXEC")
-        (outcome,) = await slow.put([flight])
-        assert isinstance(outcome, StoreUnavailableError)
-        await other.remove(tags=["price"])
-        between.release()
-        await between.delivered.wait()
-        assert await found(other, 0) == []
-        assert await text_of(other, "q") is None
+    """Aborted together, then each by itself; an old invalidation that arrives late refuses none."""
+    records = [record(pair.slow, f"q {n}", n, tags=("price",)) for n in range(3)]
+    async with open_store(redis_url, name, ahead=lambda: -1_000.0) as behind:
+        pair.between.hold(b"EXEC")
+        putting = asyncio.create_task(pair.slow.put(records))
+        for _ in range(5):
+            await pair.between.held.wait()
+            await behind.remove(tags=["price"])
+            pair.between.release()
+            pair.between.hold(b"EXEC")
+        await pair.between.held.wait()
+        pair.between.release()
+        assert all(isinstance(outcome, str) for outcome in await putting)
+        assert await found(pair.other, 0) == ["q 0", "q 1", "q 2"]
 
 
-async def test_a_write_that_ran_though_nobody_learnt_it_is_deleted(
-    redis_url: str, name: str, tmp_path: Path
-) -> None:
-    async with (
-        relay(redis_url, tmp_path) as (between, url),
-        open_store(url, name, connections=2, store_timeout_s=0.3) as slow,
-        open_store(redis_url, name) as other,
-    ):
-        between.hold(b"EXEC")
-        (outcome,) = await slow.put([record(slow, "q", 0, tags=("price",))])
-        assert isinstance(outcome, StoreUnavailableError)
-        between.release()
-        await between.delivered.wait()
-        assert await text_of(other, "q") is not None
-        assert await other.remove(tags=["price"]) == 1
+async def test_a_write_of_unknown_outcome_lands_after_the_invalidation(pair: Pair) -> None:
+    pair.between.hold(b"EXEC")
+    putting = asyncio.create_task(pair.slow.put([record(pair.slow, "q", 0, tags=("price",))]))
+    await pair.between.held.wait()
+    putting.cancel()  # as a time limit does
+    await asyncio.wait([putting])
+    await pair.other.remove(tags=["price"])
+    pair.between.release()
+    await pair.between.delivered.wait()
+    assert await found(pair.other, 0) == []
+    assert await text_of(pair.other, "q") is None
+
+
+async def test_a_write_that_ran_though_nobody_learnt_it_is_deleted(pair: Pair) -> None:
+    pair.between.hold(b"EXEC")
+    putting = asyncio.create_task(pair.slow.put([record(pair.slow, "q", 0, tags=("price",))]))
+    await pair.between.held.wait()
+    putting.cancel()
+    await asyncio.wait([putting])
+    pair.between.release()
+    await pair.between.delivered.wait()
+    assert await text_of(pair.other, "q") is not None
+    assert await pair.other.remove(tags=["price"]) == 1
 
 
 async def test_a_refresh_that_began_before_does_not_bring_it_back(pair: Pair) -> None:
@@ -290,7 +298,7 @@ async def test_hosts_whose_clocks_are_hours_apart_agree(redis_url: str, name: st
         (entry,) = await two.fetch([EntryKey(SCOPE, "q")])
         assert entry is not None
         assert not isinstance(entry, Exception)
-        assert 0 <= two.now() - entry.created_at < 60
+        assert -1 < two.now() - entry.created_at < 60  # each is early by a round trip at most
         flight = record(one, "q", 0)
         await two.remove(tenant="a")
         (outcome,) = await one.put([flight])

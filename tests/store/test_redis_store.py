@@ -18,7 +18,7 @@ from semcache_async.errors import (
     StoreFullError,
 )
 from semcache_async.store.redis_store import RedisStore
-from semcache_async.store.wire import NEEDED_COMMANDS
+from semcache_async.store.replies import NEEDED_COMMANDS
 from semcache_async.types import EntryKey, Scope, VectorQuery
 from tests.store.helpers import DIM, SCOPE, found, open_store, record, text_of, unit
 
@@ -276,6 +276,25 @@ async def test_remove_thousands(store: RedisStore) -> None:
     await store.put([record(store, "other", 0, tags=("kept",))])
     assert await store.remove(tags=["bulk"]) == 2_500
     assert await found(store, 0) == ["other"]
+
+
+async def test_a_removal_ends_though_entries_vanish_and_come_meanwhile(
+    store: RedisStore, client: redis.asyncio.Redis, name: str
+) -> None:
+    for start in range(0, 600, 100):
+        await store.put([record(store, f"q{n}", n) for n in range(start, start + 100)])
+    prefix = (await keys_of(client, name))[0].rsplit(b":", 1)[0]
+    keys = [key for key in await keys_of(client, name) if key.startswith(prefix)]
+    removing = asyncio.create_task(store.remove(scope=SCOPE))
+    gone = 0
+    for number, key in enumerate(keys[:300]):
+        gone += await client.unlink(key)
+        if number % 10 == 0:
+            await store.put([record(store, f"new {number}", number)])
+    removed = await removing
+    assert 600 <= removed + gone <= 630
+    for n in range(600):
+        assert await text_of(store, f"q{n}") is None
 
 
 async def test_remove_by_tenant_alone_and_with_others(store: RedisStore) -> None:

@@ -406,11 +406,11 @@ async def test_a_slow_answer_on_a_connection_that_lives_is_waited_for(tmp_path: 
 
     async with (
         server(slow, tmp_path) as url,
-        redis_pipelines(url, connections=1, timeout_s=20, silent_s=0.0, patience_s=0.05) as one,
+        redis_pipelines(url, connections=1, timeout_s=20, silent_s=0.0, patience_s=0.3) as one,
     ):
         await one.execute([("PING",)])
         asking = asyncio.create_task(one.execute([("GET", "a"), ("GET", "b")]))
-        await asyncio.wait([asking], timeout=0.2)
+        await asyncio.wait([asking], timeout=0.6)
         go.set()
         assert await asking == [b"first", b"second"]
         assert connections == 1
