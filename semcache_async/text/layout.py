@@ -67,8 +67,8 @@ def _ranks(gaps: Sequence[str]) -> dict[str, str]:
 def _touching(before: str, ink: str) -> bool:
     """Has white space between the two no meaning, in brackets? It has between two words, between
     two signs (``+ +``) and beside a full stop (``1. 5``)."""
-    one, other = before[-1], ink[0]
-    if one == "." or other == ".":
+    one, other = before[-1:], ink[:1]
+    if one in ("", ".") or other in ("", "."):
         return False
     if one in _EDGES or other in _EDGES:
         return True

@@ -194,6 +194,8 @@ def test_pieces_may_hold_spaces_and_share_characters() -> None:
     assert a.keys == ((5, 6), 7, 8)
     assert erases(a, b, lenient=False)
     assert not erases(a, c, lenient=False)
+    empty = Reading("f( )", [(1, 0, 1), (2, 1, 2), (3, 2, 3), (4, 3, 4)])
+    assert not erases(empty, Reading("f()", [(1, 0, 1), (2, 1, 2), (4, 2, 3)]), lenient=True)
 
 
 def test_lenient_rules_never_refuse_more() -> None:
