@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from semcache_async.shell import beside
+from semcache_async.shell import in_background
 from semcache_async.testing import SimulatedLLM
 from semcache_async.types import Answer, Source
 from semcache_async.workload import Arrival
@@ -76,7 +76,7 @@ class Traffic:
 async def shown(traffic: Traffic, total: int, console: Console) -> AsyncIterator[None]:
     """A live table on a terminal, else a line every few seconds."""
     watch = _watch_live if console.is_terminal else _watch_lines
-    async with beside(watch(traffic, total, console)):
+    async with in_background(watch(traffic, total, console)):
         yield
 
 

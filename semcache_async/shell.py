@@ -53,7 +53,7 @@ async def in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None
 
 
 beside, tidy = in_background, one_line_errors
-"""Their names until ``load`` and ``live`` use the ones above."""
+"""Their names until ``load`` uses the ones above."""
 
 
 def _own_error(error: BaseException) -> SemcacheError | None:

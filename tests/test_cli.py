@@ -21,6 +21,13 @@ COMMAND = [sys.executable, "-c", "from semcache_async.cli import main; main()"]
 NOWHERE = "redis://:s3cret@127.0.0.1:1/0"
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no reason to miss."""
+    monkeypatch.setenv("SEMCACHE_STORE_TIMEOUT_S", "60")
+    monkeypatch.setenv("SEMCACHE_LOOKUP_BUDGET_S", "60")
+
+
 def ask_json(*arguments: str, env: dict[str, str | None] | None = None) -> dict[str, Any]:
     result = runner.invoke(app, ["ask", "--json", *arguments], env=env, catch_exceptions=False)
     assert result.exit_code == 0, result.output

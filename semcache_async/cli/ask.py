@@ -52,11 +52,11 @@ def ask(
       semcache ask "How do I reset my PIN?" --tenant acme --json
     """
     with one_line_errors(debug):
-        from semcache_async.config import CacheConfig
+        from semcache_async.serve.settings import read_settings
         from semcache_async.types import Scope
 
         scope = Scope(tenant=tenant, model=model, locale=locale, system_prompt=system_prompt)
-        config = CacheConfig() if max_distance is None else CacheConfig(max_distance=max_distance)
+        config = read_settings({"max_distance": max_distance}, asks_llm=False).cache
         url = redis_url or f"embedded:{_data_directory() / 'redis'}"
 
         async def once() -> Answer:

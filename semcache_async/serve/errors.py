@@ -16,6 +16,7 @@ from semcache_async.errors import (
     PromptError,
     QueueFullError,
     SemcacheError,
+    StaleWriteError,
     StoreError,
     StoreFullError,
 )
@@ -159,6 +160,10 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     ConfigError: _refused,
     StoreFullError: lambda _: Unavailable(
         "Redis is out of memory and keeps nothing new.", code="database_out_of_memory"
+    ),
+    StaleWriteError: lambda _: Unavailable(
+        "An invalidation came while this was being kept; send it again.",
+        code="invalidated_meanwhile",
     ),
     StoreError: lambda _: Unavailable(
         "Redis cannot serve this request now; try again.", code="redis_unavailable"

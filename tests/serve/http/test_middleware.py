@@ -14,7 +14,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from semcache_async.errors import (
     CacheClosedError,
     EmbeddingError,
+    ModelError,
     PromptError,
+    QueueFullError,
+    StaleWriteError,
     StoreError,
     StoreFullError,
 )
@@ -114,6 +117,9 @@ async def test_what_the_cache_raises_is_no_surprise() -> None:
         "full": (StoreFullError("x"), 503, 424, "/errors/database-out-of-memory"),
         "embed": (EmbeddingError("x"), 503, 424, "/errors/resource-unavailable"),
         "closed": (CacheClosedError("x"), 503, 503, "/errors/resource-unavailable"),
+        "stale": (StaleWriteError("x"), 503, 424, "/errors/resource-unavailable"),
+        "queue": (QueueFullError("x"), 429, 429, "/errors/too-many-requests"),
+        "strange": (ModelError("x"), 503, 424, "/errors/resource-unavailable"),
         "prompt": (PromptError("Blank."), 400, 400, "/errors/invalid-data"),
     }
     handlers = {name: raising(error) for name, (error, *_) in errors.items()}
@@ -122,7 +128,7 @@ async def test_what_the_cache_raises_is_no_surprise() -> None:
             assert (await asked(client, f"{OPENAI}/{name}"))[0] == openai
             status, body, headers = await asked(client, f"{LANGCACHE}/{name}")
             assert (status, body["type"]) == (langcache, kind)
-            assert ("Retry-After" in headers) == (status == 503)
+            assert ("Retry-After" in headers) == (status in (429, 503))
 
 
 async def test_a_bug_is_a_500_that_tells_neither_caller_nor_log_what_was_asked(
