@@ -194,8 +194,10 @@ def test_pieces_may_hold_spaces_and_share_characters() -> None:
     assert a.keys == ((5, 6), 7, 8)
     assert erases(a, b, lenient=False)
     assert not erases(a, c, lenient=False)
-    empty = Reading("f( )", [(1, 0, 1), (2, 1, 2), (3, 2, 3), (4, 3, 4)])
-    assert not erases(empty, Reading("f()", [(1, 0, 1), (2, 1, 2), (4, 2, 3)]), lenient=True)
+    empty = Reading("f( )", [Piece(1, 0, 1), Piece(2, 1, 2), Piece(3, 2, 3), Piece(4, 3, 4)])
+    assert not erases(
+        empty, Reading("f()", [Piece(1, 0, 1), Piece(2, 1, 2), Piece(4, 2, 3)]), lenient=True
+    )
 
 
 def test_lenient_rules_never_refuse_more() -> None:
