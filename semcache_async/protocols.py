@@ -96,6 +96,10 @@ class Store(Protocol):
     that a store has to pass (``store_conformance``).
     """
 
+    @property
+    def connections(self) -> int:
+        """Connections open now; 0 for a store that needs none."""
+
     def now(self) -> float:
         """Unix seconds by the clock that this store's times are in. Never waits."""
 

@@ -52,10 +52,6 @@ async def in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None
             await task
 
 
-beside, tidy = in_background, one_line_errors
-"""Their names until ``load`` uses the ones above."""
-
-
 def _own_error(error: BaseException) -> SemcacheError | None:
     if isinstance(error, BaseExceptionGroup):
         return next(filter(None, map(_own_error, error.exceptions)), None)

@@ -261,7 +261,7 @@ class Tiers:
             flights=flights,
             waiting=waiting,
             queued=self._vectors.queued + sum(batcher.queued for batcher in batchers),
-            connections=getattr(self._store, "connections", 0),
+            connections=self._store.connections,
             store_up=not self._breaker.is_open,
             store_skips=self._breaker.skipped,
             embedder=getattr(self.embedder, "backend", type(self.embedder).__name__),

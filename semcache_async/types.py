@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -26,6 +26,7 @@ __all__ = [
     "Timings",
     "Vector",
     "VectorQuery",
+    "scope_or_tenant",
 ]
 
 Vector: TypeAlias = NDArray[np.float32]
@@ -129,6 +130,16 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
 
 
 object_setattr = msgspec.structs.force_setattr
+
+
+def scope_or_tenant(fields: Mapping[str, Any]) -> tuple[Scope | None, str | None]:
+    """What an operator means who names these fields of a scope (None: not named): a tenant alone
+    is everything that it has; with anything more, or without a tenant, the scope is meant whole.
+    """
+    named = {name: value for name, value in fields.items() if value is not None}
+    if set(named) == {"tenant"}:
+        return None, named["tenant"]
+    return (Scope(**named) if named else None), None
 
 
 def _text(name: str, value: object) -> str:

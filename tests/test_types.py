@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from semcache_async import Answer, CacheConfig, Scope, Source
 from semcache_async.errors import ConfigError
 from semcache_async.store.keys import KeySpace
-from semcache_async.types import EntryKey
+from semcache_async.types import EntryKey, scope_or_tenant
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 values = st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-3, 3) | texts
@@ -151,3 +151,10 @@ def test_similarity_is_one_minus_distance(distance: float) -> None:
     answer = Answer(text="t", source=Source.SEMANTIC, distance=distance)
     assert answer.similarity == 1.0 - distance
     assert Answer(text="t", source=Source.GENERATED).similarity is None
+
+
+def test_a_tenant_alone_is_all_that_it_has_and_a_scope_is_meant_whole() -> None:
+    assert scope_or_tenant({}) == (None, None)
+    assert scope_or_tenant({"tenant": "a", "model": None}) == (None, "a")
+    assert scope_or_tenant({"tenant": "a", "model": "m"}) == (Scope(tenant="a", model="m"), None)
+    assert scope_or_tenant({"model": "m"}) == (Scope(model="m"), None)

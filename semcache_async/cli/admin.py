@@ -68,7 +68,7 @@ def stats(
 def invalidate(
     tag: Annotated[list[str] | None, typer.Option(help="Of these, any one; repeatable.")] = None,
     entry_id: Annotated[list[str] | None, typer.Option(help="Entries by id; repeatable.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="Scope: tenant.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="All of a tenant, or a scope's.")] = None,
     model: Annotated[str | None, typer.Option(help="Scope: the LLM that answered.")] = None,
     locale: Annotated[str | None, typer.Option(help="Scope: language.")] = None,
     system_prompt: Annotated[str | None, typer.Option(help="Scope: system prompt.")] = None,
@@ -84,7 +84,8 @@ def invalidate(
 ) -> None:
     """Delete the entries that meet every condition named, and say how many there were.
 
-    A scope is meant whole: fields that are not named are those of a request that had none.
+    A tenant alone means all that it has. With other fields a scope is meant whole: those that are
+    not named are those of a request that had none.
 
     Examples:
 

@@ -23,8 +23,10 @@ def pull(
     Example: semcache model pull --force
     """
     with one_line_errors(debug):
-        from semcache_async.embed import pull_model
+        from semcache_async.embed import hint, pull_model
 
         directory = pull_model(force=force)
         size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
         typer.echo(f"The model is ready ({size / 1e6:.0f} MB): {directory}")
+        if (faster := hint()) is not None:
+            typer.echo(faster)

@@ -73,12 +73,14 @@ async def redis_stats(url: str, name: str) -> dict[str, Any]:
 async def redis_invalidate(url: str, name: str, what: Mapping[str, Any]) -> int:
     """How many entries were removed; loads the model, whose fingerprint is in the keys."""
     from semcache_async.cache import SemanticCache
-    from semcache_async.types import Scope
+    from semcache_async.types import scope_or_tenant
 
     named = {key: value for key, value in what.items() if key not in ("tags", "entry_ids")}
+    scope, tenant = scope_or_tenant(named)
     async with SemanticCache.open(url, config=CacheConfig(name=name)) as cache:
         return await cache.invalidate(
-            scope=Scope(**named) if named else None,
+            scope=scope,
+            tenant=tenant,
             tags=what.get("tags", ()),
             entry_ids=what.get("entry_ids", ()),
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from semcache_async.embed.cpu import hint
 from semcache_async.embed.forks import ForkLock
 from semcache_async.embed.wording import brief
 from semcache_async.errors import EmbeddingError, ModelError, PromptError, PromptTooLongError
@@ -70,6 +72,11 @@ class TextEmbedder:
     def backend(self) -> str:
         """Runtime, precision and layout, such as ``onnxruntime-f32-packed``."""
         return self._encoder.name
+
+    @cached_property
+    def hint(self) -> str | None:
+        """What would embed faster on this CPU, and how to get it; None where nothing would."""
+        return hint()
 
     @property
     def token_budget(self) -> int:

@@ -37,6 +37,9 @@ _SHORT_THREADS = 4
 _FEW_STREAMS = 2
 """Where there are no more, short passes take turns on all CPUs rather than one CPU each."""
 
+_SETTLE_S = 5.0
+"""How long a fork waits for sizes that are being compiled; it takes 1 s or so."""
+
 _binding = ForkLock()
 """Held by whoever makes a pass ready, up to the end of its first inference."""
 
@@ -96,6 +99,11 @@ class OpenVinoPacked:
             self._add(size, short=True)
         for size in self._usual:
             self._add(size, short=False)
+
+    def settle(self) -> None:
+        """Before a fork: wait for what is being compiled aside."""
+        if self._filling is not None:
+            self._filling.join(_SETTLE_S)
 
     def reopen(self) -> None:
         """In a forked child: everything made anew; the parent's is neither used nor destroyed.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcache_async.shell import run, tidy
+from semcache_async.shell import one_line_errors, run
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -147,7 +147,7 @@ def load(
 
       semcache load --url http://localhost:8000 --stream --callers 64
     """
-    with tidy(debug):
+    with one_line_errors(debug):
         from rich.console import Console
 
         from semcache_async.load.extra import need

@@ -21,7 +21,7 @@ from semcache_async.load.result import Result
 from semcache_async.load.runs import Watch
 from semcache_async.load.summary import latency_table, loads_tables, warnings
 from semcache_async.load.tally import Tally
-from semcache_async.shell import beside
+from semcache_async.shell import in_background
 
 __all__ = ["print_tables", "shown_on"]
 
@@ -37,7 +37,7 @@ def shown_on(console: Console) -> Watch:
         console.print(f"[bold]{escape(name)}[/] ...", soft_wrap=True)
         work = _live if console.is_terminal else _lines
         try:
-            async with beside(work(tally, console)):
+            async with in_background(work(tally, console)):
                 yield
         finally:
             console.print(f"  {_line(tally)}", soft_wrap=True)

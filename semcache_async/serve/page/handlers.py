@@ -15,7 +15,7 @@ from semcache_async.serve.http.forms import Form, read_form
 from semcache_async.serve.http.responses import NO_STORE, json_response
 from semcache_async.serve.journal import Review, Verdict
 from semcache_async.serve.service import Service
-from semcache_async.types import Entry, Scope
+from semcache_async.types import Entry, Scope, scope_or_tenant
 
 __all__ = [
     "InvalidationRequest",
@@ -45,7 +45,8 @@ class ReviewRequest(Form):
 
 
 class InvalidationRequest(Form):
-    """Tags (any one), ids, and the fields of a scope, which is then meant whole."""
+    """Tags (any one), ids, and the fields of a scope: a tenant alone means all of its entries, with
+    other fields the scope is meant whole."""
 
     tags: list[str] | None = None
     entry_ids: list[str] | None = None
@@ -58,11 +59,9 @@ class InvalidationRequest(Form):
     corpus_version: str | None = None
     attributes: dict[str, str] | None = None
 
-    def scope(self) -> Scope | None:
-        """The scope that was named, if one was."""
-        given = {name: getattr(self, name) for name in Scope.__struct_fields__}
-        named: dict[str, Any] = {name: part for name, part in given.items() if part is not None}
-        return Scope(**named) if named else None
+    def scope_or_tenant(self) -> tuple[Scope | None, str | None]:
+        """What of the two was named, if one was."""
+        return scope_or_tenant({name: getattr(self, name) for name in Scope.__struct_fields__})
 
 
 async def config(service: Service, request: web.Request) -> web.Response:
@@ -147,8 +146,9 @@ async def entries(service: Service, request: web.Request) -> web.Response:
 
 async def invalidate(service: Service, request: web.Request) -> web.Response:
     given = read_form(await read_json(request, service), InvalidationRequest)
+    scope, tenant = given.scope_or_tenant()
     removed = await service.cache.invalidate(
-        scope=given.scope(), tags=given.tags or (), entry_ids=given.entry_ids or ()
+        scope=scope, tenant=tenant, tags=given.tags or (), entry_ids=given.entry_ids or ()
     )
     return json_response({"removed": removed}, headers=NO_STORE)
 
