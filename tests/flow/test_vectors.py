@@ -14,6 +14,7 @@ from semcache_async.embed import TextEmbedder
 from semcache_async.errors import PromptError
 from semcache_async.flow.vectors import Vectors, in_halves, open_vectors
 from semcache_async.testing import AngleEmbedder, MemoryStore
+from semcache_async.types import Piece
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 
@@ -177,6 +178,9 @@ class Reading:
 
     def readable(self, tokens: np.ndarray) -> bool:
         return True
+
+    def pieces(self, text: str) -> list[Piece]:
+        return []
 
     def embed_tokens(self, items: Sequence[np.ndarray]) -> np.ndarray:
         return np.array([[1.0, 0.0]] * len(items), np.float32)
