@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from semcache_async.store.replies import NEEDED_COMMANDS
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
@@ -41,3 +43,10 @@ def test_the_source_tour_names_what_there_is() -> None:
         assert all(home.exists() for home in homes), where
         for name in re.findall(r"`([\w/]+(?:\.py|/))`", what):
             assert any((home / name).exists() for home in homes), (where, name)
+
+
+def test_the_redis_user_of_the_docs_may_do_what_the_store_does() -> None:
+    text = (ROOT / "docs" / "http.md").read_text()
+    block = text[text.index("ACL SETUSER") :]
+    named = set(re.findall(r"\+([a-z.|]+)", block[: block.index("```")]))
+    assert named == {command.lower() for command in NEEDED_COMMANDS}
