@@ -1,0 +1,440 @@
+"""What a prompt says, as far as guards ask: made once per prompt, compared many times."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from semcache_async.text.guards.lists import (
+    FUNCTION,
+    KINDS,
+    MONTHS,
+    NUMBERS,
+    PHRASES,
+    SCALES,
+    UNSPACED_HARMLESS,
+)
+from semcache_async.text.guards.tokens import Token, number, read, word
+
+__all__ = ["LIMIT", "Analysis", "analyse"]
+
+LIMIT = 20_000
+"""Characters of a prompt that are read; what comes after is compared as written."""
+
+
+def _phrases() -> dict[str, list[tuple[tuple[str, ...], tuple[Token, ...]]]]:
+    found: dict[str, list[tuple[tuple[str, ...], tuple[Token, ...]]]] = {}
+    for words, meant in PHRASES.items():
+        tokens: list[Token] = []
+        for each in meant:
+            if each[0] == "<" and len(each) > 1:
+                tokens.append(Token(KINDS[each[1]], each[2:], each[2:], each[2:]))
+            else:
+                tokens += read(each).tokens
+        found.setdefault(words[0], []).append((words[1:], tuple(tokens)))
+    for options in found.values():
+        options.sort(key=lambda option: -len(option[0]))
+    return found
+
+
+_PHRASES = _phrases()
+_QUOTED = re.compile("[\"“”„«»‘’]([^\"“”„«»‘’]{1,400})[\"“”„«»’]|(?<![^\\W_])'([^']{1,400})'(?![^\\W_])")
+_QUOTES = frozenset("\"“„«'‘")
+_SUPERSCRIPTS = str.maketrans({"²": "^2", "³": "^3"})
+_HARMLESS = re.compile("|".join(sorted(map(re.escape, UNSPACED_HARMLESS), key=len, reverse=True)))
+_SPECIAL = frozenset({"number", "month", "currency", "unit", "date", "ordinal", "version"})
+_SPANS = {"second": (1.0, "time"), "minute": (60.0, "time"), "hour": (3600.0, "time"),
+          "day": (86400.0, "time"), "week": (604800.0, "time"), "fortnight": (1209600.0, "time"),
+          "month": (1.0, "months"), "year": (12.0, "months"), "decade": (120.0, "months"),
+          "century": (1200.0, "months"), "%": (0.01, "")}  # fmt: skip
+_AUXILIARIES = frozenset(
+    "is are was were do does did can could will would should shall may might must has have had am"
+    " ist sind kann können darf muss soll hat habe gibt wird gilt es está puedo puede hay tengo"
+    " est-ce est puis peut dois".split()
+)
+_GREETINGS = frozenset("hi hello hey hallo hola bonjour salut please pls ok thanks so and".split())
+_QUESTIONS = {
+    each: name
+    for name, words in {
+        "what": "what what's which was welche welcher welches welchen qué cuál cuáles que quel quelle quels"
+        " quelles qual jak что какие какой",
+        "when": "when wann cuándo quand quando когда kiedy",
+        "where": "where wo wohin dónde où dove onde где gdzie",
+        "why": "why warum wieso weshalb pourquoi perché почему dlaczego",
+        "who": "who whom whose wer wem wen quién quiénes кто",
+        "how": "how wie cómo comment come hoe как nasıl hur",
+        "much": "cuánto cuánta wieviel combien сколько",
+        "count": "cuántos cuántas wieviele",
+    }.items()
+    for each in words.split()
+}
+_MEASURES = {"viel": "much", "viele": "count", "lange": "long", "oft": "often", "weit": "far", "alt": "age"}
+_PAST = frozenset("was were did had wurde wurden hatte fue fueron était".split())
+_FUTURE = frozenset("will shall wird werden sera".split())
+
+
+class Analysis:
+    """A prompt's tokens and what follows from them. Immutable by agreement; equal texts have
+    equal analyses."""
+
+    __slots__ = (
+        "bag",
+        "code",
+        "flat",
+        "indents",
+        "must",
+        "negations",
+        "question",
+        "quoted",
+        "rest",
+        "size",
+        "tense",
+        "text",
+        "tokens",
+        "typed",
+        "unspaced",
+        "words",
+    )
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.rest = text[LIMIT:]
+        head = text[:LIMIT]
+        if not head.isascii():
+            head = unicodedata.normalize("NFKC", head.translate(_SUPERSCRIPTS))
+        tokens: list[Token] = []
+        unspaced: list[str] = []
+        codelike = False
+        starts = True
+        for piece in head.split():
+            found = read(piece)
+            tokens += found.tokens
+            if found.unspaced:
+                unspaced.append(found.unspaced)
+            if found.codelike:
+                codelike = True
+            if starts and found.tokens:
+                first = found.tokens[0]
+                if len(first.raw) == 1 and first.low in FUNCTION:
+                    tokens[-len(found.tokens)] = word(first.low)
+            starts = found.ends
+        words = _joined(tokens)
+        self.tokens: tuple[Token, ...] = tuple(words)
+        """The tokens in order, phrases, amounts and dates put together."""
+        self.words = tuple(token.low for token in tokens)
+        """The words as written, in lower case."""
+        self.unspaced = "".join(unspaced)
+        """All text in scripts without spaces."""
+        self.code: tuple[str, ...] = ()
+        self.indents: tuple[int, ...] = ()
+        if codelike:
+            self.code = tuple(token.raw for token in tokens if token.kind == "code")
+            self.indents = _indents(head)
+        self.quoted: tuple[str, ...] = ()
+        """Quoted spans, and the whole text in the form in which they are looked for."""
+        self.flat = ""
+        if not _QUOTES.isdisjoint(head):
+            self.quoted = tuple(
+                flat for one, two in _QUOTED.findall(head) if (flat := _flat(one or two))
+            )
+        self._facts()
+
+    def _facts(self) -> None:
+        bag: dict[tuple[str, str], int] = {}
+        typed: set[str] = set()
+        negations = size = 0
+        question = ""
+        must = False
+        past = future = False
+        kinds = self.tokens
+        count = len(kinds)
+        for index, token in enumerate(kinds):
+            kind, key, low, _, _ = token
+            if kind == "function":
+                if not question and low in _QUESTIONS:
+                    question = _asked(kinds, index, count)
+                elif low in _PAST:
+                    past = True
+                elif low in _FUTURE:
+                    future = True
+                elif low == "has" or low == "have":
+                    past = past or _perfect(kinds, index)
+                continue
+            if kind == "negation":
+                if key == "not" and low not in {"sans-doute"}:
+                    if 0 < index <= 2 and kinds[index - 1].low in _AUXILIARIES and _first(kinds, index):
+                        continue
+                    negations += 1
+                    continue
+            elif kind == "must":
+                must = True
+                continue
+            elif kind == "question":
+                question = question or key
+                continue
+            size += 1
+            typed.add(kind)
+            identity = (kind, key)
+            bag[identity] = bag.get(identity, 0) + 1
+        self.bag = bag
+        self.typed = typed
+        self.size = size
+        self.negations = negations
+        if not question and count:
+            first = next((t for t in kinds[:3] if t.low not in _GREETINGS), None)
+            if first is not None and first.low in _AUXILIARIES:
+                question = "whether"
+        self.question = question
+        self.must = must
+        self.tense = (1 if past else 0) - (1 if future else 0)
+
+    def __repr__(self) -> str:
+        return f"Analysis({self.text[:60]!r})"
+
+
+def analyse(text: str) -> Analysis:
+    """What the guards need to know of a prompt."""
+    return Analysis(text)
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split()).strip(" .,;:!?\"'“”„«»").casefold()
+
+
+def _indents(text: str) -> tuple[int, ...]:
+    """How the lines of a text are nested: of each, the rank of its white space in front."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) < 2:
+        return ()
+    widths = [len(line) - len(line.lstrip()) for line in lines]
+    tabs = [len(line) - len(line.lstrip("\t")) for line in lines]
+    widths = [4 * tab if tab else width for width, tab in zip(widths, tabs, strict=True)]
+    ranks = {width: rank for rank, width in enumerate(sorted(set(widths)))}
+    return tuple(ranks[width] for width in widths)
+
+
+def _first(tokens: Sequence[Token], index: int) -> bool:
+    """Whether the auxiliary before ``index`` opens the question ("isn't there ...?")."""
+    return index == 1 or tokens[0].low in _GREETINGS
+
+
+def _asked(tokens: Sequence[Token], index: int, count: int) -> str:
+    low = tokens[index].low
+    name = _QUESTIONS[low]
+    following = tokens[index + 1] if index + 1 < count else None
+    if following is None:
+        return name
+    if low in {"was", "que", "come", "comment", "quando", "jak"} and index > 2:
+        return ""
+    if name == "when" and index > 0 and following.low not in _AUXILIARIES:
+        return ""
+    if name == "how":
+        if following.low in _MEASURES:
+            return _MEASURES[following.low]
+        if following.kind in {"word", "name", "format", "ordinal"} and following.low not in _AUXILIARIES:
+            return "degree"
+    return name
+
+
+def _perfect(tokens: Sequence[Token], index: int) -> bool:
+    """Whether "has" or "have" begins a perfect ("has expired")."""
+    for token in tokens[index + 1 : index + 4]:
+        if token.low == "to":
+            return False
+        if token.kind == "word" and (token.low.endswith(("ed", "en")) or token.low != token.key):
+            return True
+    return False
+
+
+def _joined(tokens: list[Token]) -> list[Token]:
+    """The tokens with phrases read as what they mean, then amounts and dates as wholes."""
+    found: list[Token] = []
+    index = 0
+    special = False
+    count = len(tokens)
+    while index < count:
+        token = tokens[index]
+        options = _PHRASES.get(token.low)
+        if options is not None:
+            for rest, meant in options:
+                size = len(rest)
+                if index + size < count and all(
+                    tokens[index + 1 + i].low == rest[i] for i in range(size)
+                ):
+                    for each in meant:
+                        special = special or each.kind in _SPECIAL
+                    found += meant
+                    index += size + 1
+                    break
+            else:
+                if token.kind in _SPECIAL:
+                    special = True
+                found.append(token)
+                index += 1
+            continue
+        if token.kind in _SPECIAL or token.low == "may" or token.low == "half":
+            special = True
+        found.append(token)
+        index += 1
+    return _numbered(found) if special else found
+
+
+def _float(token: Token) -> float | None:
+    if token.kind != "number":
+        return None
+    try:
+        return float(token.key)
+    except ValueError:
+        return None
+
+
+_FILLERS = frozenset({"of", "de", "the", "del", "den", "a", "в"})
+
+
+def _numbered(tokens: list[Token]) -> list[Token]:
+    """Numbers with their scale and unit, times and dates as one token each."""
+    out: list[Token] = []
+    index = 0
+    count = len(tokens)
+    while index < count:
+        token = tokens[index]
+        kind = token.kind
+        if kind == "number":
+            index = _number(tokens, index, out)
+        elif kind == "currency" and index + 1 < count and tokens[index + 1].kind == "number":
+            index = _number(tokens, index + 1, out, token.key)
+        elif token.low == "half":
+            out.append(Token("number", "0.5", "half", "half"))
+            index += 1
+            while index < count and tokens[index].low in {"of", "a", "an"}:
+                index += 1
+        elif kind == "month" or (token.low in MONTHS and _dated(tokens, index, out)):
+            index = _month(tokens, index, out)
+        elif kind == "ordinal" and token.key.isdigit() and _month_near(tokens, index + 1):
+            out.append(Token("number", token.key, token.low, token.raw))
+            index += 1
+        elif token.low == "version" and index + 1 < count and tokens[index + 1].kind in {"number", "version"}:
+            following = tokens[index + 1]
+            key = following.low if following.kind == "number" else following.key
+            out.append(Token("version", key, following.low, following.raw))
+            index += 2
+        else:
+            out.append(token)
+            index += 1
+    return out
+
+
+def _month_near(tokens: list[Token], index: int) -> bool:
+    for token in tokens[index : index + 2]:
+        if token.kind == "month" or token.low in MONTHS:
+            return True
+        if token.low not in _FILLERS:
+            return False
+    return False
+
+
+def _dated(tokens: list[Token], index: int, out: list[Token]) -> bool:
+    """Whether a word that may be a month ("may", "march") is one here."""
+    before = next((t for t in reversed(out[-2:]) if t.low not in _FILLERS), None)
+    if before is not None and _day(before):
+        return True
+    after = tokens[index + 1] if index + 1 < len(tokens) else None
+    return after is not None and tokens[index].raw[:1].isupper() and (_day(after) or _year(after))
+
+
+def _day(token: Token) -> bool:
+    if token.kind not in {"number", "ordinal"} or not token.key.isdigit() or len(token.key) > 2:
+        return False
+    return 1 <= int(token.key) <= 31
+
+
+def _year(token: Token) -> bool:
+    return token.kind == "number" and len(token.key) == 4 and token.key[:2] in {"19", "20"}
+
+
+def _month(tokens: list[Token], index: int, out: list[Token]) -> int:
+    month = MONTHS.get(tokens[index].low, tokens[index].key)
+    day = year = ""
+    fillers: list[Token] = []
+    while out and len(fillers) < 2 and out[-1].low in _FILLERS:
+        fillers.append(out.pop())
+    if out and _day(out[-1]):
+        day = f"{int(out.pop().key):02}"
+    else:
+        out += reversed(fillers)
+    index += 1
+    if not day and index < len(tokens) and _day(tokens[index]):
+        day = f"{int(tokens[index].key):02}"
+        index += 1
+    skip = index
+    while skip < len(tokens) and skip < index + 1 and tokens[skip].low in _FILLERS:
+        skip += 1
+    if skip < len(tokens) and _year(tokens[skip]):
+        year = tokens[skip].key
+        index = skip + 1
+    key = f"{year}-{month}-{day}".strip("-") if day else f"{year}-{month}"
+    key = f"{year}-{month}-{day}" if day else key
+    out.append(Token("date", key, key, key))
+    return index
+
+
+def _number(tokens: list[Token], index: int, out: list[Token], unit: str = "") -> int:
+    """Reads one amount that begins at ``index``; the index after it."""
+    token = tokens[index]
+    value = _float(token)
+    count = len(tokens)
+    following = tokens[index + 1] if index + 1 < count else None
+    index += 1
+    if value is None or following is None:
+        out.append(Token("number", token.key, token.low, token.raw, _unit(unit)))
+        return index
+    exact = token.key
+    spelled = token.low in NUMBERS
+    while following is not None and following.kind == "number":
+        more = _float(following)
+        if more is None:
+            break
+        if following.low in NUMBERS and more in SCALES and value < more:
+            value *= more
+        elif spelled and following.low in NUMBERS and value % 10 == 0 and 20 <= value % 100 and more < 10:
+            value += more
+        elif (
+            token.raw.isdigit() and len(token.raw) <= 3 and following.raw.isdigit()
+            and len(following.raw) == 3 and value >= 1
+        ):  # fmt: skip
+            value = value * 1000 + more
+        else:
+            break
+        exact = number(value)
+        index += 1
+        following = tokens[index] if index < count else None
+    if following is not None and following.low == "grand":
+        value *= 1000
+        exact, index = number(value), index + 1
+        following = tokens[index] if index < count else None
+    name = ""
+    if following is not None:
+        if following.kind in {"unit", "currency"} or (following.kind == "caseunit"):
+            name = following.key
+        elif following.low in {"am", "pm", "uhr"} and value <= 24:
+            hour = int(value) % 12 + (12 if following.low == "pm" else 0) if following.low != "uhr" else int(value)
+            out.append(Token("date", f"{hour:02}:00", token.low, token.raw))
+            return index + 1
+    if name:
+        index += 1
+        if name in _SPANS:
+            factor, base = _SPANS[name]
+            out.append(Token("number", number(value * factor), token.low, token.raw, _unit(base)))
+            return index
+        if name == "cent" and value < 100:
+            value, name = value / 100, ""
+        exact = number(value)
+    elif unit:
+        exact = number(value)
+    out.append(Token("number", exact, token.low, token.raw, _unit(name or unit)))
+    return index
+
+
+def _unit(name: str) -> frozenset[str]:
+    return frozenset({name}) if name else frozenset()

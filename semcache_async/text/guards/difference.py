@@ -1,0 +1,229 @@
+"""How two prompts differ: what is left of each when all that is equal, or known to say the same,
+has been taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from semcache_async.text.guards.analysis import Analysis
+from semcache_async.text.guards.lexicon import lemma, lexicon
+from semcache_async.text.guards.lists import ANTONYMS
+from semcache_async.text.guards.tokens import Token, fold
+
+__all__ = ["Difference", "opposite", "same"]
+
+_MOST = 24
+"""So many left tokens of each side are matched with each other; more is no small difference."""
+
+
+def _pairs() -> frozenset[tuple[str, str]]:
+    found: set[tuple[str, str]] = set()
+    for one, *others in ANTONYMS:
+        for two in others:
+            found |= {(one, two), (two, one)}
+    return frozenset(found)
+
+
+_OPPOSITES = _pairs()
+_REVERSING = (
+    "un", "in", "im", "ir", "il", "dis", "non", "de", "des", "dés", "mis", "ent", "anti", "not"
+)  # fmt: skip
+_ENDINGS = frozenset(
+    "s es e n en er em ern t te ten tet st est et a o os as ar er ir é ée és ées ez ons ent ó i y ies ing ed d r"
+    " ly  ' an es und ung ungen ción ciones ation ado ada ando endo iert ieren iere".split(" ")
+)
+
+
+@lru_cache(maxsize=1 << 14)
+def opposite(one: str, two: str) -> bool:
+    """Whether two words in lower case are opposites."""
+    if (one, two) in _OPPOSITES:
+        return True
+    base, other = lemma(one), lemma(two)
+    if (base, other) in _OPPOSITES:
+        return True
+    known = lexicon().antonyms
+    if (min(base, other), max(base, other)) in known or (min(one, two), max(one, two)) in known:
+        return True
+    if len(base) > len(other):
+        base, other = other, base
+    if len(base) < 4 or not other.endswith(base):
+        return False
+    return other[: -len(base)] in _REVERSING
+
+
+@lru_cache(maxsize=1 << 14)
+def _near_miss(one: str, two: str) -> bool:
+    """Whether one word is the other with one letter too many, too few, wrong or two swapped."""
+    if one == two or min(len(one), len(two)) < 4 or one[0] != two[0] or abs(len(one) - len(two)) > 1:
+        return False
+    start = 0
+    while start < min(len(one), len(two)) and one[start] == two[start]:
+        start += 1
+    a, b = one[start:], two[start:]
+    if len(a) == len(b):
+        return a[1:] == b[1:] or (a[:2] == b[1::-1] and a[2:] == b[2:])
+    return a == b[1:] or a[1:] == b
+
+
+def _inflected(one: str, two: str) -> bool:
+    """Whether two words that no lexicon knows look like forms of one word."""
+    shared = 0
+    for x, y in zip(one, two, strict=False):
+        if x != y:
+            break
+        shared += 1
+    if shared < 4 or shared < 0.6 * max(len(one), len(two)):
+        return False
+    return (one[shared:] in _ENDINGS or not one[shared:]) and (
+        two[shared:] in _ENDINGS or not two[shared:]
+    )
+
+
+def same(one: Token, two: Token) -> bool:
+    """Whether two different tokens are known to say the same."""
+    if one.meanings and two.meanings and not one.meanings.isdisjoint(two.meanings):
+        return True
+    if one.kind not in _PLAIN or two.kind not in _PLAIN:
+        return False
+    if one.key == two.key:
+        return True
+    low, other = one.low, two.low
+    if one.kind == "name" or two.kind == "name":
+        if not (low.isascii() and other.isascii()) and _folded(low, other):
+            return True
+        typo = one.kind != two.kind or not (low.isascii() and other.isascii())
+        if typo and low.isascii() and other.isascii() and _near_miss(low, other):
+            return one.raw == low and two.raw == other
+        if one.kind == two.kind == "name" and one.raw == low and two.raw == other:
+            return _inflected(low, other)
+    return False
+
+
+def _folded(one: str, two: str) -> bool:
+    if one.replace("ß", "ss") == two.replace("ß", "ss"):
+        return True
+    umlauts = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
+    if one.translate(umlauts) == two.translate(umlauts):
+        return True
+    return len(one) > 4 and fold(one) == fold(two) and (one.isascii() or two.isascii())
+
+
+_PLAIN = frozenset({"word", "name", "format", "language"})
+_CONTENT = frozenset(
+    {"word", "name", "format", "language", "identifier", "unit", "caseunit", "sign", "currency", "code"}
+)
+
+
+def _joint(tokens: Iterable[Token]) -> str:
+    return "".join(c for token in tokens for c in fold(token.low) if c.isalnum())
+
+
+class Difference:
+    """What is left of two prompts beside what they share."""
+
+    __slots__ = ("a", "b", "common", "kinds", "left", "matched", "right", "small")
+
+    def __init__(self, a: Analysis, b: Analysis) -> None:
+        self.a = a
+        self.b = b
+        left, right = _over(a, b), _over(b, a)
+        self.common = a.size - len(left)
+        """Tokens of content that both have."""
+        self.matched: list[tuple[Token, Token]] = []
+        """Different tokens that say the same."""
+        if left and right and len(left) <= _MOST and len(right) <= _MOST:
+            left, right = self._match(left, right)
+        self.left = left
+        """Of the first prompt, the tokens that the second one has no equal of."""
+        self.right = right
+        self.common += len(self.matched)
+        self.kinds = {token.kind for token in left} | {token.kind for token in right}
+        self.small = len(left) <= 3 and len(right) <= 3 and self.common >= max(len(left), len(right))
+        """Whether the wording is so near that single words decide."""
+
+    def _match(self, left: list[Token], right: list[Token]) -> tuple[list[Token], list[Token]]:
+        if _joint(left) == _joint(right):
+            self.matched += zip(left, right, strict=False)
+            return [], []
+        rest: list[Token] = []
+        for one in left:
+            for index, two in enumerate(right):
+                if same(one, two):
+                    self.matched.append((one, two))
+                    del right[index]
+                    break
+            else:
+                rest.append(one)
+        return rest, right
+
+    def of(self, *kinds: str) -> tuple[list[Token], list[Token]]:
+        """What is left of the kinds named, on both sides."""
+        return (
+            [token for token in self.left if token.kind in kinds],
+            [token for token in self.right if token.kind in kinds],
+        )
+
+    def content(self) -> tuple[list[Token], list[Token]]:
+        """What is left of words and names."""
+        return (
+            [token for token in self.left if token.kind in _CONTENT],
+            [token for token in self.right if token.kind in _CONTENT],
+        )
+
+    def sequences(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """The shared content of both prompts in its order, synonyms under one name."""
+        alias = {(two.kind, two.key): (one.kind, one.key) for one, two in self.matched}
+        gone = _counted(self.left), _counted(self.right)
+        return _sequence(self.a.tokens, gone[0], {}), _sequence(self.b.tokens, gone[1], alias)
+
+
+_NO_CONTENT = frozenset({"function", "negation", "must", "question"})
+
+
+def _counted(tokens: Sequence[Token]) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    for token in tokens:
+        identity = (token.kind, token.key)
+        found[identity] = found.get(identity, 0) + 1
+    return found
+
+
+def _sequence(
+    tokens: Sequence[Token],
+    gone: dict[tuple[str, str], int],
+    alias: dict[tuple[str, str], tuple[str, str]],
+) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for token in tokens:
+        if token.kind in _NO_CONTENT:
+            continue
+        identity = (token.kind, token.key)
+        if gone.get(identity):
+            gone[identity] -= 1
+            continue
+        found.append(alias.get(identity, identity))
+    return found
+
+
+def _over(a: Analysis, b: Analysis) -> list[Token]:
+    """The tokens of content that one prompt has more of than the other."""
+    found: list[Token] = []
+    spare: dict[tuple[str, str], int] = {}
+    other = b.bag
+    for token in a.tokens:
+        kind = token.kind
+        if kind == "function" or (kind in _NO_CONTENT and not (kind == "negation" and token.key != "not")):
+            continue
+        identity = (kind, token.key)
+        there = other.get(identity, 0)
+        if not there:
+            found.append(token)
+            continue
+        used = spare.get(identity, 0)
+        if used < there:
+            spare[identity] = used + 1
+        elif a.bag[identity] > there:
+            found.append(token)
+    return found
