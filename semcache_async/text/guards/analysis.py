@@ -42,6 +42,7 @@ _PHRASES = _phrases()
 _QUOTED = re.compile("[\"“”„«»‘’]([^\"“”„«»‘’]{1,400})[\"“”„«»’]|(?<![^\\W_])'([^']{1,400})'(?![^\\W_])")
 _QUOTES = frozenset("\"“„«'‘")
 _SUPERSCRIPTS = str.maketrans({"²": "^2", "³": "^3"})
+_ONE_QUOTE = str.maketrans({"'": '"', "`": None})
 _HARMLESS = re.compile("|".join(sorted(map(re.escape, UNSPACED_HARMLESS), key=len, reverse=True)))
 _SPECIAL = frozenset({"number", "month", "currency", "unit", "date", "ordinal", "version"})
 _SPANS = {"second": (1.0, "time"), "minute": (60.0, "time"), "hour": (3600.0, "time"),
@@ -86,9 +87,11 @@ class Analysis:
         "must",
         "negations",
         "question",
+        "questions",
         "quoted",
         "rest",
         "size",
+        "squeezed",
         "tense",
         "text",
         "tokens",
@@ -119,16 +122,21 @@ class Analysis:
                 if len(first.raw) == 1 and first.low in FUNCTION:
                     tokens[-len(found.tokens)] = word(first.low)
             starts = found.ends
+        if not codelike:
+            tokens = [token for token in tokens if token.kind != "code"]
         words = _joined(tokens)
         self.tokens: tuple[Token, ...] = tuple(words)
         """The tokens in order, phrases, amounts and dates put together."""
         self.words = tuple(token.low for token in tokens)
         """The words as written, in lower case."""
-        self.unspaced = "".join(unspaced)
-        """All text in scripts without spaces."""
+        self.unspaced = _HARMLESS.sub("", "".join(unspaced)) if unspaced else ""
+        """The text in scripts without spaces, without what only carries the question."""
         self.code: tuple[str, ...] = ()
         self.indents: tuple[int, ...] = ()
+        self.squeezed = ""
+        """A text with code in it, without white space and with quotes of one kind."""
         if codelike:
+            self.squeezed = "".join(head.split()).translate(_ONE_QUOTE)
             self.code = tuple(token.raw for token in tokens if token.kind == "code")
             self.indents = _indents(head)
         self.quoted: tuple[str, ...] = ()
@@ -145,6 +153,7 @@ class Analysis:
         typed: set[str] = set()
         negations = size = 0
         question = ""
+        questions: set[str] = set()
         must = False
         past = future = False
         kinds = self.tokens
@@ -152,10 +161,13 @@ class Analysis:
         for index, token in enumerate(kinds):
             kind, key, low, _, _ = token
             if kind == "function":
-                if not question and low in _QUESTIONS:
-                    question = _asked(kinds, index, count)
-                elif low in _PAST:
+                if low in _PAST and (low != "was" or not _german(kinds, index)):
                     past = True
+                elif low in _QUESTIONS:
+                    asked = _asked(kinds, index, count)
+                    if asked:
+                        questions.add(asked)
+                        question = question or asked
                 elif low in _FUTURE:
                     future = True
                 elif low == "has" or low == "have":
@@ -172,6 +184,7 @@ class Analysis:
                 continue
             elif kind == "question":
                 question = question or key
+                questions.add(key)
                 continue
             size += 1
             typed.add(kind)
@@ -186,6 +199,8 @@ class Analysis:
             if first is not None and first.low in _AUXILIARIES:
                 question = "whether"
         self.question = question
+        """What the first question asks for."""
+        self.questions = questions
         self.must = must
         self.tense = (1 if past else 0) - (1 if future else 0)
 
@@ -212,6 +227,18 @@ def _indents(text: str) -> tuple[int, ...]:
     widths = [4 * tab if tab else width for width, tab in zip(widths, tabs, strict=True)]
     ranks = {width: rank for rank, width in enumerate(sorted(set(widths)))}
     return tuple(ranks[width] for width in widths)
+
+
+_ENGLISH = frozenset(
+    "my the it there this that he she i a an your our their his her not we they you".split()
+)
+
+
+def _german(tokens: Sequence[Token], index: int) -> bool:
+    """Whether "was" asks, as in German."""
+    before = tokens[index - 1].low if index else ""
+    after = tokens[index + 1].low if index + 1 < len(tokens) else ""
+    return after not in _ENGLISH and (not index or before in {"auf", "für", "erkläre", "mir", "bitte"})
 
 
 def _first(tokens: Sequence[Token], index: int) -> bool:
@@ -389,7 +416,7 @@ def _number(tokens: list[Token], index: int, out: list[Token], unit: str = "") -
     if value is None or following is None:
         out.append(Token("number", token.key, token.low, token.raw, _unit(unit)))
         return index
-    exact = token.key
+    exact, low = token.key, token.low
     spelled = token.low in NUMBERS
     while following is not None and following.kind == "number":
         more = _float(following)
@@ -406,12 +433,12 @@ def _number(tokens: list[Token], index: int, out: list[Token], unit: str = "") -
             value = value * 1000 + more
         else:
             break
-        exact = number(value)
+        exact = low = number(value)
         index += 1
         following = tokens[index] if index < count else None
     if following is not None and following.low == "grand":
         value *= 1000
-        exact, index = number(value), index + 1
+        exact, low, index = number(value), number(value), index + 1
         following = tokens[index] if index < count else None
     name = ""
     if following is not None:
@@ -419,20 +446,20 @@ def _number(tokens: list[Token], index: int, out: list[Token], unit: str = "") -
             name = following.key
         elif following.low in {"am", "pm", "uhr"} and value <= 24:
             hour = int(value) % 12 + (12 if following.low == "pm" else 0) if following.low != "uhr" else int(value)
-            out.append(Token("date", f"{hour:02}:00", token.low, token.raw))
+            out.append(Token("date", f"{hour:02}:00", f"{hour:02}:00", token.raw))
             return index + 1
     if name:
         index += 1
         if name in _SPANS:
             factor, base = _SPANS[name]
-            out.append(Token("number", number(value * factor), token.low, token.raw, _unit(base)))
+            out.append(Token("number", number(value * factor), number(value * factor), token.raw, _unit(base)))
             return index
         if name == "cent" and value < 100:
             value, name = value / 100, ""
         exact = number(value)
     elif unit:
         exact = number(value)
-    out.append(Token("number", exact, token.low, token.raw, _unit(name or unit)))
+    out.append(Token("number", exact, low, token.raw, _unit(name or unit)))
     return index
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 from semcache_async.text.guards.analysis import Analysis
-from semcache_async.text.guards.difference import Difference, opposite
+from semcache_async.text.guards.difference import Difference, ends, opposite
 from semcache_async.text.guards.lists import COORDINATORS, UNSPACED_ANTONYMS, UNSPACED_NEGATION
 from semcache_async.text.guards.tokens import Token, fold
 
@@ -86,13 +87,7 @@ def _middles(d: Difference) -> tuple[str, str]:
     one, two = d.a.unspaced, d.b.unspaced
     if one == two:
         return "", ""
-    size = min(len(one), len(two))
-    start = 0
-    while start < size and one[start] == two[start]:
-        start += 1
-    end = 0
-    while end < size - start and one[-1 - end] == two[-1 - end]:
-        end += 1
+    start, end = ends(one, two)
     return one[start : len(one) - end], two[start : len(two) - end]
 
 
@@ -160,6 +155,9 @@ def _negation(d: Difference) -> bool:
     if d.a.unspaced and d.b.unspaced and not (left or right):
         return _unspaced_negation(d)
     if (left - right) % 2 == 0:
+        soft = d.of("negation")
+        return left == right == 0 and bool(soft[0]) != bool(soft[1]) and d.near(2)
+    if not d.near(4) and not d.alike(0.65):
         return False
     if len(d.left) > 4 or len(d.right) > 4 or not d.common:
         return False
@@ -181,9 +179,9 @@ def _unspaced_negation(d: Difference) -> bool:
     return (one > 0) != (two > 0)
 
 
-_SIDES = {"on": "off", "in": "out", "up": "down", "with": "without", "before": "after",
-          "over": "under", "ein": "aus", "an": "ab", "auf": "zu", "mit": "ohne", "for": "against",
-          "within": "outside", "über": "unter", "vor": "nach", "con": "sin", "avec": "sans"}  # fmt: skip
+_SIDES = {"on": "off", "in": "out", "up": "down", "before": "after",
+          "over": "under", "ein": "aus", "an": "ab", "auf": "zu", "for": "against",
+          "within": "outside", "über": "unter", "vor": "nach", "sobre": "bajo"}  # fmt: skip
 _SIDED = frozenset(_SIDES.items()) | {(two, one) for one, two in _SIDES.items()} | {("an", "aus"), ("aus", "an")}
 
 
@@ -260,11 +258,13 @@ _ORDERLESS = 40
 
 def _roles(d: Difference) -> bool:
     """Who does what to whom: the same words with two of them in each other's place."""
+    if d.a.unspaced and d.b.unspaced and _unspaced_roles(d):
+        return True
     if len(d.left) > 2 or len(d.right) > 2 or d.common < 2:
         return False
     one, two = d.sequences()
     if one == two or len(one) != len(two):
-        return _unspaced_roles(d) if d.a.unspaced else False
+        return False
     here = _bindings(d.a.tokens)
     there = _bindings(d.b.tokens)
     moved = [i for i, (x, y) in enumerate(zip(one, two, strict=True)) if x != y]
@@ -272,41 +272,56 @@ def _roles(d: Difference) -> bool:
     turned = [x for x in changed if here.get(x) and there.get(x) and here[x] != there[x]]
     if len(turned) >= 2:
         return True
-    if len(moved) == 2:
-        i, j = moved
-        if one[i] == two[j] and one[j] == two[i]:
-            return not _coordinated(d.a, one[i], one[j]) and not _passive(d) and (
-                _same_frame(d, one[i], one[j]) or bool(turned)
-            )
     first, last = moved[0], moved[-1] + 1
-    return bool(turned) and one[first:last] != two[first:last][::-1] and last - first <= 4
+    swap = _swap(one[first:last], two[first:last])
+    if swap is None or _passive(d):
+        return False
+    if _coordinated(d.a, *swap):
+        return False
+    return _same_frame(d, *swap) or bool(turned)
 
 
-def _same_frame(d: Difference, one: tuple[str, str], two: tuple[str, str]) -> bool:
-    """Whether the two prompts are the same words in the same order but for the two named."""
-    places = {one[1], two[1]}
-    left = [t.low for t in d.a.tokens if t.key not in places]
-    right = [t.low for t in d.b.tokens if t.key not in places]
+_LONGEST_NAME = 3
+Identity = tuple[str, str]
+
+
+def _swap(one: list[Identity], two: list[Identity]) -> tuple[list[Identity], list[Identity]] | None:
+    """The two runs that have changed places, where that is all that has changed."""
+    size = len(one)
+    for head in range(1, min(_LONGEST_NAME, size - 1) + 1):
+        for tail in range(1, min(_LONGEST_NAME, size - head) + 1):
+            middle = one[head : size - tail]
+            if two == one[size - tail :] + middle + one[:head]:
+                return one[:head], one[size - tail :]
+    return None
+
+
+_ARTICLES = frozenset("a an the der die das den dem ein eine einen el la los las un una le les".split())
+
+
+def _same_frame(d: Difference, one: list[Identity], two: list[Identity]) -> bool:
+    """Whether the two prompts are the same words in the same order but for the runs named."""
+    places = {identity[1] for identity in (*one, *two)}
+    left = [t.low for t in d.a.tokens if t.key not in places and t.low not in _ARTICLES]
+    right = [t.low for t in d.b.tokens if t.key not in places and t.low not in _ARTICLES]
     return left == right
 
 
-def _coordinated(a: Analysis, one: tuple[str, str], two: tuple[str, str]) -> bool:
-    """Whether two words stand side by side ("X and Y", "X or Y", "difference between X and Y")."""
-    between = False
-    joined = False
+def _coordinated(a: Analysis, one: list[Identity], two: list[Identity]) -> bool:
+    """Whether two runs stand side by side ("X and Y", "X or Y", "difference between X and Y")."""
+    begins, ends_at = one[-1], two[0]
+    between = joined = False
     for token in a.tokens:
         identity = (token.kind, token.key)
-        if identity in (one, two):
-            if between:
+        if between:
+            if identity == ends_at:
                 return joined
-            between = True
-        elif between:
             if token.low in COORDINATORS:
                 joined = True
-            elif token.low in _DIRECTED:
+            elif token.low in _DIRECTED or (token.kind != "function" and not joined):
                 return False
-            elif token.kind != "function" and not joined and token.kind != "name":
-                return False
+        elif identity == begins:
+            between = True
     return False
 
 
@@ -346,6 +361,8 @@ def _comparison(d: Difference) -> bool:
 def _code(d: Difference) -> bool:
     """Another token, operator or indentation within code."""
     one, two = d.a.code, d.b.code
+    if d.a.squeezed and d.a.squeezed == d.b.squeezed:
+        return d.a.indents != d.b.indents
     if one == two:
         return bool(one) and len(d.a.indents) == len(d.b.indents) and d.a.indents != d.b.indents and d.small
     if not one or not two:
@@ -357,7 +374,7 @@ def _code(d: Difference) -> bool:
         return plain[0] != plain[1] and not all(p.startswith("-") or len(p) == 1 for p in plain[0])
     extra = d.a.words if len(one) < len(two) else d.b.words
     short, long = (plain[0], plain[1]) if len(plain[0]) < len(plain[1]) else (plain[1], plain[0])
-    if set(short) <= set(long) and all(part.lower() in extra for part in long if part not in short):
+    if Counter(short) <= Counter(long) and len(short) < len(long) and all(part.lower() in extra for part in (Counter(long) - Counter(short))):
         return False
     return True
 
@@ -422,13 +439,12 @@ def _template(d: Difference) -> bool:
             if any(span not in text for span in one.quoted) and len(d.left) + len(d.right) <= 12:
                 if not _harmless_quotes(d):
                     return True
-    if d.common < _FRAME:
+    if min(len(d.a.words), len(d.b.words)) < _FRAME:
         return False
     left, right = d.content()
     if not (left or right):
         return False
-    most = max(len(left), len(right))
-    return most <= 0.35 * d.common and bool(left and right) and not _reworded(d)
+    return not _reworded(d)
 
 
 def _harmless_quotes(d: Difference) -> bool:
@@ -438,14 +454,8 @@ def _harmless_quotes(d: Difference) -> bool:
 def _reworded(d: Difference) -> bool:
     """Whether the words around are so different that the frame is none."""
     one, two = d.a.words, d.b.words
-    start = 0
-    size = min(len(one), len(two))
-    while start < size and one[start] == two[start]:
-        start += 1
-    end = 0
-    while end < size - start and one[-1 - end] == two[-1 - end]:
-        end += 1
-    return start + end < 0.5 * size
+    start, end = ends(one, two)
+    return start + end < 0.6 * max(len(one), len(two)) or start + end < _FRAME
 
 
 def _entities(d: Difference) -> bool:
@@ -454,6 +464,8 @@ def _entities(d: Difference) -> bool:
         return False
     left, right = d.content()
     if not left or not right or len(left) > 3 or len(right) > 3 or not d.small:
+        return False
+    if not d.near(4):
         return False
     one = [t for t in left if _named(t, d.a)]
     two = [t for t in right if _named(t, d.b)]
@@ -483,7 +495,7 @@ def _quantifiers(d: Difference) -> bool:
     if left or right:
         keys = {t.key for t in left or right}
         others = d.right if left else d.left
-        if "all" in keys and any(t.kind == "number" for t in others):
+        if "all" in keys and any(t.kind in {"number", "compare"} for t in others):
             return True
         if "only" in keys or "none" in keys or "most" in keys:
             return d.small and d.a.negations == d.b.negations
@@ -497,24 +509,26 @@ _OPEN = frozenset({"", "what", "how", "degree", "whether", "much"})
 def _question(d: Difference) -> bool:
     """Another question about the same thing: when, where, why, who, how much, how long."""
     one, two = d.a.question, d.b.question
-    if one == two:
+    if one == two or one in d.b.questions or two in d.a.questions:
         return False
     left, right = d.content()
     if len(left) > 1 or len(right) > 1 or not d.common:
         return False
+    if not d.near(4):
+        return False
     if one in _PLACED and two in _PLACED:
         return True
     placed, other = (one, two) if one in _PLACED else (two, one)
-    if placed not in _PLACED:
+    if placed not in _PLACED or not other:
         return False
-    if other == "":
+    if placed == "where" and other == "how":
         return False
-    return not left and not right if other != "whether" else placed in {"why", "when", "where", "who"}
+    return not left and not right
 
 
 def _conditions(d: Difference) -> bool:
     """What was and what will be; if, unless, once, already."""
-    if not d.small:
+    if not d.small or not (d.near(4) or d.alike(0.65)):
         return False
     if "condition" in d.kinds:
         left, right = d.of("condition")
@@ -585,10 +599,11 @@ def _unspaced_doubt(d: Difference) -> bool:
     return 0 < max(len(left), len(right)) <= 4 and shared >= 1 or not shared and max(len(left), len(right)) <= 2
 
 
+_DOUBTFUL_WORDS = 3
+
+
 def _doubt(d: Difference) -> bool:
     left, right = d.content()
     if not left and not right:
         return False
-    if len(left) > 2 or len(right) > 2:
-        return False
-    return d.common >= max(len(left), len(right))
+    return d.common > 0 and d.near(_DOUBTFUL_WORDS)

@@ -9,9 +9,9 @@ from functools import lru_cache
 from semcache_async.text.guards.analysis import Analysis
 from semcache_async.text.guards.lexicon import lemma, lexicon
 from semcache_async.text.guards.lists import ANTONYMS
-from semcache_async.text.guards.tokens import Token, fold
+from semcache_async.text.guards.tokens import Token, fold, same_hand_made
 
-__all__ = ["Difference", "opposite", "same"]
+__all__ = ["Difference", "ends", "opposite", "same"]
 
 _MOST = 24
 """So many left tokens of each side are matched with each other; more is no small difference."""
@@ -74,7 +74,7 @@ def _inflected(one: str, two: str) -> bool:
         if x != y:
             break
         shared += 1
-    if shared < 4 or shared < 0.6 * max(len(one), len(two)):
+    if shared < 4 or shared < 0.55 * max(len(one), len(two)):
         return False
     return (one[shared:] in _ENDINGS or not one[shared:]) and (
         two[shared:] in _ENDINGS or not two[shared:]
@@ -83,6 +83,8 @@ def _inflected(one: str, two: str) -> bool:
 
 def same(one: Token, two: Token) -> bool:
     """Whether two different tokens are known to say the same."""
+    if one.kind == "number" or two.kind == "number":
+        return False
     if one.meanings and two.meanings and not one.meanings.isdisjoint(two.meanings):
         return True
     if one.kind not in _PLAIN or two.kind not in _PLAIN:
@@ -116,18 +118,39 @@ _CONTENT = frozenset(
 )
 
 
+def _echoed(token: Token, other: Analysis) -> bool:
+    """Whether a word of structure in the other prompt says the same."""
+    if token.kind not in _PLAIN or not token.meanings:
+        return False
+    return any(not token.meanings.isdisjoint(same_hand_made(each)) for each in other.words)
+
+
+def ends(one: Sequence[str], two: Sequence[str]) -> tuple[int, int]:
+    """How long the common beginning is, and then the common end."""
+    size = min(len(one), len(two))
+    start = 0
+    while start < size and one[start] == two[start]:
+        start += 1
+    size -= start
+    end = 0
+    while end < size and one[-1 - end] == two[-1 - end]:
+        end += 1
+    return start, end
+
+
 def _joint(tokens: Iterable[Token]) -> str:
-    return "".join(c for token in tokens for c in fold(token.low) if c.isalnum())
+    return "".join(c for token in tokens for c in token.low if c.isalnum() or c in "+")
 
 
 class Difference:
     """What is left of two prompts beside what they share."""
 
-    __slots__ = ("a", "b", "common", "kinds", "left", "matched", "right", "small")
+    __slots__ = ("a", "b", "common", "kinds", "left", "matched", "right", "small", "_slot")
 
     def __init__(self, a: Analysis, b: Analysis) -> None:
         self.a = a
         self.b = b
+        self._slot: tuple[int, int] | None = None
         left, right = _over(a, b), _over(b, a)
         self.common = a.size - len(left)
         """Tokens of content that both have."""
@@ -135,6 +158,8 @@ class Difference:
         """Different tokens that say the same."""
         if left and right and len(left) <= _MOST and len(right) <= _MOST:
             left, right = self._match(left, right)
+        left = [token for token in left if not _echoed(token, b)]
+        right = [token for token in right if not _echoed(token, a)]
         self.left = left
         """Of the first prompt, the tokens that the second one has no equal of."""
         self.right = right
@@ -157,6 +182,30 @@ class Difference:
             else:
                 rest.append(one)
         return rest, right
+
+    def slot(self) -> tuple[int, int]:
+        """Between the common beginning and the common end as written: how many words of each."""
+        if self._slot is None:
+            start, end = ends(self.a.words, self.b.words)
+            self._slot = len(self.a.words) - start - end, len(self.b.words) - start - end
+        return self._slot
+
+    def near(self, words: int) -> bool:
+        """Whether the prompts are written alike but for one place of so many words."""
+        return max(self.slot()) <= words
+
+    def alike(self, share: float) -> bool:
+        """Whether so great a share of the words as written is in both prompts, in any order."""
+        one, two = self.a.words, self.b.words
+        there: dict[str, int] = {}
+        for each in one:
+            there[each] = there.get(each, 0) + 1
+        shared = 0
+        for each in two:
+            if there.get(each, 0):
+                there[each] -= 1
+                shared += 1
+        return shared >= share * max(len(one), len(two))
 
     def of(self, *kinds: str) -> tuple[list[Token], list[Token]]:
         """What is left of the kinds named, on both sides."""

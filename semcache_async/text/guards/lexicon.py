@@ -65,6 +65,8 @@ def _bases(word: str) -> Iterator[str]:
         if word.endswith(ending) and len(word) - len(ending) >= 2:
             stem = word[: -len(ending)]
             for replacement in replacements:
+                if ending in {"ing", "ed"} and replacement == "e" and stem[-1] in "aeioywx":
+                    continue
                 yield stem + replacement
             if ending in {"ing", "ed", "er", "est"} and stem[-1:] == stem[-2:-1]:
                 yield stem[:-1]

@@ -68,7 +68,7 @@ go going use using used
 et le la les l un une des du de d au aux en dans sur pour par avec sans-doute et ou mais si que qui
 quoi dont ce cet cette ces mon ma mes ton ta tes son sa ses notre nos votre vos leur leurs je j tu
 il elle on nous vous ils elles me m te t se s y est sont suis es été être etait était sera ai as a
-avons avez ont avoir fait faire faut peut peux puis-je puis pouvez pourrais pourriez pouvoir dois
+avons avez ont avoir fait faire faut faudrait ai-je aller besoin peut peux puis-je puis pouvez peuvent peuvent peux-tu pouvons pourrait pourrais pourriez pouvoir dois
 doit devoir voudrais veux svp s'il plaît plait merci bonjour salut comment pourquoi quand où quel
 quelle quels quelles combien expliquer explique expliquez dire dites dis moi toi c ça cela quelque
 der die das den dem des ein eine einen einem einer eines und oder aber wenn falls dass ob als wie
@@ -78,13 +78,13 @@ deinen deinem deiner unser unsere unseren unserem unserer euer eure euren eurem 
 ihrer sein seine seinen seinem seiner ist sind bin bist war waren wird werden wurde hat habe haben
 hatte kann kannst können koennen könnt könnte könnten koennte muss müssen soll sollte darf dürfen
 möchte möchten will wollen man bitte danke hallo mal denn doch eigentlich zu zum zur im in am an auf
-bei für fuer von vom mit nach um aus durch hier da dort gibt geht tun machen mache macht möglich
+bei für fuer von vom mit nach um aus durch hier da dort gibt geht tun machen mache macht möglich brauche braucht brauchen benötige benötigt benötigen funktioniert
 erkläre erklären sagen sag so auch noch etwas dies diese dieser dieses diesen folgende folgenden
 el los las lo un una unos unas y o u e del al en con por para que qué cómo como cuándo cuando dónde
 donde cuál cual cuáles quién quien cuánto cuanto cuánta cuántos por-qué mi mis tu tus su sus nuestro
 nuestra yo tú él ella nosotros ustedes usted me te se nos le les es son está están estoy ser estar
-fue hay he ha han haber puedo puede pueden podría podrías poder debo debe deben tengo tiene tener
-quiero quisiera necesito hago hacer haga hace favor gracias hola si-es este esta estos estas ese esa
+fue hay he ha han haber puedo puedes puede pueden podemos podría podrías podrías poder debo debe deben tengo tiene tener
+quiero quisiera necesito hago hacer haga hace haces falta necesita necesitas debería dónde está favor gracias hola si-es este esta estos estas ese esa
 manera forma pasos explica explicar decir dime di
 il lo gli della del dei come posso puoi mio mia per favore e o não nao o os as do da dos das no na
 nos nas um uma eu meu minha como posso pode para por favor het een mijn ik kan hoe van wat en je
@@ -396,18 +396,9 @@ half an hour = 30 minutes
 a fortnight = 2 weeks
 a dozen = 12
 half a dozen = 6
-a year = 1 year
-a month = 1 month
-a week = 1 week
-a day = 1 day
-an hour = 1 hour
-per year = 1 year
-per month = 1 month
-per week = 1 week
-per day = 1 day
-per hour = 1 hour
-each month = 1 month
-each year = 1 year
+with out = without
+error code = error
+bank account = account
 a hundred = 100
 a thousand = 1000
 a million = 1000000
@@ -1378,7 +1369,6 @@ format short: short brief-ly briefly concise concisely kurz kurze knapp corto co
 format long: long lengthy lang lange ausführlich largo larga detalladamente longuement
 format detailed: detailed detail-level thorough in-depth detailliert detallado détail détaillé
 format diagram: diagram
-format code: code-format
 format beginner: beginner beginners novice anfänger principiante débutant
 format expert: expert experts experte experto
 format child: eli5

@@ -28,7 +28,7 @@ from semcache_async.text.guards.lists import (
     WEEKDAYS,
 )
 
-__all__ = ["Piece", "Token", "fold", "number", "read", "word"]
+__all__ = ["Piece", "Token", "fold", "number", "read", "same_hand_made", "word"]
 
 
 class Token(NamedTuple):
@@ -87,6 +87,7 @@ _DOTTED_DATE = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4}|\d{2})?\Z")
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::\d{2})?(am|pm)?\Z")
 _FRACTION = re.compile(r"(\d{1,2})/(\d{1,2})\Z")
 _VERSION = re.compile(r"v?(\d+(?:\.\d+)*(?:\.x)?)\Z")
+_DOTTED = re.compile(r"[a-z][a-z\d-]*(?:\.[a-z][a-z\d-]*){1,8}\Z")
 _QUARTER = re.compile(r"q([1-4])\Z")
 _DECADE = re.compile(r"(?:19|20)?(\d0)s\Z")
 _YEAR = re.compile(r"fy(?:20)?(\d{2})\Z")
@@ -102,6 +103,15 @@ _HANGUL_ENDINGS = re.compile(
 _HANGUL_SOFT = frozenset(
     "어떻게 방법 방법을 방법이 방법은 알려 알려줘 주세요 뭐예요 무엇 무엇인가요 좀 해 하 되 있 수 싶어요 싶습니다".split()
 )
+
+
+_SPELLINGS = str.maketrans({"ँ": "ं", "ى": "ي", "أ": "ا", "إ": "ا", "آ": "ا", "ة": "ه", "ـ": None, "ё": "е"})
+"""Letters that are written for one another in everyday typing."""
+
+
+def same_hand_made(one: str) -> frozenset[str]:
+    """The groups of synonyms that a word in lower case belongs to."""
+    return _SAME.get(one, _NONE)
 
 
 def number(value: float) -> str:
@@ -156,6 +166,7 @@ def word(raw: str) -> Token:
         if base in FUNCTION and base != low and len(base) > 3:
             return Token("function", base, low, raw)
         return Token("word" if base in lexicon().words else "name", base, low, raw, senses)
+    low = low.translate(_SPELLINGS)
     return Token("name", low, low, raw, _SAME.get(low, _NONE) | _SAME.get(fold(low), _NONE))
 
 
@@ -190,7 +201,8 @@ def _amount(core: str) -> tuple[Token, ...] | None:
         if unit is None:
             return None
         tokens.append(Token("currency", unit, before.lower(), before))
-    tokens.append(Token("number", key, digits, digits))
+    sign = found["sign"] or ""
+    tokens.append(Token("number", key, sign + digits, sign + digits))
     if not after:
         return tuple(tokens)
     if low in {"st", "nd", "rd", "th", "er", "º", "ª", ".º", "ème", "e"}:
@@ -266,16 +278,18 @@ def _with_digits(core: str, low: str, ends_with_dot: bool) -> tuple[Token, ...]:
 def _read(piece: str) -> Piece:
     ends = piece[-1] in _ENDS or (len(piece) > 1 and piece[-2] in _ENDS)
     core = piece.lstrip(_LEAD).rstrip(_TRAIL)
-    if core.isalpha() and len(piece) - len(core) <= 3 and piece[0] != "-":
+    if piece[0] != "-" and len(piece) - len(core) <= 3 and _letters(core):
         if not _UNSPACED.search(core):
-            return Piece((word(core),), ends)
+            plain = CONTRACTIONS.get(core.lower())
+            return Piece(tuple(map(word, plain)) if plain else (word(core),), ends)
     if not any(map(str.isalnum, core)):
         return _signs(piece if piece.isascii() else core, ends)
     if piece[0] in "-([{+`\"'" and _FLAG_OR_INDEX.match(piece):
         return _code(piece, ends)
     low = core.lower()
     if low.startswith(("http://", "https://", "www.")) or "://" in low:
-        address = low.split("://", 1)[-1].rstrip("/")
+        address = low.split("://", 1)[-1]
+        address = address if piece[-1] in ";}" else address.rstrip("/")
         return Piece((Token("identifier", address, low, core),), ends)
     if core.count("@") == 1 and "." in core.split("@")[1]:
         return Piece((Token("identifier", low, low, core),), ends)
@@ -301,6 +315,8 @@ def _read(piece: str) -> Piece:
             return Piece(tuple(word(each) for each in core.split("-") if each), ends)
     if core.replace("/", "").isalpha() and "//" not in core and piece[0] != "/":
         return Piece(tuple(word(each) for each in core.split("/") if each), ends)
+    if _DOTTED.match(low):
+        return Piece((Token("identifier", low, low, core),), ends)
     spare = core.replace("-", "").replace("/", "")
     if piece[0] in "$€£¥₹₩₽" or any(c.isdigit() for c in core):
         lead = piece[0] if piece[0] in "-+$€£¥₹₩₽" and core[0].isdigit() else ""
@@ -310,6 +326,15 @@ def _read(piece: str) -> Piece:
     if any(c in _CODE for c in core) or "." in core or not spare.isalpha():
         return _code(piece, ends)
     return Piece((Token("identifier", _identifier(low), low, core),), ends)
+
+
+def _letters(core: str) -> bool:
+    """Whether a piece is one word: letters, and the marks that some scripts put on them."""
+    if core.isalpha():
+        return True
+    if core.isascii() or not core[:1].isalpha():
+        return False
+    return all(c.isalpha() or unicodedata.category(c)[0] == "M" for c in core)
 
 
 def _apostrophe(core: str) -> tuple[Token, ...]:
@@ -332,9 +357,8 @@ def _signs(piece: str, ends: bool) -> Piece:
         if piece == "%":
             return Piece((Token("unit", "%", "%", "%"),), False)
         if any(c in "=<>+*|^~{}[]\\;" for c in piece) or piece in {"-", "--", "/", "()"}:
-            plain = {"*": True, "-": True, "--": True, "...": True, ";": False, "**": True}
-            if not plain.get(piece):
-                return Piece((Token("code", piece, piece, piece),), ends, "", True)
+            plain = piece in {"*", "-", "--", "**", "|", "/", ">"}
+            return Piece((Token("code", piece, piece, piece),), ends, "", not plain)
         return Piece((), ends)
     signs = tuple(Token("sign", c, c, c) for c in piece if unicodedata.category(c) in {"So", "Sm", "Sc"})
     return Piece(
