@@ -40,7 +40,7 @@ def _numbers(d: Difference) -> bool:
         return True
     for token in left or right:
         if token.key != "1" and not _said(token, d.b if left else d.a):
-            return d.small or d.common > 0
+            return d.common > 0 and (d.near(4) or d.alike(0.6))
     currencies = d.of("currency")
     if currencies[0] and currencies[1]:
         return True
@@ -107,7 +107,9 @@ def _dates(d: Difference) -> bool:
     left, right = d.of("date", "month")
     if left and right:
         return not _compatible(left, right)
-    return d.small and d.common > 0 and any(not _said(t, d.b if left else d.a) for t in left or right)
+    if any(token.key == "today" for token in left or right) or not d.near(4):
+        return False
+    return d.common > 0 and any(not _said(t, d.b if left else d.a) for t in left or right)
 
 
 def _compatible(left: list[Token], right: list[Token]) -> bool:
@@ -141,6 +143,8 @@ def _identifiers(d: Difference) -> bool:
     left, right = d.of("identifier")
     if left and right:
         return True
+    if not d.near(4) and not d.alike(0.6):
+        return False
     sure = [t for t in left or right if sum(map(str.isdigit, t.key)) >= 2 or "." in t.key or "@" in t.key]
     if not sure:
         return False
@@ -167,7 +171,20 @@ def _negation(d: Difference) -> bool:
         return False
     if any(token.kind == "quantifier" and token.key in {"none", "only"} for token in fewer):
         return False
-    return not any(opposite(one.low, two.low) for one in fewer for two in more)
+    if any(opposite(one.low, two.low) for one in fewer for two in more):
+        return False
+    return not (_complaint(d.a, d.b) or _complaint(d.b, d.a))
+
+
+def _complaint(one: Analysis, two: Analysis) -> bool:
+    """Whether one prompt says that something cannot be done and the other asks how to do it."""
+    if one.question or two.question not in {"how", "where"}:
+        return False
+    words = one.words
+    return any(
+        word == "not" and index and words[index - 1] in {"can", "could"}
+        for index, word in enumerate(words)
+    )
 
 
 def _unspaced_negation(d: Difference) -> bool:
@@ -270,15 +287,18 @@ def _roles(d: Difference) -> bool:
     moved = [i for i, (x, y) in enumerate(zip(one, two, strict=True)) if x != y]
     changed = {one[i] for i in moved}
     turned = [x for x in changed if here.get(x) and there.get(x) and here[x] != there[x]]
-    if len(turned) >= 2:
+    exchanged = {(here[x], there[x]) for x in turned}
+    if any((after, before) in exchanged for before, after in exchanged):
         return True
     first, last = moved[0], moved[-1] + 1
     swap = _swap(one[first:last], two[first:last])
     if swap is None or _passive(d):
         return False
+    if 2 < len(one) == len(swap[0]) + len(swap[1]):
+        return False
     if _coordinated(d.a, *swap):
         return False
-    return _same_frame(d, *swap) or bool(turned)
+    return _same_frame(d, *swap)
 
 
 _LONGEST_NAME = 3
@@ -408,11 +428,18 @@ def _units(d: Difference) -> bool:
     return _case(d)
 
 
+_CASED = frozenset({"word", "name", "function", "unit", "caseunit", "currency"})
+
+
 def _case(d: Difference) -> bool:
     """Whether otherwise equal words differ in a case that makes another word of one."""
     if len(d.a.tokens) != len(d.b.tokens):
         return False
-    other = [(x, y) for x, y in zip(d.a.tokens, d.b.tokens, strict=True) if x.raw != y.raw and x.low == y.low]
+    other = [
+        (x, y)
+        for x, y in zip(d.a.tokens, d.b.tokens, strict=True)
+        if x.raw != y.raw and x.low == y.low and x.kind in _CASED
+    ]
     if not other or len(other) > 2:
         return False
     for x, y in other:
@@ -443,6 +470,8 @@ def _template(d: Difference) -> bool:
         return False
     left, right = d.content()
     if not (left or right):
+        return False
+    if not (left and right) and min(len(d.a.words), len(d.b.words)) < 2 * _FRAME:
         return False
     return not _reworded(d)
 
@@ -488,6 +517,8 @@ def _quantifiers(d: Difference) -> bool:
     if left and right and len(d.left) <= 4 and len(d.right) <= 4:
         return True
     left, right = d.of("quantifier")
+    if not d.near(4) and not d.alike(0.7):
+        return False
     if len(d.left) > 4 or len(d.right) > 4 or not d.common:
         return False
     if left and right:
@@ -497,7 +528,7 @@ def _quantifiers(d: Difference) -> bool:
         others = d.right if left else d.left
         if "all" in keys and any(t.kind in {"number", "compare"} for t in others):
             return True
-        if "only" in keys or "none" in keys or "most" in keys:
+        if "only" in keys or "none" in keys:
             return d.small and d.a.negations == d.b.negations
     return False
 
@@ -514,14 +545,14 @@ def _question(d: Difference) -> bool:
     left, right = d.content()
     if len(left) > 1 or len(right) > 1 or not d.common:
         return False
-    if not d.near(4):
+    if not d.near(4) and _reworded(d):
         return False
     if one in _PLACED and two in _PLACED:
         return True
     placed, other = (one, two) if one in _PLACED else (two, one)
     if placed not in _PLACED or not other:
         return False
-    if placed == "where" and other == "how":
+    if placed == "where" and other in {"how", "whether"}:
         return False
     return not left and not right
 
@@ -599,11 +630,10 @@ def _unspaced_doubt(d: Difference) -> bool:
     return 0 < max(len(left), len(right)) <= 4 and shared >= 1 or not shared and max(len(left), len(right)) <= 2
 
 
-_DOUBTFUL_WORDS = 3
-
-
 def _doubt(d: Difference) -> bool:
     left, right = d.content()
-    if not left and not right:
+    if not d.common or not (left or right):
         return False
-    return d.common > 0 and d.near(_DOUBTFUL_WORDS)
+    if left and right:
+        return d.near(2)
+    return d.near(1) and (left or right)[0].kind != "name"

@@ -31,7 +31,7 @@ _REVERSING = (
 )  # fmt: skip
 _ENDINGS = frozenset(
     "s es e n en er em ern t te ten tet st est et a o os as ar er ir é ée és ées ez ons ent ó i y ies ing ed d r"
-    " ly  ' an es und ung ungen ción ciones ation ado ada ando endo iert ieren iere".split(" ")
+    " ly  ' an es und ung ungen ción ciones ation ado ada ando endo ido ida idos idas ió ía ían iert ieren iere".split(" ")
 )
 
 
@@ -97,7 +97,7 @@ def same(one: Token, two: Token) -> bool:
             return True
         typo = one.kind != two.kind or not (low.isascii() and other.isascii())
         if typo and low.isascii() and other.isascii() and _near_miss(low, other):
-            return one.raw == low and two.raw == other
+            return (one if one.kind == "name" else two).raw.islower()
         if one.kind == two.kind == "name" and one.raw == low and two.raw == other:
             return _inflected(low, other)
     return False
@@ -122,7 +122,10 @@ def _echoed(token: Token, other: Analysis) -> bool:
     """Whether a word of structure in the other prompt says the same."""
     if token.kind not in _PLAIN or not token.meanings:
         return False
-    return any(not token.meanings.isdisjoint(same_hand_made(each)) for each in other.words)
+    low = token.low
+    return any(
+        each != low and not token.meanings.isdisjoint(same_hand_made(each)) for each in other.words
+    )
 
 
 def ends(one: Sequence[str], two: Sequence[str]) -> tuple[int, int]:

@@ -281,7 +281,13 @@ a lot of = many
 lots of = many
 plenty of = many
 a lot = much
-a couple of = two
+a couple of = several
+couple of = several
+top ups = topup
+back ups = backup
+or not = or
+why or why not = why
+at all = at
 a few = several
 as well as = and
 as well = also
@@ -1495,7 +1501,7 @@ usd: $ usd us$ dollar dollars bucks buck dólar dólares
 eur: € eur euro euros
 gbp: £ gbp pound pounds quid sterling pfund libras
 jpy: ¥ jpy yen 円
-inr: ₹ inr rupee rupees
+inr: ₹ inr rs rupee rupees
 chf: chf franken francs-suisses
 krw: ₩ krw won
 rub: ₽ rub rubel рублей

@@ -88,6 +88,8 @@ _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::\d{2})?(am|pm)?\Z")
 _FRACTION = re.compile(r"(\d{1,2})/(\d{1,2})\Z")
 _VERSION = re.compile(r"v?(\d+(?:\.\d+)*(?:\.x)?)\Z")
 _DOTTED = re.compile(r"[a-z][a-z\d-]*(?:\.[a-z][a-z\d-]*){1,8}\Z")
+_INITIALS = re.compile(r"(?:[A-Za-z]\.){1,5}[A-Za-z]\Z")
+_RUN_ON = re.compile(r"[A-Za-z]?[a-z]+\.[A-Z][a-z]*\Z")
 _QUARTER = re.compile(r"q([1-4])\Z")
 _DECADE = re.compile(r"(?:19|20)?(\d0)s\Z")
 _YEAR = re.compile(r"fy(?:20)?(\d{2})\Z")
@@ -205,7 +207,7 @@ def _amount(core: str) -> tuple[Token, ...] | None:
     tokens.append(Token("number", key, sign + digits, sign + digits))
     if not after:
         return tuple(tokens)
-    if low in {"st", "nd", "rd", "th", "er", "º", "ª", ".º", "ème", "e"}:
+    if low in {"st", "nd", "rd", "th", "er", "º", "ª", ".º", "o", "a", ".o", ".a", "ème", "e"}:
         return (Token("ordinal", key, core.lower(), core),)
     if low in {"am", "pm", "a.m", "p.m"}:
         return (*tokens, Token("function", low.replace(".", ""), low, after))
@@ -315,6 +317,10 @@ def _read(piece: str) -> Piece:
             return Piece(tuple(word(each) for each in core.split("-") if each), ends)
     if core.replace("/", "").isalpha() and "//" not in core and piece[0] != "/":
         return Piece(tuple(word(each) for each in core.split("/") if each), ends)
+    if _INITIALS.match(core):
+        return Piece((word(core.replace(".", "")),), ends)
+    if _RUN_ON.match(core):
+        return Piece(tuple(word(each) for each in core.split(".")), ends)
     if _DOTTED.match(low):
         return Piece((Token("identifier", low, low, core),), ends)
     spare = core.replace("-", "").replace("/", "")
