@@ -72,7 +72,9 @@ _QUESTIONS = {
 }
 _MEASURES = {"viel": "much", "viele": "count", "lange": "long", "oft": "often", "weit": "far", "alt": "age"}
 _PAST = frozenset("was were did had wurde wurden hatte fue fueron était".split())
-_FUTURE = frozenset("will shall wird werden sera".split())
+_FUTURE = frozenset("will shall wird werden werde werdet voy vas vamos vais vont sera".split())
+_HAVE = frozenset("has have habe hast hat haben he ha han hemos ai as avons avez ont".split())
+_PERFECT = ("ed", "en", "t", "ado", "ido", "é", "ée", "és")
 
 
 class Analysis:
@@ -86,6 +88,7 @@ class Analysis:
         "indents",
         "must",
         "negations",
+        "pieces",
         "question",
         "questions",
         "quoted",
@@ -134,8 +137,10 @@ class Analysis:
         self.code: tuple[str, ...] = ()
         self.indents: tuple[int, ...] = ()
         self.squeezed = ""
+        self.pieces: tuple[str, ...] = ()
         """A text with code in it, without white space and with quotes of one kind."""
         if codelike:
+            self.pieces = tuple(head.translate(_ONE_QUOTE).split())
             self.squeezed = "".join(head.split()).translate(_ONE_QUOTE)
             self.code = tuple(token.raw for token in tokens if token.kind == "code")
             self.indents = _indents(head)
@@ -170,11 +175,13 @@ class Analysis:
                         question = question or asked
                 elif low in _FUTURE:
                     future = True
-                elif low == "has" or low == "have":
+                elif low in _HAVE:
                     past = past or _perfect(kinds, index)
                 continue
             if kind == "negation":
-                if key == "not" and low not in {"sans-doute"}:
+                if key == "not":
+                    if token.raw[0] != low[0] and index:
+                        continue
                     if 0 < index <= 2 and kinds[index - 1].low in _AUXILIARIES and _first(kinds, index):
                         continue
                     negations += 1
@@ -266,10 +273,12 @@ def _asked(tokens: Sequence[Token], index: int, count: int) -> str:
 
 def _perfect(tokens: Sequence[Token], index: int) -> bool:
     """Whether "has" or "have" begins a perfect ("has expired")."""
-    for token in tokens[index + 1 : index + 4]:
+    for token in tokens[index + 1 : index + 5]:
         if token.low == "to":
             return False
         if token.kind == "word" and (token.low.endswith(("ed", "en")) or token.low != token.key):
+            return True
+        if token.kind == "name" and len(token.low) > 4 and token.low.endswith(_PERFECT):
             return True
     return False
 
@@ -282,6 +291,9 @@ def _joined(tokens: list[Token]) -> list[Token]:
     count = len(tokens)
     while index < count:
         token = tokens[index]
+        if token.key in _PHRASAL and token.kind in {"word", "function"}:
+            tokens = _phrasal(tokens, index)
+            token, count = tokens[index], len(tokens)
         options = _PHRASES.get(token.low)
         if options is not None:
             for rest, meant in options:
@@ -305,6 +317,22 @@ def _joined(tokens: list[Token]) -> list[Token]:
         found.append(token)
         index += 1
     return _numbered(found) if special else found
+
+
+_PHRASAL = frozenset({"turn", "switch", "shut", "turning", "switching"})
+_APART = 5
+
+
+def _phrasal(tokens: list[Token], index: int) -> list[Token]:
+    """A verb and its "on" or "off" that stand apart ("turn the mails off") as one word."""
+    for place in range(index + 2, min(index + _APART, len(tokens))):
+        if tokens[place].low in {"on", "off"}:
+            following = tokens[place + 1].low if place + 1 < len(tokens) else ""
+            if tokens[place].low == "on" and following in _ENGLISH:
+                return tokens
+            meant = word("enable" if tokens[place].low == "on" else "disable")
+            return [*tokens[:index], meant, *tokens[index + 1 : place], *tokens[place + 1 :]]
+    return tokens
 
 
 def _float(token: Token) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -327,10 +327,17 @@ def _same_frame(d: Difference, one: list[Identity], two: list[Identity]) -> bool
     return left == right
 
 
+_MUTUAL = frozenset(
+    "combine mix pair compare connect integrate difference differ marry together unterschied kombinieren"
+    " diferencia combinar différence combiner".split()
+)
+
+
 def _coordinated(a: Analysis, one: list[Identity], two: list[Identity]) -> bool:
     """Whether two runs stand side by side ("X and Y", "X or Y", "difference between X and Y")."""
     begins, ends_at = one[-1], two[0]
-    between = joined = False
+    between = False
+    joined = any(token.key in _MUTUAL for token in a.tokens)
     for token in a.tokens:
         identity = (token.kind, token.key)
         if between:
@@ -385,6 +392,8 @@ def _code(d: Difference) -> bool:
         return d.a.indents != d.b.indents
     if one == two:
         return bool(one) and len(d.a.indents) == len(d.b.indents) and d.a.indents != d.b.indents and d.small
+    if d.a.pieces and d.b.pieces and _other_piece(d.a.pieces, d.b.pieces):
+        return True
     if not one or not two:
         return False
     if sorted(one) == sorted(two) and "-" not in "".join(one):
@@ -399,7 +408,18 @@ def _code(d: Difference) -> bool:
     return True
 
 
-_NEUTRAL = frozenset({"list", "word", "sentence", "code", "table"})
+_SIGNS = frozenset("{}[]<>=+*|&^~\\_;()$@#%/-!?")
+
+
+def _other_piece(one: Sequence[str], two: Sequence[str]) -> bool:
+    """Whether two texts are the same but for one piece of code."""
+    start, end = ends(one, two)
+    left, right = one[start : len(one) - end], two[start : len(two) - end]
+    if not left or not right or len(left) > 2 or len(right) > 2:
+        return False
+    return all(not _SIGNS.isdisjoint(" ".join(side).strip("?!.,()")) for side in (left, right)) and (
+        "".join(left).strip("?!.,") != "".join(right).strip("?!.,")
+    )
 
 
 def _format(d: Difference) -> bool:
@@ -443,6 +463,9 @@ def _case(d: Difference) -> bool:
     if not other or len(other) > 2:
         return False
     for x, y in other:
+        index = d.a.tokens.index(x)
+        if index and d.a.tokens[index - 1].kind == "number" and len(x.raw) <= 4:
+            return x.raw != y.raw
         if x is d.a.tokens[0] or y is d.b.tokens[0]:
             continue
         mixed = x.raw != x.low and y.raw != y.low
@@ -575,6 +598,8 @@ def _conditions(d: Difference) -> bool:
                     return False
     if d.a.tense * d.b.tense < 0:
         return True
+    if d.a.tense != d.b.tense and d.a.question == d.b.question == "whether" and d.near(1):
+        return not d.left and not d.right
     if d.a.must != d.b.must and d.a.question == d.b.question == "whether":
         return not (d.left or d.right)
     return False

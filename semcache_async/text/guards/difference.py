@@ -31,7 +31,7 @@ _REVERSING = (
 )  # fmt: skip
 _ENDINGS = frozenset(
     "s es e n en er em ern t te ten tet st est et a o os as ar er ir é ée és ées ez ons ent ó i y ies ing ed d r"
-    " ly  ' an es und ung ungen ción ciones ation ado ada ando endo ido ida idos idas ió ía ían iert ieren iere".split(" ")
+    " ly  ' an es und ung ungen ción ciones ation ado ada ando endo ido ida idos idas í ió ía ían iert ieren iere".split(" ")
 )
 
 
@@ -104,18 +104,35 @@ def same(one: Token, two: Token) -> bool:
 
 
 def _folded(one: str, two: str) -> bool:
+    """Whether one word is the other as typed without accents. A short word may be another one."""
     if one.replace("ß", "ss") == two.replace("ß", "ss"):
         return True
     umlauts = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
     if one.translate(umlauts) == two.translate(umlauts):
         return True
-    return len(one) > 4 and fold(one) == fold(two) and (one.isascii() or two.isascii())
+    if not (one.isascii() or two.isascii()) or fold(one) != fold(two):
+        return False
+    return len(one) >= 8 or fold(one) in lexicon().words
 
 
 _PLAIN = frozenset({"word", "name", "format", "language"})
 _CONTENT = frozenset(
     {"word", "name", "format", "language", "identifier", "unit", "caseunit", "sign", "currency", "code"}
 )
+
+
+def _initials(one: list[Token], two: list[Token]) -> bool:
+    """Whether one name is the initials of what the other prompt spells out."""
+    if len(one) != 1 or not 2 <= len(two) <= 5:
+        return False
+    return one[0].low == "".join(token.low[0] for token in two)
+
+
+def _unmarked(a: Analysis, b: Analysis, left: list[Token], right: list[Token]) -> bool:
+    """Whether one prompt was typed without any accents: then each of several words lacks them."""
+    if not (a.text.isascii() or b.text.isascii()):
+        return False
+    return all(fold(x.low) == fold(y.low) for x, y in zip(left, right, strict=True))
 
 
 def _echoed(token: Token, other: Analysis) -> bool:
@@ -161,6 +178,10 @@ class Difference:
         """Different tokens that say the same."""
         if left and right and len(left) <= _MOST and len(right) <= _MOST:
             left, right = self._match(left, right)
+        if left and right and (_initials(left, right) or _initials(right, left)):
+            left, right = [], []
+        if left and right and len(left) == len(right) > 1 and _unmarked(a, b, left, right):
+            left, right = [], []
         left = [token for token in left if not _echoed(token, b)]
         right = [token for token in right if not _echoed(token, a)]
         self.left = left
@@ -232,6 +253,7 @@ class Difference:
 
 
 _NO_CONTENT = frozenset({"function", "negation", "must", "question"})
+_NO_ORDER = _NO_CONTENT | {"compare", "condition", "quantifier"}
 
 
 def _counted(tokens: Sequence[Token]) -> dict[tuple[str, str], int]:
@@ -249,7 +271,7 @@ def _sequence(
 ) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for token in tokens:
-        if token.kind in _NO_CONTENT:
+        if token.kind in _NO_ORDER:
             continue
         identity = (token.kind, token.key)
         if gone.get(identity):

@@ -286,6 +286,11 @@ couple of = several
 top ups = topup
 back ups = backup
 or not = or
+provided = if
+providing = if
+assuming = if
+as soon as = once
+the moment = once
 why or why not = why
 at all = at
 a few = several
@@ -484,6 +489,12 @@ change modify update alter edit adjust amend switch
 set configure setup
 remove delete erase eliminate clear wipe uninstall-it drop
 cancel terminate end stop quit discontinue unsubscribe
+stop disable deactivate
+enable activate
+allow enable
+pause suspend
+resume continue
+barato económico asequible
 close shut terminate
 begin start commence launch
 create make generate build produce
@@ -1636,7 +1647,7 @@ UNITS_BY_CASE = {
 
 COORDINATORS = frozenset(
     "and or vs versus & und oder y o e et ou between sowie compared comparison difference together "
-    "и или en of och eller ve ya i lub a".split()
+    "и или en of och eller ve ya i lub".split()
 )
 
 UNSPACED_HARMLESS = tuple(

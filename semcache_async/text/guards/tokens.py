@@ -242,6 +242,13 @@ def _value(digits: str) -> tuple[float | None, str]:
     return None, ""
 
 
+def _release(version: str) -> str:
+    """A version without the zeros that say nothing: 2.0.0 is 2."""
+    while version.endswith((".0", ".x")):
+        version = version[:-2]
+    return version
+
+
 def _identifier(low: str) -> str:
     return "".join(c for c in low if c.isalnum())
 
@@ -271,10 +278,10 @@ def _with_digits(core: str, low: str, ends_with_dot: bool) -> tuple[Token, ...]:
     if amount := _amount(core):
         return amount
     if (found := _VERSION.match(low)) and (low[0] == "v" or low.count(".") > 1):
-        return (Token("version", found[1], low, core),)
+        return (Token("version", _release(found[1]), low, core),)
     if found := _LETTERS_NUMBER.match(low):
-        return (word(core[: len(found[1])]), Token("version", found[2], found[2], found[2]))
-    return (Token("identifier", _identifier(low), low, core),)
+        return (word(core[: len(found[1])]), Token("version", _release(found[2]), found[2], found[2]))
+    return (Token("identifier", _identifier(low), low, core, _SAME.get(low, _NONE)),)
 
 
 def _read(piece: str) -> Piece:
@@ -321,6 +328,8 @@ def _read(piece: str) -> Piece:
         return Piece((word(core.replace(".", "")),), ends)
     if _RUN_ON.match(core):
         return Piece(tuple(word(each) for each in core.split(".")), ends)
+    if low.endswith(".js") and core[:-3].isalpha():
+        return Piece((word(core[:-3]),), ends)
     if _DOTTED.match(low):
         return Piece((Token("identifier", low, low, core),), ends)
     spare = core.replace("-", "").replace("/", "")
