@@ -13,6 +13,8 @@ from semcache_async.text.guards.lists import (
     NUMBERS,
     PHRASES,
     SCALES,
+    UNITS,
+    UNITS_BY_CASE,
     UNSPACED_HARMLESS,
 )
 from semcache_async.text.guards.tokens import Token, number, read, word
@@ -127,6 +129,8 @@ class Analysis:
             starts = found.ends
         if not codelike:
             tokens = [token for token in tokens if token.kind != "code"]
+        if tokens and tokens[-1].low in _PREFIXES and tokens[0].low in _GERMAN:
+            tokens = _separable(tokens)
         words = _joined(tokens)
         self.tokens: tuple[Token, ...] = tuple(words)
         """The tokens in order, phrases, amounts and dates put together."""
@@ -141,7 +145,8 @@ class Analysis:
         """A text with code in it, without white space and with quotes of one kind."""
         if codelike:
             self.pieces = tuple(head.translate(_ONE_QUOTE).split())
-            self.squeezed = "".join(head.split()).translate(_ONE_QUOTE)
+            squeezed = "".join(self.pieces).rstrip("?!.")
+            self.squeezed = squeezed[:1].lower() + squeezed[1:]
             self.code = tuple(token.raw for token in tokens if token.kind == "code")
             self.indents = _indents(head)
         self.quoted: tuple[str, ...] = ()
@@ -261,7 +266,7 @@ def _asked(tokens: Sequence[Token], index: int, count: int) -> str:
         return name
     if low in {"was", "que", "come", "comment", "quando", "jak"} and index > 2:
         return ""
-    if name == "when" and index > 0 and following.low not in _AUXILIARIES:
+    if name == "when" and index > 1 and following.low not in _AUXILIARIES:
         return ""
     if name == "how":
         if following.low in _MEASURES:
@@ -332,6 +337,19 @@ def _phrasal(tokens: list[Token], index: int) -> list[Token]:
                 return tokens
             meant = word("enable" if tokens[place].low == "on" else "disable")
             return [*tokens[:index], meant, *tokens[index + 1 : place], *tokens[place + 1 :]]
+    return tokens
+
+
+_PREFIXES = frozenset("an aus ab ein auf zu um vor zurück hoch herunter hinzu weg".split())
+_GERMAN = frozenset("wie wo wann warum was wer ich wir kann man bitte".split())
+
+
+def _separable(tokens: list[Token]) -> list[Token]:
+    """A German verb and its prefix at the end ("schalte ... aus") as one word."""
+    for index, token in enumerate(tokens[:3]):
+        if token.kind in {"name", "word"} and token.raw == token.low and token.low[-1] in "ent":
+            joined = word(tokens[-1].low + token.low)
+            return [*tokens[:index], joined, *tokens[index + 1 : -1]]
     return tokens
 
 
@@ -470,12 +488,14 @@ def _number(tokens: list[Token], index: int, out: list[Token], unit: str = "") -
         following = tokens[index] if index < count else None
     name = ""
     if following is not None:
-        if following.kind in {"unit", "currency"} or (following.kind == "caseunit"):
+        if following.kind in {"unit", "currency", "caseunit"}:
             name = following.key
         elif following.low in {"am", "pm", "uhr"} and value <= 24:
             hour = int(value) % 12 + (12 if following.low == "pm" else 0) if following.low != "uhr" else int(value)
             out.append(Token("date", f"{hour:02}:00", f"{hour:02}:00", token.raw))
             return index + 1
+        elif len(following.low) <= 2:
+            name = UNITS_BY_CASE.get(following.raw) or UNITS.get(following.low, "")
     if name:
         index += 1
         if name in _SPANS:

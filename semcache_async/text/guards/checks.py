@@ -156,6 +156,8 @@ def _identifiers(d: Difference) -> bool:
 def _negation(d: Difference) -> bool:
     """A "not", "no", "without" or "unless" too many or too few."""
     left, right = d.a.negations, d.b.negations
+    if d.flipped:
+        return False
     if d.a.unspaced and d.b.unspaced and not (left or right):
         return _unspaced_negation(d)
     if (left - right) % 2 == 0:
@@ -212,7 +214,7 @@ def _antonyms(d: Difference) -> bool:
             if opposite(one.low, two.low) or opposite(one.key, two.key):
                 flips += 1
     if flips:
-        return flips % 2 == 1 and not _turned(d)
+        return (flips + d.a.negations + d.b.negations) % 2 == 1 and not _turned(d)
     if d.a.unspaced and d.b.unspaced:
         left, right = _middles(d)
         if left and right and len(left) <= 4 and len(right) <= 4:
@@ -551,13 +553,15 @@ def _quantifiers(d: Difference) -> bool:
         others = d.right if left else d.left
         if "all" in keys and any(t.kind in {"number", "compare"} for t in others):
             return True
+        if "only" in keys and "just" in (d.b if left else d.a).words:
+            return False
         if "only" in keys or "none" in keys:
             return d.small and d.a.negations == d.b.negations
     return False
 
 
 _PLACED = frozenset({"when", "where", "why", "who", "much", "count", "long", "often", "far", "age", "till"})
-_OPEN = frozenset({"", "what", "how", "degree", "whether", "much"})
+_TIMELY = frozenset("deadline date time hours schedule start end day birthday cutoff expiry due".split())
 
 
 def _question(d: Difference) -> bool:
@@ -574,6 +578,8 @@ def _question(d: Difference) -> bool:
         return True
     placed, other = (one, two) if one in _PLACED else (two, one)
     if placed not in _PLACED or not other:
+        return False
+    if placed == "when" and other == "what" and not _TIMELY.isdisjoint(d.a.words):
         return False
     if placed == "where" and other in {"how", "whether"}:
         return False
@@ -651,8 +657,10 @@ def _unspaced_doubt(d: Difference) -> bool:
     left, right = _middles(d)
     if not (left or right):
         return False
-    shared = max(len(d.a.unspaced), len(d.b.unspaced)) - max(len(left), len(right))
-    return 0 < max(len(left), len(right)) <= 4 and shared >= 1 or not shared and max(len(left), len(right)) <= 2
+    size = max(len(left), len(right))
+    shared = max(len(d.a.unspaced), len(d.b.unspaced)) - size
+    few = 8 if "\u0e00" <= (left or right)[0] <= "\u17ff" else 4
+    return size <= few if shared else size <= 2
 
 
 def _doubt(d: Difference) -> bool:

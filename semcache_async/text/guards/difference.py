@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from operator import ne
 
 from semcache_async.text.guards.analysis import Analysis
 from semcache_async.text.guards.lexicon import lemma, lexicon
@@ -29,6 +30,11 @@ _OPPOSITES = _pairs()
 _REVERSING = (
     "un", "in", "im", "ir", "il", "dis", "non", "de", "des", "dés", "mis", "ent", "anti", "not"
 )  # fmt: skip
+_PREFIXES = tuple(
+    pair
+    for one, two in (("ein", "aus"), ("an", "ab"), ("an", "aus"), ("auf", "zu"), ("hinzu", "weg"))
+    for pair in ((one, two), (two, one))
+)
 _ENDINGS = frozenset(
     "s es e n en er em ern t te ten tet st est et a o os as ar er ir é ée és ées ez ons ent ó i y ies ing ed d r"
     " ly  ' an es und ung ungen ción ciones ation ado ada ando endo ido ida idos idas í ió ía ían iert ieren iere".split(" ")
@@ -48,6 +54,11 @@ def opposite(one: str, two: str) -> bool:
         return True
     if len(base) > len(other):
         base, other = other, base
+    for x, y in _PREFIXES:
+        if one.startswith(x) and two.startswith(y) and len(one) > len(x) + 3:
+            rest, end = one[len(x) :], two[len(y) :]
+            if rest == end or _inflected(rest, end):
+                return True
     if len(base) < 4 or not other.endswith(base):
         return False
     return other[: -len(base)] in _REVERSING
@@ -165,12 +176,14 @@ def _joint(tokens: Iterable[Token]) -> str:
 class Difference:
     """What is left of two prompts beside what they share."""
 
-    __slots__ = ("a", "b", "common", "kinds", "left", "matched", "right", "small", "_slot")
+    __slots__ = ("a", "b", "common", "kinds", "left", "matched", "right", "small", "_slot", "flipped")
 
     def __init__(self, a: Analysis, b: Analysis) -> None:
         self.a = a
         self.b = b
         self._slot: tuple[int, int] | None = None
+        self.flipped = False
+        """Whether a negation on one side undoes an opposite on the other ("not valid", "invalid")."""
         left, right = _over(a, b), _over(b, a)
         self.common = a.size - len(left)
         """Tokens of content that both have."""
@@ -197,8 +210,13 @@ class Difference:
             self.matched += zip(left, right, strict=False)
             return [], []
         rest: list[Token] = []
+        odd = (self.a.negations - self.b.negations) % 2 == 1
         for one in left:
             for index, two in enumerate(right):
+                if odd and not self.flipped and opposite(one.low, two.low):
+                    self.flipped = True
+                    del right[index]
+                    break
                 if same(one, two):
                     self.matched.append((one, two))
                     del right[index]
@@ -215,8 +233,14 @@ class Difference:
         return self._slot
 
     def near(self, words: int) -> bool:
-        """Whether the prompts are written alike but for one place of so many words."""
-        return max(self.slot()) <= words
+        """Whether the prompts are written alike but for one place of so many words, or for so many
+        words in their places."""
+        if max(self.slot()) <= words:
+            return True
+        one, two = self.a.words, self.b.words
+        if len(one) != len(two) or not one:
+            return False
+        return sum(map(ne, one, two)) <= words
 
     def alike(self, share: float) -> bool:
         """Whether so great a share of the words as written is in both prompts, in any order."""

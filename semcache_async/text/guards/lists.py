@@ -396,12 +396,23 @@ bank holiday = holiday
 wi fi = wifi
 american express = amex
 united states = usa
+new york city = nyc
+new york = nyc
+european union = eu
+visual studio code = vscode
+vs code = vscode
+degrees celsius = °c
+degree celsius = °c
+degrees centigrade = °c
+degrees fahrenheit = °f
+degree fahrenheit = °f
+grad celsius = °c
 united kingdom = uk
-christmas day = <d12-25
-christmas eve = <d12-24
-new year's day = <d01-01
-new year's eve = <d12-31
-boxing day = <d12-26
+christmas day = <d-12-25
+christmas eve = <d-12-24
+new year day = <d-01-01
+new year eve = <d-12-31
+boxing day = <d-12-26
 half a year = 6 months
 half an hour = 30 minutes
 a fortnight = 2 weeks
@@ -688,6 +699,9 @@ javascript js
 typescript ts
 postgresql postgres
 python py
+mac macos osx
+ok fine alright
+deadline due-date
 windows win
 acetaminophen paracetamol
 adrenaline epinephrine
@@ -822,6 +836,12 @@ allow block
 allow forbid
 allow deny
 allow prohibit
+allowed forbidden
+allowed prohibited
+allowed banned
+permitted forbidden
+permitted prohibited
+possible impossible
 permit forbid
 permit deny
 block unblock
@@ -1266,7 +1286,7 @@ zapnout vypnout
 
 _KIND_WORDS = _table(
     """
-negation not: not no never neither nor without nicht kein keine keinen keinem keiner keines nie niemals ohne no-no sin nunca jamás ningún ninguna pas sans jamais aucun aucune nessun senza non não sem nunca nie bez nikdy не нет без никогда niet geen zonder inte utan không لا بدون ليس غير לא בלי ללא नहीं बिना yok değil olmadan 안 못 없이 unless except
+negation not: not no never neither nor without nicht kein keine keinen keinem keiner keines nie niemals ohne no-no sin nunca jamás ningún ninguna pas sans jamais aucun aucune nessun senza non não sem nunca nie bez nikdy не нет нельзя без никогда niet geen zonder inte utan không لا بدون ليس غير לא בלי ללא नहीं बिना yok değil olmadan 안 못 없이 unless except
 negation soft: avoid avoiding unable impossible fail fails failed failing failure broken lack lacks lacking missing refuse refuses refused deny denied denies declined impossible-de unmöglich kaputt imposible incapaz échoue échec
 quantifier all: all every each everyone everybody everything both alle alles jeder jede jedes jeden jedem allen todos todas todo cada tous toutes tout chaque todas-as tutti tutte все каждый wszystkie każdy
 quantifier some: some any several few einige manche mehrere ein-paar algunos algunas alguno alguna quelques certains certaines
@@ -1275,8 +1295,8 @@ quantifier only: only solely exclusively nur ausschließlich solo sólo solament
 quantifier most: most mostly die-meisten meisten mayoría plupart
 compare more: more above greater exceeding mehr más davantage больше
 compare less: less fewer weniger menos moins меньше
-compare max: maximum max highest largest biggest most-of höchste höchsten maximale máximo máxima maximal maximale
-compare min: minimum min lowest smallest least niedrigste niedrigsten minimale mínimo mínima minimal minimale
+compare max: dearest maximum max highest largest biggest most-of höchste höchsten maximale máximo máxima maximal maximale
+compare min: minimum min lowest smallest least cheapest niedrigste niedrigsten minimale mínimo mínima minimal minimale
 date today: today tonight heute hoy aujourd'hui oggi hoje сегодня vandaag
 date tomorrow: tomorrow morgen-tag mañana-día demain domani amanhã завтра
 date yesterday: yesterday gestern ayer hier-jour ieri ontem вчера
@@ -1372,7 +1392,7 @@ format poem: poem rhyme gedicht reim poema poème haiku limerick sonnet
 format story: story geschichte cuento histoire
 format tweet: tweet
 format email: email-format
-format letter: letter brief carta lettre
+format letter: letter carta lettre
 format formal: formal formell formelle formelles förmlich förmliche formelle
 format casual: casual informal informell locker colloquial slang familier familière
 format friendly: friendly freundlich freundliche amable amical
@@ -1382,7 +1402,7 @@ format serious: serious
 format strict: strict
 format professional: professional professionell profesional professionnel
 format technical: technical
-format short: short brief-ly briefly concise concisely kurz kurze knapp corto corta breve brevemente court courte bref brièvement
+format short: short brief briefly concise concisely kurz kurze knapp corto corta breve brevemente court courte bref brièvement
 format long: long lengthy lang lange ausführlich largo larga detalladamente longuement
 format detailed: detailed detail-level thorough in-depth detailliert detallado détail détaillé
 format diagram: diagram

@@ -95,9 +95,11 @@ _DECADE = re.compile(r"(?:19|20)?(\d0)s\Z")
 _YEAR = re.compile(r"fy(?:20)?(\d{2})\Z")
 _LETTERS_NUMBER = re.compile(r"([^\W\d_]{2,})(\d+(?:\.\d+)+)\Z")
 _WITHIN = re.compile(r"[^\W_]+(?:\.[^\W_]+)*|[^\w\s]|_")
+_SURE_UNITS = frozenset({"kg", "km", "cm", "mm", "ml", "mg", "lb", "oz", "gb", "tb", "kw", "hz", "px"})
 _DECADES = {"twenties": "20", "thirties": "30", "sixties": "60", "seventies": "70",
             "eighties": "80", "nineties": "90", "fifties": "50", "forties": "40"}  # fmt: skip
 _FLAG_OR_INDEX = re.compile(r"[`\"']?(?:--?[A-Za-z]|[\[({]+[-:\d]*[:\]=]|\+[a-z]|[\[{]\S*[:=])")
+_CLOSING = re.compile(r"\d(?:\]\)|\)\]|\}\)|\)\)|\]\]|\};)")
 _HANGUL_ENDINGS = re.compile(
     r"(?:에서는|에서|으로|에게|까지|부터|은|는|이|가|을|를|의|에|로|와|과|도|나요|하나요|인가요|습니까|합니까|입니까"
     r"|예요|이에요|세요|해요|하는|하면|하려면)\Z"
@@ -155,7 +157,7 @@ def word(raw: str) -> Token:
         return Token("ordinal", ORDINALS[low], low, raw)
     if low in CURRENCIES:
         return Token("currency", CURRENCIES[low], low, raw)
-    if low in UNITS and len(low) > 2:
+    if low in UNITS and (len(low) > 2 or low in _SURE_UNITS):
         return Token("unit", UNITS[low], low, raw)
     if "\uac00" <= raw[0] <= "\ud7a3":
         if low in _HANGUL_SOFT:
@@ -195,7 +197,7 @@ def _amount(core: str) -> tuple[Token, ...] | None:
         value, exact = -value, ("-" + exact) if exact else ""
     key = number(value)
     if exact and not before and not low and ("." in exact) and not exact.endswith(".00"):
-        key = exact
+        key = exact[:-2] if exact.endswith(".0") else exact
     if found["sign"] == "+":
         key = "+" + key
     if before:
@@ -293,6 +295,8 @@ def _read(piece: str) -> Piece:
             return Piece(tuple(map(word, plain)) if plain else (word(core),), ends)
     if not any(map(str.isalnum, core)):
         return _signs(piece if piece.isascii() else core, ends)
+    if core[-1].isdigit() and _CLOSING.search(piece):
+        return _code(piece, ends)
     if piece[0] in "-([{+`\"'" and _FLAG_OR_INDEX.match(piece):
         return _code(piece, ends)
     low = core.lower()
@@ -338,6 +342,8 @@ def _read(piece: str) -> Piece:
         if not any(c in _CODE for c in core.strip("%$+").replace("$", "")):
             tail = piece[len(core) :].startswith(".") or piece.endswith(".")
             return Piece(_with_digits(lead + core, (lead + core).lower(), tail), ends)
+    if low.replace("_", "").isalnum():
+        return Piece((Token("identifier", low, low, core),), ends)
     if any(c in _CODE for c in core) or "." in core or not spare.isalpha():
         return _code(piece, ends)
     return Piece((Token("identifier", _identifier(low), low, core),), ends)
