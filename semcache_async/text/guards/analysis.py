@@ -25,8 +25,12 @@ LIMIT = 20_000
 """Characters of a prompt that are read; what comes after is compared as written."""
 
 
-def _phrases() -> dict[str, list[tuple[tuple[str, ...], tuple[Token, ...]]]]:
-    found: dict[str, list[tuple[tuple[str, ...], tuple[Token, ...]]]] = {}
+_Options = list[tuple[tuple[str, ...], tuple[Token, ...]]]
+
+
+def _phrases() -> dict[str, dict[str, _Options]]:
+    """The phrases by their first and second word; "" stands for no second word."""
+    found: dict[str, dict[str, _Options]] = {}
     for words, meant in PHRASES.items():
         tokens: list[Token] = []
         for each in meant:
@@ -34,9 +38,11 @@ def _phrases() -> dict[str, list[tuple[tuple[str, ...], tuple[Token, ...]]]]:
                 tokens.append(Token(KINDS[each[1]], each[2:], each[2:], each[2:]))
             else:
                 tokens += read(each).tokens
-        found.setdefault(words[0], []).append((words[1:], tuple(tokens)))
-    for options in found.values():
-        options.sort(key=lambda option: -len(option[0]))
+        second = words[1] if len(words) > 1 else ""
+        found.setdefault(words[0], {}).setdefault(second, []).append((words[2:], tuple(tokens)))
+    for seconds in found.values():
+        for options in seconds.values():
+            options.sort(key=lambda option: -len(option[0]))
     return found
 
 
@@ -288,6 +294,25 @@ def _perfect(tokens: Sequence[Token], index: int) -> bool:
     return False
 
 
+def _phrase(tokens: list[Token], index: int) -> tuple[int, tuple[Token, ...]] | None:
+    """The longest phrase that begins at a token: how many tokens it has and what it means."""
+    seconds = _PHRASES.get(tokens[index].low)
+    if seconds is None:
+        return None
+    count = len(tokens)
+    options = seconds.get(tokens[index + 1].low) if index + 1 < count else None
+    for rest, meant in options or ():
+        end = index + 2 + len(rest)
+        if end <= count and all(map(_is, tokens[index + 2 : end], rest)):
+            return 2 + len(rest), meant
+    alone = seconds.get("")
+    return (1, alone[0][1]) if alone else None
+
+
+def _is(token: Token, low: str) -> bool:
+    return token.low == low
+
+
 def _joined(tokens: list[Token]) -> list[Token]:
     """The tokens with phrases read as what they mean, then amounts and dates as wholes."""
     found: list[Token] = []
@@ -296,34 +321,29 @@ def _joined(tokens: list[Token]) -> list[Token]:
     count = len(tokens)
     while index < count:
         token = tokens[index]
-        if token.key in _PHRASAL and token.kind in {"word", "function"}:
+        low = token.low
+        if low in _PHRASES:
+            phrase = _phrase(tokens, index)
+            if phrase is not None:
+                size, meant = phrase
+                for each in meant:
+                    if each.kind in _SPECIAL:
+                        special = True
+                found += meant
+                index += size
+                continue
+        if token.kind in _SPECIAL or low in _UNSURE:
+            special = True
+        elif token.key in _PHRASAL and token.kind in _VERBS:
             tokens = _phrasal(tokens, index)
             token, count = tokens[index], len(tokens)
-        options = _PHRASES.get(token.low)
-        if options is not None:
-            for rest, meant in options:
-                size = len(rest)
-                if index + size < count and all(
-                    tokens[index + 1 + i].low == rest[i] for i in range(size)
-                ):
-                    for each in meant:
-                        special = special or each.kind in _SPECIAL
-                    found += meant
-                    index += size + 1
-                    break
-            else:
-                if token.kind in _SPECIAL:
-                    special = True
-                found.append(token)
-                index += 1
-            continue
-        if token.kind in _SPECIAL or token.low == "may" or token.low == "half":
-            special = True
         found.append(token)
         index += 1
     return _numbered(found) if special else found
 
 
+_UNSURE = frozenset({"may", "march", "half", "version"})
+_VERBS = frozenset({"word", "function"})
 _PHRASAL = frozenset({"turn", "switch", "shut", "turning", "switching"})
 _APART = 5
 
