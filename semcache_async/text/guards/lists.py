@@ -103,8 +103,8 @@ WEEKDAYS = _keys("weekdays")
 UNSURE_DAYS = frozenset("mon sun sat wed fri".split())
 CURRENCIES = _keys("currencies")
 UNITS = _keys("units")
-UNITS_BY_CASE = {written: key.strip() for written, _, key in
-                 (line.partition(":") for line in _LINES["cased-units"])}  # fmt: skip
+UNITS_BY_CASE = _keys("cased-units")
+"""Units whose case makes another unit of them ("MW", "mW")."""
 COORDINATORS = frozenset(
     "and or vs versus & und oder y o e et ou between sowie compared comparison difference together"
     " и или en of och eller ve ya i lub".split()
