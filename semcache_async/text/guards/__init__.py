@@ -15,7 +15,17 @@ from semcache_async.text.guards.analysis import Analysis, analyse
 from semcache_async.text.guards.checks import GUARDS, Guard, doubtful
 from semcache_async.text.guards.difference import Difference
 
-__all__ = ["DEFAULT", "DOUBT", "GUARDS", "Analysis", "Guard", "Kind", "Verdict", "analyse", "verdict"]
+__all__ = [
+    "DEFAULT",
+    "DOUBT",
+    "GUARDS",
+    "Analysis",
+    "Guard",
+    "Kind",
+    "Verdict",
+    "analyse",
+    "verdict",
+]
 
 DOUBT = "doubt"
 """The name under which doubt is switched, beside the guards."""
@@ -32,7 +42,7 @@ class Kind(StrEnum):
 class Verdict(NamedTuple):
     kind: Kind
     guard: str | None = None
-    """Which guard refused."""
+    """Which guard refused or doubts; None for the doubt about any other small difference."""
 
     @property
     def served(self) -> bool:
@@ -42,7 +52,9 @@ class Verdict(NamedTuple):
 
 _ACCEPT = Verdict(Kind.ACCEPT)
 _DOUBT = Verdict(Kind.DOUBT)
-_REFUSE = {name: Verdict(Kind.REFUSE, name) for name in GUARDS}
+_AGAINST = {
+    name: Verdict(Kind.REFUSE if guard.sure else Kind.DOUBT, name) for name, guard in GUARDS.items()
+}
 
 
 def verdict(a: Analysis, b: Analysis, guards: Collection[str] = DEFAULT) -> Verdict:
@@ -52,7 +64,7 @@ def verdict(a: Analysis, b: Analysis, guards: Collection[str] = DEFAULT) -> Verd
     difference = Difference(a, b)
     for guard in GUARDS.values():
         if guard.name in guards and guard.check(difference):
-            return _REFUSE[guard.name]
+            return _AGAINST[guard.name]
     if DOUBT in guards and doubtful(difference):
         return _DOUBT
     return _ACCEPT

@@ -47,7 +47,9 @@ def _phrases() -> dict[str, dict[str, _Options]]:
 
 
 _PHRASES = _phrases()
-_QUOTED = re.compile("[\"“”„«»‘’]([^\"“”„«»‘’]{1,400})[\"“”„«»’]|(?<![^\\W_])'([^']{1,400})'(?![^\\W_])")
+_QUOTED = re.compile(
+    "[\"“”„«»‘’]([^\"“”„«»‘’]{1,400})[\"“”„«»’]|(?<![^\\W_])'([^']{1,400})'(?![^\\W_])"
+)
 _QUOTES = frozenset("\"“„«'‘")
 _SUPERSCRIPTS = str.maketrans({"²": "^2", "³": "^3"})
 _ONE_QUOTE = str.maketrans({"'": '"', "`": None})
@@ -78,7 +80,14 @@ _QUESTIONS = {
     }.items()
     for each in words.split()
 }
-_MEASURES = {"viel": "much", "viele": "count", "lange": "long", "oft": "often", "weit": "far", "alt": "age"}
+_MEASURES = {
+    "viel": "much",
+    "viele": "count",
+    "lange": "long",
+    "oft": "often",
+    "weit": "far",
+    "alt": "age",
+}
 _PAST = frozenset("was were did had wurde wurden hatte fue fueron était".split())
 _FUTURE = frozenset("will shall wird werden werde werdet voy vas vamos vais vont sera".split())
 _HAVE = frozenset("has have habe hast hat haben he ha han hemos ai as avons avez ont".split())
@@ -193,7 +202,11 @@ class Analysis:
                 if key == "not":
                     if token.raw[0] != low[0] and index:
                         continue
-                    if 0 < index <= 2 and kinds[index - 1].low in _AUXILIARIES and _first(kinds, index):
+                    if (
+                        0 < index <= 2
+                        and kinds[index - 1].low in _AUXILIARIES
+                        and _first(kinds, index)
+                    ):
                         continue
                     negations += 1
                     continue
@@ -256,7 +269,9 @@ def _german(tokens: Sequence[Token], index: int) -> bool:
     """Whether "was" asks, as in German."""
     before = tokens[index - 1].low if index else ""
     after = tokens[index + 1].low if index + 1 < len(tokens) else ""
-    return after not in _ENGLISH and (not index or before in {"auf", "für", "erkläre", "mir", "bitte"})
+    return after not in _ENGLISH and (
+        not index or before in {"auf", "für", "erkläre", "mir", "bitte"}
+    )
 
 
 def _first(tokens: Sequence[Token], index: int) -> bool:
@@ -277,7 +292,10 @@ def _asked(tokens: Sequence[Token], index: int, count: int) -> str:
     if name == "how":
         if following.low in _MEASURES:
             return _MEASURES[following.low]
-        if following.kind in {"word", "name", "format", "ordinal"} and following.low not in _AUXILIARIES:
+        if (
+            following.kind in {"word", "name", "format", "ordinal"}
+            and following.low not in _AUXILIARIES
+        ):
             return "degree"
     return name
 
@@ -407,7 +425,11 @@ def _numbered(tokens: list[Token]) -> list[Token]:
         elif kind == "ordinal" and token.key.isdigit() and _month_near(tokens, index + 1):
             out.append(Token("number", token.key, token.low, token.raw))
             index += 1
-        elif token.low == "version" and index + 1 < count and tokens[index + 1].kind in {"number", "version"}:
+        elif (
+            token.low == "version"
+            and index + 1 < count
+            and tokens[index + 1].kind in {"number", "version"}
+        ):
             following = tokens[index + 1]
             key = following.low if following.kind == "number" else following.key
             out.append(Token("version", key, following.low, following.raw))
@@ -490,7 +512,13 @@ def _number(tokens: list[Token], index: int, out: list[Token], unit: str = "") -
             break
         if following.low in NUMBERS and more in SCALES and value < more:
             value *= more
-        elif spelled and following.low in NUMBERS and value % 10 == 0 and 20 <= value % 100 and more < 10:
+        elif (
+            spelled
+            and following.low in NUMBERS
+            and value % 10 == 0
+            and 20 <= value % 100
+            and more < 10
+        ):
             value += more
         elif (
             token.raw.isdigit() and len(token.raw) <= 3 and following.raw.isdigit()
@@ -511,7 +539,11 @@ def _number(tokens: list[Token], index: int, out: list[Token], unit: str = "") -
         if following.kind in {"unit", "currency", "caseunit"}:
             name = following.key
         elif following.low in {"am", "pm", "uhr"} and value <= 24:
-            hour = int(value) % 12 + (12 if following.low == "pm" else 0) if following.low != "uhr" else int(value)
+            hour = (
+                int(value) % 12 + (12 if following.low == "pm" else 0)
+                if following.low != "uhr"
+                else int(value)
+            )
             out.append(Token("date", f"{hour:02}:00", f"{hour:02}:00", token.raw))
             return index + 1
         elif len(following.low) <= 2:
@@ -520,7 +552,11 @@ def _number(tokens: list[Token], index: int, out: list[Token], unit: str = "") -
         index += 1
         if name in _SPANS:
             factor, base = _SPANS[name]
-            out.append(Token("number", number(value * factor), number(value * factor), token.raw, _unit(base)))
+            out.append(
+                Token(
+                    "number", number(value * factor), number(value * factor), token.raw, _unit(base)
+                )
+            )
             return index
         if name == "cent" and value < 100:
             value, name = value / 100, ""

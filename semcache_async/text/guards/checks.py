@@ -22,6 +22,8 @@ class Guard(NamedTuple):
     name: str
     refuses: str
     check: Callable[[Difference], bool]
+    sure: bool = True
+    """Whether what it says is a refusal; otherwise it is a doubt, for a judge to settle."""
 
     def __call__(self, a: Analysis, b: Analysis) -> bool:
         return self.check(Difference(a, b))
@@ -145,7 +147,11 @@ def _identifiers(d: Difference) -> bool:
         return True
     if not d.near(4) and not d.alike(0.6):
         return False
-    sure = [t for t in left or right if sum(map(str.isdigit, t.key)) >= 2 or "." in t.key or "@" in t.key]
+    sure = [
+        t
+        for t in left or right
+        if sum(map(str.isdigit, t.key)) >= 2 or "." in t.key or "@" in t.key
+    ]
     if not sure:
         return False
     other = (d.b if left else d.a).words
@@ -201,7 +207,11 @@ def _unspaced_negation(d: Difference) -> bool:
 _SIDES = {"on": "off", "in": "out", "up": "down", "before": "after",
           "over": "under", "ein": "aus", "an": "ab", "auf": "zu", "for": "against",
           "within": "outside", "über": "unter", "vor": "nach", "sobre": "bajo"}  # fmt: skip
-_SIDED = frozenset(_SIDES.items()) | {(two, one) for one, two in _SIDES.items()} | {("an", "aus"), ("aus", "an")}
+_SIDED = (
+    frozenset(_SIDES.items())
+    | {(two, one) for one, two in _SIDES.items()}
+    | {("an", "aus"), ("aus", "an")}
+)
 
 
 def _antonyms(d: Difference) -> bool:
@@ -318,7 +328,9 @@ def _swap(one: list[Identity], two: list[Identity]) -> tuple[list[Identity], lis
     return None
 
 
-_ARTICLES = frozenset("a an the der die das den dem ein eine einen el la los las un una le les".split())
+_ARTICLES = frozenset(
+    "a an the der die das den dem ein eine einen el la los las un una le les".split()
+)
 
 
 def _same_frame(d: Difference, one: list[Identity], two: list[Identity]) -> bool:
@@ -393,19 +405,28 @@ def _code(d: Difference) -> bool:
     if d.a.squeezed and d.a.squeezed == d.b.squeezed:
         return d.a.indents != d.b.indents
     if one == two:
-        return bool(one) and len(d.a.indents) == len(d.b.indents) and d.a.indents != d.b.indents and d.small
+        return (
+            bool(one)
+            and len(d.a.indents) == len(d.b.indents)
+            and d.a.indents != d.b.indents
+            and d.small
+        )
     if d.a.pieces and d.b.pieces and _other_piece(d.a.pieces, d.b.pieces):
         return True
     if not one or not two:
         return False
     if sorted(one) == sorted(two) and "-" not in "".join(one):
         return len(d.left) == 0 and len(d.right) == 0 and one != two
-    plain = [tuple(part for part in code if part not in "()\"`;:,.") for code in (one, two)]
+    plain = [tuple(part for part in code if part not in '()"`;:,.') for code in (one, two)]
     if sorted(plain[0]) == sorted(plain[1]):
         return plain[0] != plain[1] and not all(p.startswith("-") or len(p) == 1 for p in plain[0])
     extra = d.a.words if len(one) < len(two) else d.b.words
     short, long = (plain[0], plain[1]) if len(plain[0]) < len(plain[1]) else (plain[1], plain[0])
-    if Counter(short) <= Counter(long) and len(short) < len(long) and all(part.lower() in extra for part in (Counter(long) - Counter(short))):
+    if (
+        Counter(short) <= Counter(long)
+        and len(short) < len(long)
+        and all(part.lower() in extra for part in (Counter(long) - Counter(short)))
+    ):
         return False
     return True
 
@@ -419,9 +440,9 @@ def _other_piece(one: Sequence[str], two: Sequence[str]) -> bool:
     left, right = one[start : len(one) - end], two[start : len(two) - end]
     if not left or not right or len(left) > 2 or len(right) > 2:
         return False
-    return all(not _SIGNS.isdisjoint(" ".join(side).strip("?!.,()")) for side in (left, right)) and (
-        "".join(left).strip("?!.,") != "".join(right).strip("?!.,")
-    )
+    return all(
+        not _SIGNS.isdisjoint(" ".join(side).strip("?!.,()")) for side in (left, right)
+    ) and ("".join(left).strip("?!.,") != "".join(right).strip("?!.,"))
 
 
 def _format(d: Difference) -> bool:
@@ -560,8 +581,12 @@ def _quantifiers(d: Difference) -> bool:
     return False
 
 
-_PLACED = frozenset({"when", "where", "why", "who", "much", "count", "long", "often", "far", "age", "till"})
-_TIMELY = frozenset("deadline date time hours schedule start end day birthday cutoff expiry due".split())
+_PLACED = frozenset(
+    {"when", "where", "why", "who", "much", "count", "long", "often", "far", "age", "till"}
+)
+_TIMELY = frozenset(
+    "deadline date time hours schedule start end day birthday cutoff expiry due".split()
+)
 
 
 def _question(d: Difference) -> bool:
@@ -639,10 +664,15 @@ _ALL = (
     Guard("roles", "two things that have changed places", _roles),
     Guard("conditions", "before for after, was for will, if for unless", _conditions),
     Guard("format", "another language, form, tone or length of the answer", _format),
-    Guard("question", "when, where, why, who or how much for one another", _question),
-    Guard("marks", "an accent or a sign that makes another word", _marks),
-    Guard("template", "a long common frame around another payload; another quotation", _template),
-    Guard("entities", "one name for another", _entities),
+    Guard("question", "when, where, why, who or how much for one another", _question, False),
+    Guard("marks", "an accent or a sign that makes another word", _marks, False),
+    Guard(
+        "template",
+        "a long common frame around another payload; another quotation",
+        _template,
+        False,
+    ),
+    Guard("entities", "one name for another", _entities, False),
 )
 GUARDS: Mapping[str, Guard] = MappingProxyType({guard.name: guard for guard in _ALL})
 """All guards by name, in the order in which they are asked."""

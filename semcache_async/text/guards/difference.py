@@ -37,7 +37,9 @@ _PREFIXES = tuple(
 )
 _ENDINGS = frozenset(
     "s es e n en er em ern t te ten tet st est et a o os as ar er ir é ée és ées ez ons ent ó i y ies ing ed d r"
-    " ly  ' an es und ung ungen ción ciones ation ado ada ando endo ido ida idos idas í ió ía ían iert ieren iere".split(" ")
+    " ly  ' an es und ung ungen ción ciones ation ado ada ando endo ido ida idos idas í ió ía ían iert ieren iere".split(
+        " "
+    )
 )
 
 
@@ -67,7 +69,12 @@ def opposite(one: str, two: str) -> bool:
 @lru_cache(maxsize=1 << 14)
 def _near_miss(one: str, two: str) -> bool:
     """Whether one word is the other with one letter too many, too few, wrong or two swapped."""
-    if one == two or min(len(one), len(two)) < 4 or one[0] != two[0] or abs(len(one) - len(two)) > 1:
+    if (
+        one == two
+        or min(len(one), len(two)) < 4
+        or one[0] != two[0]
+        or abs(len(one) - len(two)) > 1
+    ):
         return False
     start = 0
     while start < min(len(one), len(two)) and one[start] == two[start]:
@@ -128,7 +135,18 @@ def _folded(one: str, two: str) -> bool:
 
 _PLAIN = frozenset({"word", "name", "format", "language"})
 _CONTENT = frozenset(
-    {"word", "name", "format", "language", "identifier", "unit", "caseunit", "sign", "currency", "code"}
+    {
+        "word",
+        "name",
+        "format",
+        "language",
+        "identifier",
+        "unit",
+        "caseunit",
+        "sign",
+        "currency",
+        "code",
+    }
 )
 
 
@@ -176,7 +194,18 @@ def _joint(tokens: Iterable[Token]) -> str:
 class Difference:
     """What is left of two prompts beside what they share."""
 
-    __slots__ = ("a", "b", "common", "kinds", "left", "matched", "right", "small", "_slot", "flipped")
+    __slots__ = (
+        "a",
+        "b",
+        "common",
+        "kinds",
+        "left",
+        "matched",
+        "right",
+        "small",
+        "_slot",
+        "flipped",
+    )
 
     def __init__(self, a: Analysis, b: Analysis) -> None:
         self.a = a
@@ -202,7 +231,9 @@ class Difference:
         self.right = right
         self.common += len(self.matched)
         self.kinds = {token.kind for token in left} | {token.kind for token in right}
-        self.small = len(left) <= 3 and len(right) <= 3 and self.common >= max(len(left), len(right))
+        self.small = (
+            len(left) <= 3 and len(right) <= 3 and self.common >= max(len(left), len(right))
+        )
         """Whether the wording is so near that single words decide."""
 
     def _match(self, left: list[Token], right: list[Token]) -> tuple[list[Token], list[Token]]:
@@ -312,7 +343,9 @@ def _over(a: Analysis, b: Analysis) -> list[Token]:
     other = b.bag
     for token in a.tokens:
         kind = token.kind
-        if kind == "function" or (kind in _NO_CONTENT and not (kind == "negation" and token.key != "not")):
+        if kind == "function" or (
+            kind in _NO_CONTENT and not (kind == "negation" and token.key != "not")
+        ):
             continue
         identity = (kind, token.key)
         there = other.get(identity, 0)

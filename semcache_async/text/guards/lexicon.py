@@ -88,6 +88,10 @@ def lemma(word: str) -> str:
     if word in known and not word.endswith(("s", "ing", "ed")):
         return word
     for candidate in _bases(word):
-        if candidate in known and len(candidate) >= 3 and any(c in _VOWELS or c == "y" for c in candidate):
+        if (
+            candidate in known
+            and len(candidate) >= 3
+            and any(c in _VOWELS or c == "y" for c in candidate)
+        ):
             return candidate
     return word

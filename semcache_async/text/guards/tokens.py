@@ -95,7 +95,9 @@ _DECADE = re.compile(r"(?:19|20)?(\d0)s\Z")
 _YEAR = re.compile(r"fy(?:20)?(\d{2})\Z")
 _LETTERS_NUMBER = re.compile(r"([^\W\d_]{2,})(\d+(?:\.\d+)+)\Z")
 _WITHIN = re.compile(r"[^\W_]+(?:\.[^\W_]+)*|[^\w\s]|_")
-_SURE_UNITS = frozenset({"kg", "km", "cm", "mm", "ml", "mg", "lb", "oz", "gb", "tb", "kw", "hz", "px"})
+_SURE_UNITS = frozenset(
+    {"kg", "km", "cm", "mm", "ml", "mg", "lb", "oz", "gb", "tb", "kw", "hz", "px"}
+)
 _DECADES = {"twenties": "20", "thirties": "30", "sixties": "60", "seventies": "70",
             "eighties": "80", "nineties": "90", "fifties": "50", "forties": "40"}  # fmt: skip
 _FLAG_OR_INDEX = re.compile(r"[`\"']?(?:--?[A-Za-z]|[\[({]+[-:\d]*[:\]=]|\+[a-z]|[\[{]\S*[:=])")
@@ -109,7 +111,9 @@ _HANGUL_SOFT = frozenset(
 )
 
 
-_SPELLINGS = str.maketrans({"ँ": "ं", "ى": "ي", "أ": "ا", "إ": "ا", "آ": "ا", "ة": "ه", "ـ": None, "ё": "е"})
+_SPELLINGS = str.maketrans(
+    {"ँ": "ं", "ى": "ي", "أ": "ا", "إ": "ا", "آ": "ا", "ة": "ه", "ـ": None, "ё": "е"}
+)
 """Letters that are written for one another in everyday typing."""
 
 
@@ -233,8 +237,10 @@ def _value(digits: str) -> tuple[float | None, str]:
     if len(digits) > 24:
         return None, ""
     thousands = len(parts[0]) <= 3 and all(len(part) == 3 for part in parts[1:])
-    if len(set(separators)) == 1 and thousands and (
-        separators[0] != "." or len(parts) > 2 or parts[1] == "000"
+    if (
+        len(set(separators)) == 1
+        and thousands
+        and (separators[0] != "." or len(parts) > 2 or parts[1] == "000")
     ):
         return float("".join(parts)), ""
     if len(parts) == 2:
@@ -282,7 +288,10 @@ def _with_digits(core: str, low: str, ends_with_dot: bool) -> tuple[Token, ...]:
     if (found := _VERSION.match(low)) and (low[0] == "v" or low.count(".") > 1):
         return (Token("version", _release(found[1]), low, core),)
     if found := _LETTERS_NUMBER.match(low):
-        return (word(core[: len(found[1])]), Token("version", _release(found[2]), found[2], found[2]))
+        return (
+            word(core[: len(found[1])]),
+            Token("version", _release(found[2]), found[2], found[2]),
+        )
     return (Token("identifier", _identifier(low), low, core, _SAME.get(low, _NONE)),)
 
 
@@ -381,9 +390,14 @@ def _signs(piece: str, ends: bool) -> Piece:
             plain = piece in {"*", "-", "--", "**", "|", "/", ">"}
             return Piece((Token("code", piece, piece, piece),), ends, "", not plain)
         return Piece((), ends)
-    signs = tuple(Token("sign", c, c, c) for c in piece if unicodedata.category(c) in {"So", "Sm", "Sc"})
+    signs = tuple(
+        Token("sign", c, c, c) for c in piece if unicodedata.category(c) in {"So", "Sm", "Sc"}
+    )
     return Piece(
-        tuple(Token("currency", CURRENCIES[t.key], t.low, t.raw) if t.key in CURRENCIES else t for t in signs),
+        tuple(
+            Token("currency", CURRENCIES[t.key], t.low, t.raw) if t.key in CURRENCIES else t
+            for t in signs
+        ),
         ends,
     )
 
