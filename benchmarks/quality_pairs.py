@@ -49,13 +49,13 @@ class Pair(NamedTuple):
 class Share(NamedTuple):
     """So many of so many, with the 95 % interval of Wilson."""
 
-    count: int
+    some: int
     of: int
 
     def bounds(self) -> tuple[float, float]:
         if not self.of:
             return 0.0, 1.0
-        z, n, p = 1.96, self.of, self.count / self.of
+        z, n, p = 1.96, self.of, self.some / self.of
         middle = p + z * z / (2 * n)
         width = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
         scale = 1 + z * z / n
@@ -65,7 +65,7 @@ class Share(NamedTuple):
         if not self.of:
             return "-"
         low, high = self.bounds()
-        return f"{self.count}/{self.of} {self.count / self.of:.1%} ({low:.0%}-{high:.0%})"
+        return f"{self.some}/{self.of} {self.some / self.of:.1%} ({low:.0%}-{high:.0%})"
 
 
 def rows(path: Path) -> list[dict[str, object]]:
@@ -158,7 +158,7 @@ def report(name: str, pairs: Sequence[Pair], at: Sequence[float]) -> list[str]:
                         return pair.by == guard
 
                 cells += [share(near, right=False, kept=kept), share(near, right=True, kept=kept)]
-            if any(isinstance(cell, Share) and cell.count for cell in cells) or title == "kind":
+            if any(isinstance(cell, Share) and cell.some for cell in cells) or title == "kind":
                 body.append(cells)
         heads = [head for limit in at for head in (f"caught {limit:.2f}", f"lost {limit:.2f}")]
         if title == "guard" or len(names) > 1:
@@ -179,8 +179,10 @@ def cost(pairs: Sequence[Pair]) -> list[str]:
     decided = time.process_time() - begun
     count = max(1, len(some))
     return [
-        f"Cost over {len(some)} short pairs: {analysed / count * 1e6:.0f} us an analysis, "
-        f"{decided / count * 1e6:.0f} us a verdict.",
+        (
+            f"Cost over {len(some)} short pairs: {analysed / count * 1e6:.0f} us an analysis, "
+            f"{decided / count * 1e6:.0f} us a verdict."
+        ),
         "",
     ]
 

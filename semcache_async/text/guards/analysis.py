@@ -1,5 +1,7 @@
 """What a prompt says, as far as guards ask: made once per prompt, compared many times."""
 
+# ruff: noqa: RUF001  (letters of many scripts are the subject here)
+
 from __future__ import annotations
 
 import re
@@ -12,7 +14,9 @@ from semcache_async.text.guards.lists import (
     MONTHS,
     NUMBERS,
     PHRASES,
+    QUESTIONS,
     SCALES,
+    SETS,
     UNITS,
     UNITS_BY_CASE,
     UNSPACED_HARMLESS,
@@ -59,27 +63,8 @@ _SPANS = {"second": (1.0, "time"), "minute": (60.0, "time"), "hour": (3600.0, "t
           "day": (86400.0, "time"), "week": (604800.0, "time"), "fortnight": (1209600.0, "time"),
           "month": (1.0, "months"), "year": (12.0, "months"), "decade": (120.0, "months"),
           "century": (1200.0, "months"), "%": (0.01, "")}  # fmt: skip
-_AUXILIARIES = frozenset(
-    "is are was were do does did can could will would should shall may might must has have had am"
-    " ist sind kann können darf muss soll hat habe gibt wird gilt es está puedo puede hay tengo"
-    " est-ce est puis peut dois".split()
-)
-_GREETINGS = frozenset("hi hello hey hallo hola bonjour salut please pls ok thanks so and".split())
-_QUESTIONS = {
-    each: name
-    for name, words in {
-        "what": "what what's which was welche welcher welches welchen qué cuál cuáles que quel quelle quels"
-        " quelles qual jak что какие какой",
-        "when": "when wann cuándo quand quando когда kiedy",
-        "where": "where wo wohin dónde où dove onde где gdzie",
-        "why": "why warum wieso weshalb pourquoi perché почему dlaczego",
-        "who": "who whom whose wer wem wen quién quiénes кто",
-        "how": "how wie cómo comment come hoe как nasıl hur",
-        "much": "cuánto cuánta wieviel combien сколько",
-        "count": "cuántos cuántas wieviele",
-    }.items()
-    for each in words.split()
-}
+_AUXILIARIES = SETS["auxiliaries"]
+_GREETINGS = SETS["greetings"]
 _MEASURES = {
     "viel": "much",
     "viele": "count",
@@ -88,9 +73,9 @@ _MEASURES = {
     "weit": "far",
     "alt": "age",
 }
-_PAST = frozenset("was were did had wurde wurden hatte fue fueron était".split())
-_FUTURE = frozenset("will shall wird werden werde werdet voy vas vamos vais vont sera".split())
-_HAVE = frozenset("has have habe hast hat haben he ha han hemos ai as avons avez ont".split())
+_PAST = SETS["past"]
+_FUTURE = SETS["future"]
+_HAVE = SETS["have"]
 _PERFECT = ("ed", "en", "t", "ado", "ido", "é", "ée", "és")
 
 
@@ -188,7 +173,7 @@ class Analysis:
             if kind == "function":
                 if low in _PAST and (low != "was" or not _german(kinds, index)):
                     past = True
-                elif low in _QUESTIONS:
+                elif low in QUESTIONS:
                     asked = _asked(kinds, index, count)
                     if asked:
                         questions.add(asked)
@@ -260,9 +245,7 @@ def _indents(text: str) -> tuple[int, ...]:
     return tuple(ranks[width] for width in widths)
 
 
-_ENGLISH = frozenset(
-    "my the it there this that he she i a an your our their his her not we they you".split()
-)
+_ENGLISH = SETS["english"]
 
 
 def _german(tokens: Sequence[Token], index: int) -> bool:
@@ -281,7 +264,7 @@ def _first(tokens: Sequence[Token], index: int) -> bool:
 
 def _asked(tokens: Sequence[Token], index: int, count: int) -> str:
     low = tokens[index].low
-    name = _QUESTIONS[low]
+    name = QUESTIONS[low]
     following = tokens[index + 1] if index + 1 < count else None
     if following is None:
         return name
@@ -378,8 +361,8 @@ def _phrasal(tokens: list[Token], index: int) -> list[Token]:
     return tokens
 
 
-_PREFIXES = frozenset("an aus ab ein auf zu um vor zurück hoch herunter hinzu weg".split())
-_GERMAN = frozenset("wie wo wann warum was wer ich wir kann man bitte".split())
+_PREFIXES = SETS["prefixes"]
+_GERMAN = SETS["german"]
 
 
 def _separable(tokens: list[Token]) -> list[Token]:
@@ -516,7 +499,7 @@ def _number(tokens: list[Token], index: int, out: list[Token], unit: str = "") -
             spelled
             and following.low in NUMBERS
             and value % 10 == 0
-            and 20 <= value % 100
+            and value % 100 >= 20
             and more < 10
         ):
             value += more

@@ -1,5 +1,7 @@
 """The guards: each a question about how two prompts differ, under a name."""
 
+# ruff: noqa: RUF001  (letters of many scripts are the subject here)
+
 from __future__ import annotations
 
 from collections import Counter
@@ -9,7 +11,12 @@ from typing import NamedTuple
 
 from semcache_async.text.guards.analysis import Analysis
 from semcache_async.text.guards.difference import Difference, ends, opposite
-from semcache_async.text.guards.lists import COORDINATORS, UNSPACED_ANTONYMS, UNSPACED_NEGATION
+from semcache_async.text.guards.lists import (
+    COORDINATORS,
+    SETS,
+    UNSPACED_ANTONYMS,
+    UNSPACED_NEGATION,
+)
 from semcache_async.text.guards.tokens import Token, fold
 
 __all__ = ["GUARDS", "Guard", "doubtful"]
@@ -255,16 +262,80 @@ def _particles(d: Difference) -> bool:
 
 
 _BINDING = frozenset(
-    "from to into onto by than before after against without over under via for of with"
-    " von nach aus zu zum zur vor durch gegen für mit ohne als bei"
-    " de a desde hasta hacia por para contra con sin que al del"
-    " du vers depuis par pour avec sans à au des"
-    " из в от до с на к для про w z do od na di da per".split()
+    [
+        "from",
+        "to",
+        "into",
+        "onto",
+        "by",
+        "than",
+        "before",
+        "after",
+        "against",
+        "without",
+        "over",
+        "under",
+        "via",
+        "for",
+        "of",
+        "with",
+        "von",
+        "nach",
+        "aus",
+        "zu",
+        "zum",
+        "zur",
+        "vor",
+        "durch",
+        "gegen",
+        "für",
+        "mit",
+        "ohne",
+        "als",
+        "bei",
+        "de",
+        "a",
+        "desde",
+        "hasta",
+        "hacia",
+        "por",
+        "para",
+        "contra",
+        "con",
+        "sin",
+        "que",
+        "al",
+        "del",
+        "du",
+        "vers",
+        "depuis",
+        "par",
+        "pour",
+        "avec",
+        "sans",
+        "à",
+        "au",
+        "des",
+        "из",
+        "в",
+        "от",
+        "до",
+        "с",
+        "на",
+        "к",
+        "для",
+        "про",
+        "w",
+        "z",
+        "do",
+        "od",
+        "na",
+        "di",
+        "da",
+        "per",
+    ]
 )
-_DIRECTED = frozenset(
-    "from to into onto by than before after von nach aus zu zum zur vor durch als desde hasta hacia a al"
-    " vers depuis par à au из от до od do da".split()
-)
+_DIRECTED = SETS["directed"]
 
 
 def _bindings(tokens: tuple[Token, ...]) -> dict[tuple[str, str], str]:
@@ -328,9 +399,7 @@ def _swap(one: list[Identity], two: list[Identity]) -> tuple[list[Identity], lis
     return None
 
 
-_ARTICLES = frozenset(
-    "a an the der die das den dem ein eine einen el la los las un una le les".split()
-)
+_ARTICLES = SETS["articles"]
 
 
 def _same_frame(d: Difference, one: list[Identity], two: list[Identity]) -> bool:
@@ -341,10 +410,7 @@ def _same_frame(d: Difference, one: list[Identity], two: list[Identity]) -> bool
     return left == right
 
 
-_MUTUAL = frozenset(
-    "combine mix pair compare connect integrate difference differ marry together unterschied kombinieren"
-    " diferencia combinar différence combiner".split()
-)
+_MUTUAL = SETS["mutual"]
 
 
 def _coordinated(a: Analysis, one: list[Identity], two: list[Identity]) -> bool:
@@ -422,13 +488,11 @@ def _code(d: Difference) -> bool:
         return plain[0] != plain[1] and not all(p.startswith("-") or len(p) == 1 for p in plain[0])
     extra = d.a.words if len(one) < len(two) else d.b.words
     short, long = (plain[0], plain[1]) if len(plain[0]) < len(plain[1]) else (plain[1], plain[0])
-    if (
+    return not (
         Counter(short) <= Counter(long)
         and len(short) < len(long)
-        and all(part.lower() in extra for part in (Counter(long) - Counter(short)))
-    ):
-        return False
-    return True
+        and all(part.lower() in extra for part in Counter(long) - Counter(short))
+    )
 
 
 _SIGNS = frozenset("{}[]<>=+*|&^~\\_;()$@#%/-!?")
@@ -584,9 +648,7 @@ def _quantifiers(d: Difference) -> bool:
 _PLACED = frozenset(
     {"when", "where", "why", "who", "much", "count", "long", "often", "far", "age", "till"}
 )
-_TIMELY = frozenset(
-    "deadline date time hours schedule start end day birthday cutoff expiry due".split()
-)
+_TIMELY = SETS["timely"]
 
 
 def _question(d: Difference) -> bool:

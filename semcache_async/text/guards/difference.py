@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from operator import ne
 
 from semcache_async.text.guards.analysis import Analysis
 from semcache_async.text.guards.lexicon import lemma, lexicon
-from semcache_async.text.guards.lists import ANTONYMS
+from semcache_async.text.guards.lists import ANTONYMS, SETS
 from semcache_async.text.guards.tokens import Token, fold, same_hand_made
 
 __all__ = ["Difference", "ends", "opposite", "same"]
@@ -35,12 +34,7 @@ _PREFIXES = tuple(
     for one, two in (("ein", "aus"), ("an", "ab"), ("an", "aus"), ("auf", "zu"), ("hinzu", "weg"))
     for pair in ((one, two), (two, one))
 )
-_ENDINGS = frozenset(
-    "s es e n en er em ern t te ten tet st est et a o os as ar er ir é ée és ées ez ons ent ó i y ies ing ed d r"
-    " ly  ' an es und ung ungen ción ciones ation ado ada ando endo ido ida idos idas í ió ía ían iert ieren iere".split(
-        " "
-    )
-)
+_ENDINGS = SETS["endings"]
 
 
 @lru_cache(maxsize=1 << 14)
@@ -188,23 +182,23 @@ def ends(one: Sequence[str], two: Sequence[str]) -> tuple[int, int]:
 
 
 def _joint(tokens: Iterable[Token]) -> str:
-    return "".join(c for token in tokens for c in token.low if c.isalnum() or c in "+")
+    return "".join(c for token in tokens for c in token.low if c.isalnum() or c == "+")
 
 
 class Difference:
     """What is left of two prompts beside what they share."""
 
     __slots__ = (
+        "_slot",
         "a",
         "b",
         "common",
+        "flipped",
         "kinds",
         "left",
         "matched",
         "right",
         "small",
-        "_slot",
-        "flipped",
     )
 
     def __init__(self, a: Analysis, b: Analysis) -> None:
@@ -271,7 +265,7 @@ class Difference:
         one, two = self.a.words, self.b.words
         if len(one) != len(two) or not one:
             return False
-        return sum(map(ne, one, two)) <= words
+        return sum(x != y for x, y in zip(one, two, strict=True)) <= words
 
     def alike(self, share: float) -> bool:
         """Whether so great a share of the words as written is in both prompts, in any order."""

@@ -16,7 +16,9 @@ __all__ = [
     "NUMBERS",
     "ORDINALS",
     "PHRASES",
+    "QUESTIONS",
     "SCALES",
+    "SETS",
     "SYNONYMS",
     "UNITS",
     "UNITS_BY_CASE",
@@ -71,6 +73,15 @@ def _keys(section: str) -> dict[str, str]:
     return found
 
 
+def _sets() -> dict[str, frozenset[str]]:
+    found: dict[str, frozenset[str]] = {}
+    for line in _LINES["sets"]:
+        name, _, words = line.partition(":")
+        found[name] = found.get(name, frozenset()) | frozenset(words.split())
+    return found
+
+
+SETS = _sets()
 FUNCTION = frozenset(_words("function"))
 """Words that carry structure or politeness rather than the subject, in any of the languages."""
 CONTRACTIONS = {written[0]: read for written, read in _read_as("contractions").items()}
@@ -97,18 +108,16 @@ SCALES = frozenset({100, 1000, 10**5, 10**6, 10**7, 10**9, 10**12})
 """Numbers that multiply the one before them ("two thousand")."""
 ORDINALS = _keys("ordinals")
 MONTHS = _keys("months")
-UNSURE_MONTHS = frozenset("may march mar mai mars mei sep jan dec maja marca".split())
+UNSURE_MONTHS = SETS["unsure-months"]
 """Months that are other words as well: they count with a capital, or beside a day."""
 WEEKDAYS = _keys("weekdays")
-UNSURE_DAYS = frozenset("mon sun sat wed fri".split())
+UNSURE_DAYS = SETS["unsure-days"]
 CURRENCIES = _keys("currencies")
+QUESTIONS = _keys("questions")
 UNITS = _keys("units")
 UNITS_BY_CASE = _keys("cased-units")
 """Units whose case makes another unit of them ("MW", "mW")."""
-COORDINATORS = frozenset(
-    "and or vs versus & und oder y o e et ou between sowie compared comparison difference together"
-    " и или en of och eller ve ya i lub".split()
-)
+COORDINATORS = SETS["coordinators"]
 """Words between two things that may change places."""
 UNSPACED_HARMLESS = tuple(_words("unspaced-harmless"))
 UNSPACED_NEGATION = tuple(_words("unspaced-negation"))

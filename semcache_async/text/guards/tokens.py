@@ -4,6 +4,8 @@ A text is cut at white space, and each piece is read once (``read``, remembered 
 Every pattern is anchored and free of nested repetition, so the cost is linear in the text.
 """
 
+# ruff: noqa: RUF001  (letters of many scripts are the subject here)
+
 from __future__ import annotations
 
 import re
@@ -20,6 +22,7 @@ from semcache_async.text.guards.lists import (
     MONTHS,
     NUMBERS,
     ORDINALS,
+    SETS,
     SYNONYMS,
     UNITS,
     UNITS_BY_CASE,
@@ -106,9 +109,7 @@ _HANGUL_ENDINGS = re.compile(
     r"(?:에서는|에서|으로|에게|까지|부터|은|는|이|가|을|를|의|에|로|와|과|도|나요|하나요|인가요|습니까|합니까|입니까"
     r"|예요|이에요|세요|해요|하는|하면|하려면)\Z"
 )
-_HANGUL_SOFT = frozenset(
-    "어떻게 방법 방법을 방법이 방법은 알려 알려줘 주세요 뭐예요 무엇 무엇인가요 좀 해 하 되 있 수 싶어요 싶습니다".split()
-)
+_HANGUL_SOFT = SETS["hangul-soft"]
 
 
 _SPELLINGS = str.maketrans(
@@ -189,9 +190,7 @@ def _amount(core: str) -> tuple[Token, ...] | None:
     tokens: list[Token] = []
     low = after.lower()
     before = found["before"]
-    if low in {"k", "k.", "tsd"} and after != "K":
-        value, exact, low, after = value * 1e3, "", "", ""
-    elif low in {"k"} and not before:
+    if (low in {"k", "k.", "tsd"} and after != "K") or (low == "k" and not before):
         value, exact, low, after = value * 1e3, "", "", ""
     elif low in {"m", "mn", "mio", "million"} and (before or len(low) > 1):
         value, exact, low, after = value * 1e6, "", "", ""
@@ -201,7 +200,7 @@ def _amount(core: str) -> tuple[Token, ...] | None:
         value, exact = -value, ("-" + exact) if exact else ""
     key = number(value)
     if exact and not before and not low and ("." in exact) and not exact.endswith(".00"):
-        key = exact[:-2] if exact.endswith(".0") else exact
+        key = exact.removesuffix(".0")
     if found["sign"] == "+":
         key = "+" + key
     if before:
@@ -372,7 +371,7 @@ def _apostrophe(core: str) -> tuple[Token, ...]:
     if low.endswith("'s"):
         return (word(core[:-2]),)
     head, _, rest = core.partition("'")
-    if head.lower() in {"n"}:
+    if head.lower() == "n":
         return (word(rest),) if rest else ()
     if len(head) <= 2 and rest:
         return (word(head), word(rest.replace("'", ""))) if head else (word(rest),)
