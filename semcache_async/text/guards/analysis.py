@@ -25,7 +25,7 @@ from semcache_async.text.guards.tokens import Token, number, read, word
 
 __all__ = ["LIMIT", "Analysis", "analyse"]
 
-LIMIT = 20_000
+LIMIT = 8_000
 """Characters of a prompt that are read; what comes after is compared as written."""
 
 
@@ -107,10 +107,12 @@ class Analysis:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.rest = text[LIMIT:]
-        head = text[:LIMIT]
+        head, rest = text[:LIMIT], text[LIMIT:]
         if not head.isascii():
             head = unicodedata.normalize("NFKC", head.translate(_SUPERSCRIPTS))
+            head, rest = head[:LIMIT], head[LIMIT:] + rest
+        self.rest = rest
+        """What is not read, only compared."""
         tokens: list[Token] = []
         unspaced: list[str] = []
         codelike = False
@@ -319,6 +321,7 @@ def _joined(tokens: list[Token]) -> list[Token]:
     found: list[Token] = []
     index = 0
     special = False
+    apart = _MOST_APART
     count = len(tokens)
     while index < count:
         token = tokens[index]
@@ -335,7 +338,8 @@ def _joined(tokens: list[Token]) -> list[Token]:
                 continue
         if token.kind in _SPECIAL or low in _UNSURE:
             special = True
-        elif token.key in _PHRASAL and token.kind in _VERBS:
+        elif token.key in _PHRASAL and token.kind in _VERBS and apart:
+            apart -= 1
             tokens = _phrasal(tokens, index)
             token, count = tokens[index], len(tokens)
         found.append(token)
@@ -347,6 +351,8 @@ _UNSURE = frozenset({"may", "march", "half", "version"})
 _VERBS = frozenset({"word", "function"})
 _PHRASAL = frozenset({"turn", "switch", "shut", "turning", "switching"})
 _APART = 5
+_MOST_APART = 8
+"""So many verbs with a particle apart are put together in one prompt."""
 
 
 def _phrasal(tokens: list[Token], index: int) -> list[Token]:

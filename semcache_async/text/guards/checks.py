@@ -142,7 +142,7 @@ def _versions(d: Difference) -> bool:
             return False
         return d.small
     left, right = _values(d.left), _values(d.right)
-    return bool(left and right) and any("." in t.key and not t.meanings for t in left + right)
+    return bool(left and right) and any("." in t.raw and not t.meanings for t in left + right)
 
 
 def _identifiers(d: Difference) -> bool:

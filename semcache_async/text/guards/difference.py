@@ -206,7 +206,8 @@ class Difference:
         self.b = b
         self._slot: tuple[int, int] | None = None
         self.flipped = False
-        """Whether a negation on one side undoes an opposite on the other ("not valid", "invalid")."""
+        """Whether a negation on one side undoes an opposite on the other ("not valid",
+        "invalid")."""
         left, right = _over(a, b), _over(b, a)
         self.common = a.size - len(left)
         """Tokens of content that both have."""
@@ -231,7 +232,8 @@ class Difference:
         """Whether the wording is so near that single words decide."""
 
     def _match(self, left: list[Token], right: list[Token]) -> tuple[list[Token], list[Token]]:
-        if _joint(left) == _joint(right):
+        joint = _joint(left)
+        if joint and joint == _joint(right):
             self.matched += zip(left, right, strict=False)
             return [], []
         rest: list[Token] = []
