@@ -10,6 +10,9 @@ import pytest
 
 from semcache_async.text.guards import DOUBT, GUARDS, Kind, analyse, verdict
 
+FRAME = """You answer from the text only. The text: the pool closes at night, towels are free for
+guests, the bar serves tea. Question: """
+
 REFUSED: dict[str, list[tuple[str, str]]] = {
     "numbers": [
         ("How do I fold a letter in 3?", "How do I fold a letter in 4?"),
@@ -108,12 +111,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("What does 🙂 mean?", "What does 🙃 mean?"),
     ],
     "template": [
-        (
-            "You answer from the text only. The text: the pool closes at night, towels are free for "
-            "guests, the bar serves tea. Question: what is free?",
-            "You answer from the text only. The text: the pool closes at night, towels are free for "
-            "guests, the bar serves tea. Question: what gets served?",
-        ),
+        (FRAME + "what is free?", FRAME + "what gets served?"),
         ('Translate "the parcel is lost" please', 'Translate "the parcel is found" please'),
     ],
     "entities": [
@@ -241,6 +239,6 @@ def paraphrases() -> Iterator[tuple[str, str]]:
 
 def test_plain_paraphrases_get_through() -> None:
     pairs = list(paraphrases())
-    kept = [pair for pair in pairs if not verdict(*map(analyse, pair)).served]
+    kept = [pair for pair in pairs if not verdict(analyse(pair[0]), analyse(pair[1])).served]
     assert len(pairs) > 140
     assert len(kept) <= 0.05 * len(pairs), kept

@@ -12,8 +12,9 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from semcache_async.text.guards.analysis import Analysis, analyse
-from semcache_async.text.guards.checks import GUARDS, Guard, doubtful
+from semcache_async.text.guards.checks import GUARDS, doubtful
 from semcache_async.text.guards.difference import Difference
+from semcache_async.text.guards.guard import Guard
 
 __all__ = [
     "DEFAULT",

@@ -297,10 +297,10 @@ def _with_digits(core: str, low: str, ends_with_dot: bool) -> tuple[Token, ...]:
 def _read(piece: str) -> Piece:
     ends = piece[-1] in _ENDS or (len(piece) > 1 and piece[-2] in _ENDS)
     core = piece.lstrip(_LEAD).rstrip(_TRAIL)
-    if piece[0] != "-" and len(piece) - len(core) <= 3 and _letters(core):
-        if not _UNSPACED.search(core):
-            plain = CONTRACTIONS.get(core.lower())
-            return Piece(tuple(map(word, plain)) if plain else (word(core),), ends)
+    whole = piece[0] != "-" and len(piece) - len(core) <= 3 and _letters(core)
+    if whole and not _UNSPACED.search(core):
+        plain = CONTRACTIONS.get(core.lower())
+        return Piece(tuple(map(word, plain)) if plain else (word(core),), ends)
     if not any(map(str.isalnum, core)):
         return _signs(piece if piece.isascii() else core, ends)
     if core[-1].isdigit() and _CLOSING.search(piece):
