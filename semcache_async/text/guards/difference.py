@@ -9,7 +9,7 @@ from functools import lru_cache
 from semcache_async.text.guards.analysis import Analysis
 from semcache_async.text.guards.lexicon import lemma, lexicon
 from semcache_async.text.guards.lists import ANTONYMS, SETS
-from semcache_async.text.guards.tokens import Token, fold, same_hand_made
+from semcache_async.text.guards.tokens import Token, fold, same_hand_made, stem
 
 __all__ = ["Difference", "ends", "opposite", "same"]
 
@@ -34,6 +34,8 @@ _PREFIXES = tuple(
     for one, two in (("ein", "aus"), ("an", "ab"), ("an", "aus"), ("auf", "zu"), ("hinzu", "weg"))
     for pair in ((one, two), (two, one))
 )
+_OPPOSITE_STEMS = frozenset((stem(one), stem(two)) for one, two in _OPPOSITES)
+_SOFT = SETS["soft"]
 _ENDINGS = SETS["endings"]
 
 
@@ -44,6 +46,9 @@ def opposite(one: str, two: str) -> bool:
         return True
     base, other = lemma(one), lemma(two)
     if (base, other) in _OPPOSITES:
+        return True
+    words = lexicon().words
+    if base not in words and other not in words and (stem(one), stem(two)) in _OPPOSITE_STEMS:
         return True
     known = lexicon().antonyms
     if (min(base, other), max(base, other)) in known or (min(one, two), max(one, two)) in known:
@@ -108,7 +113,12 @@ def same(one: Token, two: Token) -> bool:
         if not (low.isascii() and other.isascii()) and _folded(low, other):
             return True
         typo = one.kind != two.kind or not (low.isascii() and other.isascii())
-        if typo and low.isascii() and other.isascii() and _near_miss(low, other):
+        if (
+            typo
+            and low.isascii()
+            and other.isascii()
+            and (_near_miss(low, other) or _near_miss(one.key, two.key))
+        ):
             return (one if one.kind == "name" else two).raw.islower()
         if one.kind == two.kind == "name" and one.raw == low and two.raw == other:
             return _inflected(low, other)
@@ -137,6 +147,7 @@ _CONTENT = frozenset(
         "identifier",
         "unit",
         "caseunit",
+        "ordinal",
         "sign",
         "currency",
         "code",
@@ -179,6 +190,10 @@ def ends(one: Sequence[str], two: Sequence[str]) -> tuple[int, int]:
     while end < size and one[-1 - end] == two[-1 - end]:
         end += 1
     return start, end
+
+
+def _weighs(token: Token) -> bool:
+    return token.kind in _CONTENT and token.low not in _SOFT
 
 
 def _joint(tokens: Iterable[Token]) -> str:
@@ -290,10 +305,10 @@ class Difference:
         )
 
     def content(self) -> tuple[list[Token], list[Token]]:
-        """What is left of words and names."""
+        """What is left of words and names that say more than a filler does."""
         return (
-            [token for token in self.left if token.kind in _CONTENT],
-            [token for token in self.right if token.kind in _CONTENT],
+            [token for token in self.left if _weighs(token)],
+            [token for token in self.right if _weighs(token)],
         )
 
     def sequences(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:

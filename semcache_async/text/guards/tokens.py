@@ -31,7 +31,7 @@ from semcache_async.text.guards.lists import (
     WEEKDAYS,
 )
 
-__all__ = ["Piece", "Token", "fold", "number", "read", "same_hand_made", "word"]
+__all__ = ["Piece", "Token", "fold", "number", "read", "same_hand_made", "stem", "word"]
 
 
 class Token(NamedTuple):
@@ -69,6 +69,20 @@ def _hand_made() -> dict[str, frozenset[str]]:
 
 
 _SAME = _hand_made()
+_STEM_ENDINGS = SETS["stem-endings"]
+
+
+def stem(word: str) -> str:
+    """What is left of a word of another language without the ending that its form may have."""
+    for size in (5, 4, 3, 2, 1):
+        if len(word) >= size + 4 and word[-size:] in _STEM_ENDINGS:
+            return word[:-size]
+    return word
+
+
+_SAME_STEM: dict[str, frozenset[str]] = {}
+for _word, _ids in _SAME.items():
+    _SAME_STEM[stem(_word)] = _SAME_STEM.get(stem(_word), _NONE) | _ids
 
 _LEAD = "\"'`“”‘’«»„‚‹›([{¿¡*_~#>|-–—…,.;:"
 _TRAIL = "\"'`“”‘’«»„‚‹›)]}.,;:!?…*_~|-–—。、，？！：；」』）؟،"
@@ -167,16 +181,24 @@ def word(raw: str) -> Token:
     if "\uac00" <= raw[0] <= "\ud7a3":
         if low in _HANGUL_SOFT:
             return Token("function", low, low, raw)
-        stem = _HANGUL_ENDINGS.sub("", low) or low
-        return Token("function" if stem in _HANGUL_SOFT else "name", stem, low, raw)
+        root = _HANGUL_ENDINGS.sub("", low) or low
+        return Token("function" if root in _HANGUL_SOFT else "name", root, low, raw)
     if low.isascii():
         base = lemma(low)
         senses = meanings(low) | meanings(base) | _SAME.get(low, _NONE) | _SAME.get(base, _NONE)
         if base in FUNCTION and base != low and len(base) > 3:
             return Token("function", base, low, raw)
-        return Token("word" if base in lexicon().words else "name", base, low, raw, senses)
+        if base in lexicon().words:
+            return Token("word", base, low, raw, senses)
+        return Token("name", base, low, raw, senses | _SAME_STEM.get(stem(low), _NONE))
     low = low.translate(_SPELLINGS)
-    return Token("name", low, low, raw, _SAME.get(low, _NONE) | _SAME.get(fold(low), _NONE))
+    return Token(
+        "name",
+        low,
+        low,
+        raw,
+        _SAME.get(low, _NONE) | _SAME.get(fold(low), _NONE) | _SAME_STEM.get(stem(low), _NONE),
+    )
 
 
 def _amount(core: str) -> tuple[Token, ...] | None:
