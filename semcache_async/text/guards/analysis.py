@@ -28,7 +28,10 @@ _QUOTED = re.compile(
 
 _QUOTES = frozenset("\"“„«'‘")
 
-_SUPERSCRIPTS = str.maketrans({"²": "^2", "³": "^3"})
+_SIGNS = str.maketrans(
+    {"²": "^2", "³": "^3", "≥": ">=", "≤": "<=", "≠": "!=", "×": "*", "÷": "/", "−": "-", "→": "->"}
+)
+"""Signs and how they are typed."""
 
 _ONE_QUOTE = str.maketrans({"'": '"', "`": None})
 
@@ -86,7 +89,7 @@ class Analysis:
         self.text = text
         head, rest = text[:LIMIT], text[LIMIT:]
         if not head.isascii():
-            head = unicodedata.normalize("NFKC", head.translate(_SUPERSCRIPTS))
+            head = unicodedata.normalize("NFKC", head.translate(_SIGNS))
             head, rest = head[:LIMIT], head[LIMIT:] + rest
         self.rest = rest
         """What is not read, only compared."""

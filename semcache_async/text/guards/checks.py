@@ -57,10 +57,16 @@ def doubtful(d: Difference) -> bool:
     return unspaced_doubt(d) or _doubt(d)
 
 
+_SHARED = 2
+"""So many words that both prompts have make a frame for a word in the place of another."""
+
+
 def _doubt(d: Difference) -> bool:
     left, right = d.content()
-    if not d.common or not (left or right):
+    if not (left or right):
         return False
     if left and right:
-        return d.near(2)
-    return d.near(1) and (left or right)[0].kind != "name"
+        return d.near(2) and (d.common > 0 or min(len(d.a.words), len(d.b.words)) > _SHARED)
+    if not d.near(1):
+        return False
+    return (left or right)[0].kind != "name"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from semcache_async.text.guards.analysis import Analysis
@@ -12,33 +11,38 @@ from semcache_async.text.guards.tokens import Token, fold
 __all__ = ["code", "entities", "marks", "reworded", "template"]
 
 
+_PUNCTUATION = frozenset('()"`;:,.')
+
+
 def code(d: Difference) -> bool:
-    """Another token, operator or indentation within code."""
+    """Another token, operator or nesting within code."""
     one, two = d.a.code, d.b.code
     if d.a.squeezed and d.a.squeezed == d.b.squeezed:
         return d.a.indents != d.b.indents
     if one == two:
-        return (
-            bool(one)
-            and len(d.a.indents) == len(d.b.indents)
-            and d.a.indents != d.b.indents
-            and d.small
-        )
+        nested = len(d.a.indents) == len(d.b.indents) and d.a.indents != d.b.indents
+        return bool(one) and nested and d.small
     if d.a.pieces and d.b.pieces and _other_piece(d.a.pieces, d.b.pieces):
         return True
     if not one or not two:
         return False
-    if sorted(one) == sorted(two) and "-" not in "".join(one):
-        return len(d.left) == 0 and len(d.right) == 0 and one != two
-    plain = [tuple(part for part in code if part not in '()"`;:,.') for code in (one, two)]
-    if sorted(plain[0]) == sorted(plain[1]):
-        return plain[0] != plain[1] and not all(p.startswith("-") or len(p) == 1 for p in plain[0])
-    extra = d.a.words if len(one) < len(two) else d.b.words
-    short, long = (plain[0], plain[1]) if len(plain[0]) < len(plain[1]) else (plain[1], plain[0])
-    return not (
-        Counter(short) <= Counter(long)
-        and len(short) < len(long)
-        and all(part.lower() in extra for part in Counter(long) - Counter(short))
+    signs = [
+        [p for p in parts if p not in _PUNCTUATION and not p[-1].isalnum()] for parts in (one, two)
+    ]
+    if sorted(signs[0]) != sorted(signs[1]):
+        return True
+    if signs[0] != signs[1] and not (d.left or d.right):
+        return True
+    return not (_named_in(one, d.b) and _named_in(two, d.a))
+
+
+def _named_in(parts: Sequence[str], other: Analysis) -> bool:
+    """Whether every name and number within code occurs in the other prompt, as code or not."""
+    there = {token.raw for token in other.tokens}
+    there.update(other.code)
+    lows = other.words
+    return all(
+        part in there or (part.islower() and part in lows) for part in parts if part[-1].isalnum()
     )
 
 
@@ -51,9 +55,8 @@ def _other_piece(one: Sequence[str], two: Sequence[str]) -> bool:
     left, right = one[start : len(one) - end], two[start : len(two) - end]
     if not left or not right or len(left) > 2 or len(right) > 2:
         return False
-    return all(
-        not _SIGNS.isdisjoint(" ".join(side).strip("?!.,()")) for side in (left, right)
-    ) and ("".join(left).strip("?!.,") != "".join(right).strip("?!.,"))
+    here, there = ("".join(side).replace('"', "").strip("?!.,()") for side in (left, right))
+    return here != there and not _SIGNS.isdisjoint(here) and not _SIGNS.isdisjoint(there)
 
 
 _FRAME = 14
@@ -95,9 +98,9 @@ def entities(d: Difference) -> bool:
     if "name" not in d.kinds and "word" not in d.kinds:
         return False
     left, right = d.content()
-    if not left or not right or len(left) > 3 or len(right) > 3 or not d.small:
+    if not left or not right or len(left) > 3 or len(right) > 3:
         return False
-    if not d.near(4):
+    if not d.near(4 if d.small else 2):
         return False
     one = [t for t in left if _named(t, d.a)]
     two = [t for t in right if _named(t, d.b)]
@@ -106,7 +109,7 @@ def entities(d: Difference) -> bool:
 
 def _named(token: Token, of: Analysis) -> bool:
     if token.kind == "name":
-        return token.low.isascii() or token.raw != token.low or True
+        return True
     if token.kind != "word" or token.raw == token.low:
         return False
     return of.tokens[0] is not token and of.text != of.text.upper()

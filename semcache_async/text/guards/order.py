@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from semcache_async.text.guards.analysis import Analysis
 from semcache_async.text.guards.difference import Difference
 from semcache_async.text.guards.lists import (
@@ -16,13 +18,42 @@ __all__ = ["Identity", "roles"]
 _DIRECTED = SETS["directed"]
 
 
+_ENGLISH = frozenset(
+    [
+        "the",
+        "is",
+        "are",
+        "how",
+        "what",
+        "can",
+        "do",
+        "does",
+        "i",
+        "my",
+        "from",
+        "and",
+        "of",
+        "for",
+        "to",
+    ]
+)
+
+
+def _directed(tokens: Sequence[Token]) -> frozenset[str]:
+    """The direction words of a prompt's language: in English, "a" is none."""
+    if any(token.low in _ENGLISH for token in tokens):
+        return _DIRECTED - {"a"}
+    return _DIRECTED
+
+
 def _bindings(tokens: tuple[Token, ...]) -> dict[tuple[str, str], str]:
     """What each content token is bound by: the direction word nearest before it."""
     found: dict[tuple[str, str], str] = {}
     pending = ""
+    directed = _directed(tokens)
     for token in tokens:
         if token.kind == "function":
-            if token.low in _DIRECTED:
+            if token.low in directed:
                 pending = token.low
             continue
         if pending and token.kind not in {"negation", "must", "question"}:
@@ -93,6 +124,7 @@ def _coordinated(a: Analysis, one: list[Identity], two: list[Identity]) -> bool:
     """Whether two runs stand side by side ("X and Y", "X or Y", "difference between X and Y")."""
     begins, ends_at = one[-1], two[0]
     between = False
+    directed = _directed(a.tokens)
     joined = any(token.key in _MUTUAL for token in a.tokens)
     for token in a.tokens:
         identity = (token.kind, token.key)
@@ -101,7 +133,7 @@ def _coordinated(a: Analysis, one: list[Identity], two: list[Identity]) -> bool:
                 return joined
             if token.low in COORDINATORS:
                 joined = True
-            elif token.low in _DIRECTED or (token.kind != "function" and not joined):
+            elif token.low in directed or (token.kind != "function" and not joined):
                 return False
         elif identity == begins:
             between = True

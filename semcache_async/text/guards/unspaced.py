@@ -74,10 +74,16 @@ def unspaced_opposites(d: Difference) -> bool:
 
 
 def unspaced_doubt(d: Difference) -> bool:
+    """Whether few signs differ in otherwise equal text, or none is shared: what a model of
+    spaced scripts says about such text is no evidence."""
     left, right = _middles(d)
     if not (left or right):
         return False
     size = max(len(left), len(right))
-    shared = max(len(d.a.unspaced), len(d.b.unspaced)) - size
+    longer = max(len(d.a.unspaced), len(d.b.unspaced))
     few = 8 if "\u0e00" <= (left or right)[0] <= "\u17ff" else 4
-    return size <= few if shared else size <= 2
+    if size < longer:
+        return size <= few
+    if size <= 2:
+        return True
+    return bool(left and right) and set(left).isdisjoint(right)
