@@ -19,6 +19,7 @@ __all__ = [
     "QUESTIONS",
     "SCALES",
     "SETS",
+    "SIDES",
     "SYNONYMS",
     "UNITS",
     "UNITS_BY_CASE",
@@ -67,7 +68,7 @@ def _keys(section: str) -> dict[str, str]:
     """Each word of a section and the key of its line."""
     found: dict[str, str] = {}
     for line in _LINES[section]:
-        key, _, words = line.partition(":")
+        key, _, words = line.rpartition(":")
         for word in words.split():
             found[word.replace("_", " ")] = key
     return found
@@ -99,6 +100,7 @@ KINDS = {
 }
 SYNONYMS = _groups("synonyms")
 ANTONYMS = _groups("antonyms")
+SIDES = _groups("sides")
 KIND_WORDS: dict[str, tuple[str, str]] = {
     word: (name.split(" ")[0], name.split(" ")[1]) for word, name in _keys("kinds").items()
 }

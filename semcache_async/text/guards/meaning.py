@@ -8,6 +8,7 @@ from semcache_async.text.guards.difference import Difference, opposite
 from semcache_async.text.guards.form import reworded
 from semcache_async.text.guards.lists import (
     SETS,
+    SIDES,
 )
 from semcache_async.text.guards.unspaced import unspaced_negation, unspaced_opposites
 
@@ -76,15 +77,8 @@ def antonyms(d: Difference) -> bool:
     return _particles(d)
 
 
-_SIDES = {"on": "off", "in": "out", "up": "down", "before": "after",
-          "over": "under", "ein": "aus", "an": "ab", "auf": "zu", "for": "against",
-          "within": "outside", "über": "unter", "vor": "nach", "sobre": "bajo"}  # fmt: skip
-
-_SIDED = (
-    frozenset(_SIDES.items())
-    | {(two, one) for one, two in _SIDES.items()}
-    | {("an", "aus"), ("aus", "an")}
-)
+_SIDED = frozenset(pair for one, two in SIDES for pair in ((one, two), (two, one)))
+"""Particles and their opposites."""
 
 
 def _turned(d: Difference) -> bool:
@@ -135,7 +129,7 @@ def quantifiers(d: Difference) -> bool:
     if left or right:
         keys = {t.key for t in left or right}
         others = d.right if left else d.left
-        if "all" in keys and any(t.kind in {"number", "compare"} for t in others):
+        if "all" in keys and any(t.kind in {"number", "compare", "ordinal"} for t in others):
             return True
         if "only" in keys and "just" in (d.b if left else d.a).words:
             return False
@@ -164,10 +158,8 @@ def conditions(d: Difference) -> bool:
     return False
 
 
-_PLACED = frozenset(
-    {"when", "where", "why", "who", "much", "count", "long", "often", "far", "age", "till"}
-)
-
+_PLACED = SETS["placed-questions"]
+"""Questions after one thing, whatever else they say."""
 _TIMELY = SETS["timely"]
 
 

@@ -48,6 +48,8 @@ def numbered(tokens: list[Token]) -> list[Token]:
             index += 1
             while index < count and tokens[index].low in {"of", "a", "an"}:
                 index += 1
+        elif token.low in _TIMES and _between_numbers(tokens, index):
+            index += 1
         elif kind == "month" or (token.low in MONTHS and _dated(tokens, index, out)):
             index = _month(tokens, index, out)
         elif kind == "ordinal" and token.key.isdigit() and _month_near(tokens, index + 1):
@@ -66,6 +68,20 @@ def numbered(tokens: list[Token]) -> list[Token]:
             out.append(token)
             index += 1
     return out
+
+
+_TIMES = frozenset({"times", "x", "mal", "fois", "por", "veces"})
+_PARTS = {"third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fifth": 5, "fifths": 5,
+          "sixths": 6, "eighths": 8, "tenth": 10, "tenths": 10}  # fmt: skip
+
+
+def _between_numbers(tokens: list[Token], index: int) -> bool:
+    """Whether a word multiplies two numbers ("7 times 8")."""
+    return (
+        0 < index < len(tokens) - 1
+        and tokens[index - 1].kind == "number"
+        and tokens[index + 1].kind == "number"
+    )
 
 
 def _month_near(tokens: list[Token], index: int) -> bool:
@@ -158,6 +174,12 @@ def _number(tokens: list[Token], index: int, out: list[Token], unit: str = "") -
         exact = low = number(value)
         index += 1
         following = tokens[index] if index < count else None
+    if following is not None and 0 < value < _PARTS.get(following.low, 0):
+        out.append(Token("number", number(value / _PARTS[following.low]), following.low, token.raw))
+        index += 1
+        while index < count and tokens[index].low in _FILLERS:
+            index += 1
+        return index
     if following is not None and following.low == "grand":
         value *= 1000
         exact, low, index = number(value), number(value), index + 1

@@ -88,7 +88,7 @@ def joined(tokens: list[Token]) -> list[Token]:
     return numbered(found) if special else found
 
 
-_UNSURE = frozenset({"may", "march", "half", "version"})
+_UNSURE = frozenset({"may", "march", "half", "version", "times"})
 
 _VERBS = frozenset({"word", "function"})
 

@@ -101,6 +101,7 @@ _AMOUNT = re.compile(
 )
 _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})\Z")
 _DOTTED_DATE = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4}|\d{2})?\Z")
+_SLASHED_DATE = re.compile(r"(\d{1,2})/(\d{1,2})(?:/(\d{4}))?\Z")
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::\d{2})?(am|pm)?\Z")
 _FRACTION = re.compile(r"(\d{1,2})/(\d{1,2})\Z")
 _VERSION = re.compile(r"v?(\d+(?:\.\d+)*(?:\.x)?)\Z")
@@ -282,10 +283,20 @@ def _identifier(low: str) -> str:
     return "".join(c for c in low if c.isalnum())
 
 
+def _slashed(found: re.Match[str]) -> str:
+    """A date with slashes, where it is clear which number is the month."""
+    one, two = int(found[1]), int(found[2])
+    if not (12 < one <= 31 and 1 <= two <= 12) and not (12 < two <= 31 and 1 <= one <= 12):
+        return ""
+    return f"{found[3] or ''}-{min(one, two):02}-{max(one, two):02}"
+
+
 def _with_digits(core: str, low: str, ends_with_dot: bool) -> tuple[Token, ...]:
     """What a piece with digits in it is."""
     if found := _DATE.match(low):
         return (Token("date", f"{found[1]}-{int(found[2]):02}-{int(found[3]):02}", low, core),)
+    if (slashed := _SLASHED_DATE.match(low)) and (date := _slashed(slashed)):
+        return (Token("date", date, low, core),)
     dotted = _DOTTED_DATE.match(low + "." if ends_with_dot and low.count(".") == 1 else low)
     if dotted and 1 <= int(dotted[1]) <= 31 and 1 <= int(dotted[2]) <= 12:
         year = dotted[3] or ""
