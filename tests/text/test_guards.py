@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -230,15 +231,25 @@ def test_a_doubt_names_its_guard_and_is_no_refusal() -> None:
     assert found.guard == "entities"
 
 
-def paraphrases() -> Iterator[tuple[str, str]]:
-    text = Path(__file__).with_name("paraphrases.jsonl").read_text("utf-8")
-    for line in text.splitlines():
-        row = json.loads(line)
-        yield row["text_a"], row["text_b"]
+def pairs(name: str) -> Iterator[dict[str, Any]]:
+    text = Path(__file__).with_name(name).read_text("utf-8")
+    yield from map(json.loads, text.splitlines())
+
+
+def kept_back(row: dict[str, Any]) -> bool:
+    return not verdict(analyse(row["text_a"]), analyse(row["text_b"])).served
 
 
 def test_plain_paraphrases_get_through() -> None:
-    pairs = list(paraphrases())
-    kept = [pair for pair in pairs if not verdict(analyse(pair[0]), analyse(pair[1])).served]
-    assert len(pairs) > 140
-    assert len(kept) <= 0.05 * len(pairs), kept
+    rows = list(pairs("paraphrases.jsonl"))
+    lost = [row for row in rows if kept_back(row)]
+    assert len(rows) > 140
+    assert len(lost) <= 0.03 * len(rows), lost
+
+
+def test_near_pairs_of_every_kind() -> None:
+    rows = list(pairs("test_guards_pairs.jsonl"))
+    missed = [row for row in rows if not row["label"] and not kept_back(row)]
+    lost = [row for row in rows if row["label"] and kept_back(row)]
+    assert len(missed) <= 0.05 * len(rows), missed
+    assert len(lost) <= 0.05 * len(rows), lost

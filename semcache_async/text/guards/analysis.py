@@ -56,6 +56,7 @@ _FUTURE = SETS["future"]
 
 _HAVE = SETS["have"]
 
+_WHO = SETS["pronouns"]
 _PERFECT = ("ed", "en", "t", "ado", "ido", "é", "ée", "és")
 
 
@@ -184,6 +185,8 @@ class Analysis:
                 question = question or key
                 questions.add(key)
                 continue
+            if index and low != key and low.endswith("ed") and kinds[index - 1].low in _WHO:
+                past = True
             size += 1
             typed.add(kind)
             identity = (kind, key)

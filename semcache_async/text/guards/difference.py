@@ -125,6 +125,18 @@ def same(one: Token, two: Token) -> bool:
     return False
 
 
+def _sloppy(text: str) -> bool:
+    """Whether a text was typed in haste: no accents, no capitals."""
+    return text.isascii() and text == text.lower()
+
+
+def _as_typed(one: Token, two: Token) -> bool:
+    """Whether one word is the other without its accents."""
+    if one.kind not in _PLAIN or two.kind not in _PLAIN or one.low.isascii() == two.low.isascii():
+        return False
+    return len(one.low) > 3 and fold(one.low) == fold(two.low)
+
+
 def _folded(one: str, two: str) -> bool:
     """Whether one word is the other as typed without accents. A short word may be another one."""
     if one.replace("ß", "ss") == two.replace("ß", "ss"):
@@ -252,6 +264,7 @@ class Difference:
             self.matched += zip(left, right, strict=False)
             return [], []
         rest: list[Token] = []
+        sloppy = _sloppy(self.a.text) or _sloppy(self.b.text)
         odd = (self.a.negations - self.b.negations) % 2 == 1
         for one in left:
             for index, two in enumerate(right):
@@ -259,7 +272,7 @@ class Difference:
                     self.flipped = True
                     del right[index]
                     break
-                if same(one, two):
+                if same(one, two) or (sloppy and _as_typed(one, two)):
                     self.matched.append((one, two))
                     del right[index]
                     break

@@ -106,7 +106,7 @@ def comparison(d: Difference) -> bool:
         return False
     up = frozenset({"more", "max", "at-least"})
     sides = [{("up" if t.key in up else "down") for t in side} for side in (left, right)]
-    bound = [{t.key for t in side} & {"at-least", "at-most"} for side in (left, right)]
+    bound = [{t.key for t in side} & {"at-least", "at-most", "exactly"} for side in (left, right)]
     if bound[0] and bound[1]:
         return bound[0] != bound[1]
     return sides[0].isdisjoint(sides[1]) and not _turned(d)
@@ -171,9 +171,12 @@ def question(d: Difference) -> bool:
     left, right = d.content()
     if len(left) > 1 or len(right) > 1 or not d.common:
         return False
+    both = one in _PLACED and two in _PLACED
+    if both and not (left or right):
+        return {one, two} not in _KINDRED
     if not d.near(4) and reworded(d):
         return False
-    if one in _PLACED and two in _PLACED:
+    if both:
         return True
     placed, other = (one, two) if one in _PLACED else (two, one)
     if placed not in _PLACED or not other:
@@ -182,7 +185,11 @@ def question(d: Difference) -> bool:
         return False
     if placed == "where" and other in {"how", "whether"}:
         return False
-    return not left and not right
+    return not (left or right) or d.near(2)
+
+
+_KINDRED = ({"where", "who"}, {"long", "count"}, {"much", "count"})
+"""Questions that may ask for the same in other words."""
 
 
 def answer_format(d: Difference) -> bool:

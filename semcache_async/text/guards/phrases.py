@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from semcache_async.text.guards.lists import (
     KINDS,
     PHRASES,
@@ -15,6 +17,7 @@ __all__ = ["ENGLISH", "GERMAN", "PREFIXES", "joined", "separable"]
 _Options = list[tuple[tuple[str, ...], tuple[Token, ...]]]
 
 
+@cache
 def _phrases() -> dict[str, dict[str, _Options]]:
     """The phrases by their first and second word; "" stands for no second word."""
     found: dict[str, dict[str, _Options]] = {}
@@ -33,14 +36,12 @@ def _phrases() -> dict[str, dict[str, _Options]]:
     return found
 
 
-_PHRASES = _phrases()
-
 _SPECIAL = frozenset({"number", "month", "currency", "unit", "date", "ordinal", "version"})
 
 
 def _phrase(tokens: list[Token], index: int) -> tuple[int, tuple[Token, ...]] | None:
     """The longest phrase that begins at a token: how many tokens it has and what it means."""
-    seconds = _PHRASES.get(tokens[index].low)
+    seconds = _phrases().get(tokens[index].low)
     if seconds is None:
         return None
     count = len(tokens)
@@ -63,11 +64,12 @@ def joined(tokens: list[Token]) -> list[Token]:
     index = 0
     special = False
     apart = _MOST_APART
+    phrases = _phrases()
     count = len(tokens)
     while index < count:
         token = tokens[index]
         low = token.low
-        if low in _PHRASES:
+        if low in phrases:
             phrase = _phrase(tokens, index)
             if phrase is not None:
                 size, meant = phrase

@@ -419,7 +419,7 @@ def _signs(piece: str, ends: bool) -> Piece:
         if piece == "%":
             return Piece((Token("unit", "%", "%", "%"),), False)
         if any(c in "=<>+*|^~{}[]\\;" for c in piece) or piece in {"-", "--", "/", "()"}:
-            plain = piece in {"*", "-", "--", "**", "|", "/"}
+            plain = piece in {"*", "-", "--", "**", "/"}
             return Piece((Token("code", piece, piece, piece),), ends, "", not plain)
         return Piece((), ends)
     signs = tuple(
