@@ -19,6 +19,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("How do I fold a letter in 3?", "How do I fold a letter in 4?"),
         ("what is 12% of 90", "what is 21% of 90"),
         ("Can I withdraw $200 abroad?", "Can I withdraw $2,000 abroad?"),
+        ("Return it within 2 weeks?", "Return it within 2 months?"),
         ("Is $5 a fair tip?", "Is €5 a fair tip?"),
         ("a table for two people", "a table for three people"),
         ("Wie viele Kalorien haben zwei Eier?", "Wie viele Kalorien haben 4 Eier?"),
@@ -129,7 +130,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
 CAUGHT_BY_OTHERS = {
     "template": {"antonyms", "question", "template"},
     "marks": {"marks", "template"},
-    "numbers": {"numbers", "units"},
+    "numbers": {"numbers", "units", "versions"},
     "negation": {"negation", DOUBT},
     "units": {"units", DOUBT},
 }

@@ -56,6 +56,7 @@ _FUTURE = SETS["future"]
 
 _HAVE = SETS["have"]
 
+_COUNTED = frozenset({"number", "identifier"})
 _WHO = SETS["pronouns"]
 _PERFECT = ("ed", "en", "t", "ado", "ido", "é", "ée", "és")
 
@@ -169,6 +170,8 @@ class Analysis:
             if kind == "negation":
                 if key == "not":
                     if token.raw[0] != low[0] and index:
+                        continue
+                    if low == "no" and index + 1 < count and kinds[index + 1].kind in _COUNTED:
                         continue
                     if (
                         0 < index <= 2

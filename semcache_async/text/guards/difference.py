@@ -75,6 +75,8 @@ def _near_miss(one: str, two: str) -> bool:
         or abs(len(one) - len(two)) > 1
     ):
         return False
+    if len(one) >= 7 and one[-1] == two[-1] and sorted(one) == sorted(two):
+        return True
     start = 0
     while start < min(len(one), len(two)) and one[start] == two[start]:
         start += 1
@@ -208,8 +210,14 @@ def _weighs(token: Token) -> bool:
     return token.kind in _CONTENT and token.low not in _SOFT
 
 
+def _spelling(token: Token) -> str:
+    if token.kind != "number" or (token.raw.isdigit() and not token.meanings):
+        return token.low
+    return token.key + "".join(token.meanings)
+
+
 def _joint(tokens: Iterable[Token]) -> str:
-    return "".join(c for token in tokens for c in token.low if c.isalnum() or c == "+")
+    return "".join(c for token in tokens for c in _spelling(token) if c.isalnum() or c == "+")
 
 
 class Difference:

@@ -43,10 +43,10 @@ def numbered(tokens: list[Token]) -> list[Token]:
             index = _number(tokens, index, out)
         elif kind == "currency" and index + 1 < count and tokens[index + 1].kind == "number":
             index = _number(tokens, index + 1, out, token.key)
-        elif token.low == "half":
-            out.append(Token("number", "0.5", "half", "half"))
+        elif token.low in _HALVES:
+            out.append(Token("number", "0.5", "0.5", token.raw))
             index += 1
-            while index < count and tokens[index].low in {"of", "a", "an"}:
+            while index < count and tokens[index].low in {"of", "a", "an", "de", "der", "von"}:
                 index += 1
         elif token.low in _TIMES and _between_numbers(tokens, index):
             index += 1
@@ -70,6 +70,7 @@ def numbered(tokens: list[Token]) -> list[Token]:
     return out
 
 
+_HALVES = frozenset({"half", "mitad", "moitié", "hälfte"})
 _TIMES = frozenset({"times", "x", "mal", "fois", "por", "veces"})
 _PARTS = {"third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fifth": 5, "fifths": 5,
           "sixths": 6, "eighths": 8, "tenth": 10, "tenths": 10}  # fmt: skip
@@ -203,9 +204,7 @@ def _number(tokens: list[Token], index: int, out: list[Token], unit: str = "") -
         if name in _SPANS:
             factor, base = _SPANS[name]
             out.append(
-                Token(
-                    "number", number(value * factor), number(value * factor), token.raw, _unit(base)
-                )
+                Token("number", number(value * factor), number(value), token.raw, _unit(base))
             )
             return index
         if name == "cent" and value < 100:

@@ -79,6 +79,9 @@ def roles(d: Difference) -> bool:
     exchanged = {(here[x], there[x]) for x in turned}
     if any((after, before) in exchanged for before, after in exchanged):
         return True
+    bound = [x for x in changed if x in here or x in there]
+    if bound and all(here.get(x) == there.get(x) for x in bound):
+        return False
     first, last = moved[0], moved[-1] + 1
     swap = _swap(one[first:last], two[first:last])
     if swap is None or _passive(d):

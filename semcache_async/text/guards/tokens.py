@@ -101,6 +101,8 @@ _AMOUNT = re.compile(
 )
 _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})\Z")
 _DOTTED_DATE = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4}|\d{2})?\Z")
+_POWER = re.compile(r"\d{1,3}e\d{1,2}\Z")
+_AGED = re.compile(r"(\d{1,3})((?:-[^\W\d_]+){2,4})\Z")
 _SLASHED_DATE = re.compile(r"(\d{1,2})/(\d{1,2})(?:/(\d{4}))?\Z")
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::\d{2})?(am|pm)?\Z")
 _FRACTION = re.compile(r"(\d{1,2})/(\d{1,2})\Z")
@@ -295,6 +297,12 @@ def _with_digits(core: str, low: str, ends_with_dot: bool) -> tuple[Token, ...]:
     """What a piece with digits in it is."""
     if found := _DATE.match(low):
         return (Token("date", f"{found[1]}-{int(found[2]):02}-{int(found[3]):02}", low, core),)
+    if found := _POWER.match(low):
+        value = float(low)
+        return (Token("number", number(value), low, core),) if value < 1e15 else ()
+    if (found := _AGED.match(low)) is not None:
+        rest = [word(each) for each in found[2].split("-") if each]
+        return (Token("number", found[1], found[1], found[1]), *rest)
     if (slashed := _SLASHED_DATE.match(low)) and (date := _slashed(slashed)):
         return (Token("date", date, low, core),)
     dotted = _DOTTED_DATE.match(low + "." if ends_with_dot and low.count(".") == 1 else low)

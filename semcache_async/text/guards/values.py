@@ -21,7 +21,7 @@ def numbers(d: Difference) -> bool:
         return unspaced_numbers(d)
     left, right = _values(d.left), _values(d.right)
     if left and right:
-        return True
+        return not _unitless(left, right)
     for token in left or right:
         if token.key != "1" and not _said(token, d.b if left else d.a):
             return d.common > 0 and (d.near(4) or d.alike(0.6))
@@ -29,6 +29,13 @@ def numbers(d: Difference) -> bool:
     if currencies[0] and currencies[1]:
         return True
     return _different_currencies(d)
+
+
+def _unitless(left: list[Token], right: list[Token]) -> bool:
+    """Whether the numbers are the same ones, with their unit named on one side only."""
+    if sorted(t.low for t in left) != sorted(t.low for t in right):
+        return False
+    return all(not (t.meanings and u.meanings) for t in left for u in right if t.low == u.low)
 
 
 def _said(token: Token, other: Analysis) -> bool:
@@ -71,7 +78,17 @@ def dates(d: Difference) -> bool:
         return not _compatible(left, right)
     if any(token.key == "today" for token in left or right) or not d.near(4):
         return False
+    if any(_same_hour(t, u) for t in left or right for u in (d.right if left else d.left)):
+        return False
     return d.common > 0 and any(not _said(t, d.b if left else d.a) for t in left or right)
+
+
+def _same_hour(time: Token, other: Token) -> bool:
+    """Whether a bare number is the hour of a time ("at 9", "at 9 am")."""
+    if other.kind != "number" or not time.key.endswith(":00") or not other.key.isdigit():
+        return False
+    hour = int(time.key[:2])
+    return int(other.key) in {hour, hour - 12}
 
 
 def _compatible(left: list[Token], right: list[Token]) -> bool:
