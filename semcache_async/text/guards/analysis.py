@@ -134,9 +134,11 @@ class Analysis:
             self.code = tuple(token.raw for token in tokens if token.kind == "code")
             self.indents = _indents(head)
         self.quoted: tuple[str, ...] = ()
-        """Quoted spans, and the whole text in the form in which they are looked for."""
+        """Quoted spans."""
         self.flat = ""
+        """Of a text with quotes, all of it, in the form in which quoted spans are looked for."""
         if not _QUOTES.isdisjoint(head):
+            self.flat = _flat(head)
             self.quoted = tuple(
                 flat for one, two in _QUOTED.findall(head) if (flat := _flat(one or two))
             )

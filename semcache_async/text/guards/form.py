@@ -68,8 +68,7 @@ def template(d: Difference) -> bool:
         return True
     for one, other in ((d.a, d.b), (d.b, d.a)):
         if one.quoted and other.quoted:
-            text = " ".join(other.text.split()).casefold()
-            other_span = any(span not in text for span in one.quoted)
+            other_span = any(span not in other.flat for span in one.quoted)
             if other_span and len(d.left) + len(d.right) <= 12 and not _harmless_quotes(d):
                 return True
     if min(len(d.a.words), len(d.b.words)) < _FRAME:

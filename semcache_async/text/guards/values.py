@@ -154,24 +154,23 @@ _CASED = frozenset({"word", "name", "function", "unit", "caseunit", "currency"})
 
 def _case(d: Difference) -> bool:
     """Whether otherwise equal words differ in a case that makes another word of one."""
-    if len(d.a.tokens) != len(d.b.tokens):
+    one, two = d.a.tokens, d.b.tokens
+    if len(one) != len(two):
         return False
-    other = [
-        (x, y)
-        for x, y in zip(d.a.tokens, d.b.tokens, strict=True)
-        if x.raw != y.raw and x.low == y.low and x.kind in _CASED
+    places = [
+        index
+        for index, (x, y) in enumerate(zip(one, two, strict=True))
+        if index and x.raw != y.raw and x.low == y.low and x.kind in _CASED
     ]
-    if not other or len(other) > 2:
+    if not places or len(places) > 2:
         return False
-    for x, y in other:
-        index = d.a.tokens.index(x)
-        if index and d.a.tokens[index - 1].kind == "number" and len(x.raw) <= 4:
-            return x.raw != y.raw
-        if x is d.a.tokens[0] or y is d.b.tokens[0]:
-            continue
-        mixed = x.raw != x.low and y.raw != y.low
-        if mixed and len(x.raw) <= 3:
+    hasty = d.a.text == d.a.text.lower() or d.b.text == d.b.text.lower()
+    for index in places:
+        x, y = one[index], two[index]
+        if one[index - 1].kind == "number" and two[index - 1].kind == "number" and len(x.raw) <= 4:
             return True
-        if len(x.raw) == 1 and d.a.text != d.a.text.lower() and d.b.text != d.b.text.lower():
+        if x.raw != x.low and y.raw != y.low and len(x.raw) <= 3:
+            return True
+        if len(x.raw) == 1 and not hasty:
             return True
     return False
