@@ -14,6 +14,7 @@ from semcache_async.text.guards.lists import (
     SETS,
     UNSPACED_HARMLESS,
 )
+from semcache_async.text.guards.measures import between_numbers
 from semcache_async.text.guards.phrases import ENGLISH, GERMAN, PREFIXES, joined, separable
 from semcache_async.text.guards.tokens import Token, read, word
 
@@ -112,7 +113,11 @@ class Analysis:
                     tokens[-len(found.tokens)] = word(first.low)
             starts = found.ends
         if not codelike:
-            tokens = [token for token in tokens if token.kind != "code"]
+            tokens = [
+                token
+                for index, token in enumerate(tokens)
+                if token.kind != "code" or between_numbers(tokens, index)
+            ]
         if tokens and tokens[-1].low in PREFIXES and tokens[0].low in GERMAN:
             tokens = separable(tokens)
         words = joined(tokens)
@@ -176,7 +181,8 @@ class Analysis:
                     if low == "no" and index + 1 < count and kinds[index + 1].kind in _COUNTED:
                         continue
                     if (
-                        0 < index <= 2
+                        low == "not"
+                        and 0 < index <= 2
                         and kinds[index - 1].low in _AUXILIARIES
                         and _first(kinds, index)
                     ):

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from semcache_async.text.guards.analysis import Analysis
 from semcache_async.text.guards.lexicon import lemma, lexicon
-from semcache_async.text.guards.lists import ANTONYMS, SETS
+from semcache_async.text.guards.lists import ANTONYMS, ASKED, SETS
 from semcache_async.text.guards.tokens import Token, fold, same_hand_made, stem
 
 __all__ = ["Difference", "ends", "opposite", "same"]
@@ -183,6 +183,12 @@ def _unmarked(a: Analysis, b: Analysis, left: list[Token], right: list[Token]) -
     return all(fold(x.low) == fold(y.low) for x, y in zip(left, right, strict=True))
 
 
+def _unasked(tokens: list[Token], question: str) -> list[Token]:
+    """The tokens without those that name what the other prompt's question asks for."""
+    names = ASKED.get(question)
+    return [token for token in tokens if token.low not in names] if names else tokens
+
+
 def _echoed(token: Token, other: Analysis) -> bool:
     """Whether a word of structure in the other prompt says the same."""
     if token.kind not in _PLAIN or not token.meanings:
@@ -232,6 +238,7 @@ class Difference:
         "kinds",
         "left",
         "matched",
+        "named",
         "right",
         "small",
     )
@@ -240,6 +247,8 @@ class Difference:
         self.a = a
         self.b = b
         self._slot: tuple[int, int] | None = None
+        self.named = False
+        """Whether one prompt names what the other one's question asks for."""
         self.flipped = False
         """Whether a negation on one side undoes an opposite on the other ("not valid",
         "invalid")."""
@@ -254,6 +263,11 @@ class Difference:
             left, right = [], []
         if left and right and len(left) == len(right) > 1 and _unmarked(a, b, left, right):
             left, right = [], []
+        if a.question != b.question:
+            size = len(left) + len(right)
+            left = _unasked(left, b.question)
+            right = _unasked(right, a.question)
+            self.named = len(left) + len(right) < size
         left = [token for token in left if not _echoed(token, b)]
         right = [token for token in right if not _echoed(token, a)]
         self.left = left

@@ -6,6 +6,7 @@ from importlib import resources
 
 __all__ = [
     "ANTONYMS",
+    "ASKED",
     "CONTRACTIONS",
     "COORDINATORS",
     "CURRENCIES",
@@ -116,6 +117,10 @@ WEEKDAYS = _keys("weekdays")
 UNSURE_DAYS = SETS["unsure-days"]
 CURRENCIES = _keys("currencies")
 QUESTIONS = _keys("questions")
+ASKED = {
+    line.partition(":")[0]: frozenset(line.partition(":")[2].split()) for line in _LINES["asked"]
+}
+"""What a question asks for, by the words that name it ("how much": "price")."""
 UNITS = _keys("units")
 UNITS_BY_CASE = _keys("cased-units")
 """Units whose case makes another unit of them ("MW", "mW")."""

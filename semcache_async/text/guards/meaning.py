@@ -166,7 +166,7 @@ _TIMELY = SETS["timely"]
 def question(d: Difference) -> bool:
     """Another question about the same thing: when, where, why, who, how much, how long."""
     one, two = d.a.question, d.b.question
-    if one == two or one in d.b.questions or two in d.a.questions:
+    if one == two or d.named or one in d.b.questions or two in d.a.questions:
         return False
     left, right = d.content()
     if len(left) > 1 or len(right) > 1 or not d.common:

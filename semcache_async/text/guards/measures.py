@@ -11,7 +11,7 @@ from semcache_async.text.guards.lists import (
 )
 from semcache_async.text.guards.tokens import Token, number
 
-__all__ = ["numbered"]
+__all__ = ["between_numbers", "numbered"]
 
 _SPANS = {"second": (1.0, "time"), "minute": (60.0, "time"), "hour": (3600.0, "time"),
           "day": (86400.0, "time"), "week": (604800.0, "time"), "fortnight": (1209600.0, "time"),
@@ -48,7 +48,9 @@ def numbered(tokens: list[Token]) -> list[Token]:
             index += 1
             while index < count and tokens[index].low in {"of", "a", "an", "de", "der", "von"}:
                 index += 1
-        elif token.low in _TIMES and _between_numbers(tokens, index):
+        elif token.low in _TIMES and between_numbers(tokens, index):
+            sign = _TIMES[token.low]
+            out.append(Token("code", sign, sign, sign))
             index += 1
         elif kind == "month" or (token.low in MONTHS and _dated(tokens, index, out)):
             index = _month(tokens, index, out)
@@ -71,12 +73,14 @@ def numbered(tokens: list[Token]) -> list[Token]:
 
 
 _HALVES = frozenset({"half", "mitad", "moitié", "hälfte"})
-_TIMES = frozenset({"times", "x", "mal", "fois", "por", "veces"})
+_TIMES = {"times": "*", "x": "*", "mal": "*", "fois": "*", "por": "*", "veces": "*", "plus": "+",
+          "más": "+", "minus": "-", "dividedby": "/", "moins": "-", "menos": "-"}  # fmt: skip
+"""Words that stand for a sign between two numbers."""
 _PARTS = {"third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fifth": 5, "fifths": 5,
           "sixths": 6, "eighths": 8, "tenth": 10, "tenths": 10}  # fmt: skip
 
 
-def _between_numbers(tokens: list[Token], index: int) -> bool:
+def between_numbers(tokens: list[Token], index: int) -> bool:
     """Whether a word multiplies two numbers ("7 times 8")."""
     return (
         0 < index < len(tokens) - 1
@@ -181,6 +185,10 @@ def _number(tokens: list[Token], index: int, out: list[Token], unit: str = "") -
         while index < count and tokens[index].low in _FILLERS:
             index += 1
         return index
+    if [each.low for each in tokens[index : index + 3]] == ["and", "a", "half"]:
+        value, index = value + 0.5, index + 3
+        exact = low = number(value)
+        following = tokens[index] if index < count else None
     if following is not None and following.low == "grand":
         value *= 1000
         exact, low, index = number(value), number(value), index + 1

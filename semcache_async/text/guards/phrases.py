@@ -90,7 +90,7 @@ def joined(tokens: list[Token]) -> list[Token]:
     return numbered(found) if special else found
 
 
-_UNSURE = frozenset({"may", "march", "half", "mitad", "moitié", "hälfte", "version", "times"})
+_UNSURE = frozenset({"may", "march", "half", "mitad", "moitié", "hälfte", "version"})
 
 _VERBS = frozenset({"word", "function"})
 

@@ -373,6 +373,9 @@ def _read(piece: str) -> Piece:
             return Piece((Token(known[0], known[1], low, core),), ends)
         if low in NUMBERS:
             return Piece((Token("number", str(NUMBERS[low]), low, core),), ends)
+        if low.endswith("-free") and len(low) > 6:
+            without = Token("negation", "not", "without", "without")
+            return Piece((without, word(core[:-5])), ends)
         if not (core[0] == "-" or piece.startswith("-")):
             return Piece(tuple(word(each) for each in core.split("-") if each), ends)
     if core.replace("/", "").isalpha() and "//" not in core and piece[0] != "/":
