@@ -19,6 +19,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("How do I fold a letter in 3?", "How do I fold a letter in 4?"),
         ("what is 12% of 90", "what is 21% of 90"),
         ("Can I withdraw $200 abroad?", "Can I withdraw $2,000 abroad?"),
+        ("Is 1.5 too much?", "Is 15 too much?"),
         ("Return it within 2 weeks?", "Return it within 2 months?"),
         ("Is $5 a fair tip?", "Is €5 a fair tip?"),
         ("a table for two people", "a table for three people"),
@@ -44,6 +45,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("status of ticket AB-1093", "status of ticket AB-1039"),
         ("what does error E204 mean", "what does error E240 mean"),
         ("read https://example.com/a", "read https://example.com/b"),
+        ("read lines 10-20", "read lines 102-0"),
         ("who is ann@example.com", "who is bob@example.com"),
     ],
     "units": [

@@ -216,10 +216,19 @@ def _weighs(token: Token) -> bool:
     return token.kind in _CONTENT and token.low not in _SOFT
 
 
+_COUNTING = str.maketrans({".": "p", "_": "u", "-": "m"})
+
+
 def _spelling(token: Token) -> str:
-    if token.kind != "number" or (token.raw.isdigit() and not token.meanings):
+    """A token as it is compared with others run together: signs between digits count."""
+    if token.kind == "number":
+        plain = token.raw.isdigit() and not token.meanings
+        text = token.low if plain else token.key + "".join(token.meanings)
+    elif token.kind == "identifier":
+        text = token.key
+    else:
         return token.low
-    return token.key + "".join(token.meanings)
+    return text.translate(_COUNTING)
 
 
 def _joint(tokens: Iterable[Token]) -> str:

@@ -281,8 +281,16 @@ def _release(version: str) -> str:
     return version
 
 
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)[-–/.](?=\d)")
+_LONG_CODE = 9
+
+
 def _identifier(low: str) -> str:
-    return "".join(c for c in low if c.isalnum())
+    """An id without the signs that people leave out: all of a long code's ("978-0-123"), and of
+    a short one those between letters and digits ("E-204", but 1-23 is not 12-3)."""
+    if sum(map(str.isdigit, low)) < _LONG_CODE:
+        low = _BETWEEN_DIGITS.sub("_", low)
+    return "".join(c for c in low if c.isalnum() or c == "_")
 
 
 def _slashed(found: re.Match[str]) -> str:
