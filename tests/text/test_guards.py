@@ -45,7 +45,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("status of ticket AB-1093", "status of ticket AB-1039"),
         ("what does error E204 mean", "what does error E240 mean"),
         ("read https://example.com/a", "read https://example.com/b"),
-        ("read lines 10-20", "read lines 102-0"),
+        ("open case A12-34", "open case A1-234"),
         ("who is ann@example.com", "who is bob@example.com"),
     ],
     "units": [

@@ -3,6 +3,7 @@ has been taken away."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
@@ -216,7 +217,7 @@ def _weighs(token: Token) -> bool:
     return token.kind in _CONTENT and token.low not in _SOFT
 
 
-_COUNTING = str.maketrans({".": "p", "_": "u", "-": "m"})
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)[._-](?=\d)|\A-(?=\d)")
 
 
 def _spelling(token: Token) -> str:
@@ -228,7 +229,7 @@ def _spelling(token: Token) -> str:
         text = token.key
     else:
         return token.low
-    return text.translate(_COUNTING)
+    return _BETWEEN_DIGITS.sub("p", text)
 
 
 def _joint(tokens: Iterable[Token]) -> str:

@@ -101,6 +101,7 @@ _AMOUNT = re.compile(
 )
 _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})\Z")
 _DOTTED_DATE = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4}|\d{2})?\Z")
+_RANGE = re.compile(r"([1-9]\d{0,3})[-–]([1-9]\d{0,3})\Z")
 _POWER = re.compile(r"\d{1,3}e\d{1,2}\Z")
 _AGED = re.compile(r"(\d{1,3})((?:-[^\W\d_]+){2,4})\Z")
 _SLASHED_DATE = re.compile(r"(\d{1,2})/(\d{1,2})(?:/(\d{4}))?\Z")
@@ -305,6 +306,8 @@ def _with_digits(core: str, low: str, ends_with_dot: bool) -> tuple[Token, ...]:
     """What a piece with digits in it is."""
     if found := _DATE.match(low):
         return (Token("date", f"{found[1]}-{int(found[2]):02}-{int(found[3]):02}", low, core),)
+    if found := _RANGE.match(low):
+        return tuple(Token("number", number(int(part)), part, part) for part in found.groups())
     if found := _POWER.match(low):
         value = float(low)
         return (Token("number", number(value), low, core),) if value < 1e15 else ()
