@@ -16,7 +16,8 @@ from semcache_async.text.guards.lists import (
 )
 from semcache_async.text.guards.measures import between_numbers
 from semcache_async.text.guards.phrases import ENGLISH, GERMAN, PREFIXES, joined, separable
-from semcache_async.text.guards.tokens import Token, read, word
+from semcache_async.text.guards.tokens import read
+from semcache_async.text.guards.words import Token, word
 
 __all__ = ["Analysis", "LIMIT", "analyse"]
 

@@ -4,12 +4,13 @@ where, was and will be, and the form of the answer."""
 from __future__ import annotations
 
 from semcache_async.text.guards.analysis import Analysis
-from semcache_async.text.guards.difference import Difference, opposite
+from semcache_async.text.guards.difference import Difference
 from semcache_async.text.guards.form import reworded
 from semcache_async.text.guards.lists import (
     SETS,
     SIDES,
 )
+from semcache_async.text.guards.sameness import opposite
 from semcache_async.text.guards.unspaced import unspaced_negation, unspaced_opposites
 
 __all__ = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from semcache_async.text.guards.digits import number
 from semcache_async.text.guards.lists import (
     MONTHS,
     NUMBERS,
@@ -9,7 +10,7 @@ from semcache_async.text.guards.lists import (
     UNITS,
     UNITS_BY_CASE,
 )
-from semcache_async.text.guards.tokens import Token, number
+from semcache_async.text.guards.words import Token
 
 __all__ = ["between_numbers", "numbered"]
 

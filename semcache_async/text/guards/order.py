@@ -10,8 +10,8 @@ from semcache_async.text.guards.lists import (
     COORDINATORS,
     SETS,
 )
-from semcache_async.text.guards.tokens import Token
 from semcache_async.text.guards.unspaced import unspaced_roles
+from semcache_async.text.guards.words import Token
 
 __all__ = ["Identity", "roles"]
 

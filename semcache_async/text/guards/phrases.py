@@ -10,7 +10,8 @@ from semcache_async.text.guards.lists import (
     SETS,
 )
 from semcache_async.text.guards.measures import numbered
-from semcache_async.text.guards.tokens import Token, read, word
+from semcache_async.text.guards.tokens import read
+from semcache_async.text.guards.words import Token, word
 
 __all__ = ["ENGLISH", "GERMAN", "PREFIXES", "joined", "separable"]
 
