@@ -14,7 +14,7 @@ the promise is for.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from semcache_async.tune.histogram import Counts, Histogram, Sample
@@ -65,6 +65,7 @@ def promise(
     target: float,
     confidence: float = 0.95,
     careful: bool = True,
+    starts: Sequence[float] = STARTS,
     pooled: bool = False,
 ) -> Promise:
     """The largest edge of ``histogram`` at which the precision of what would be served is at least
@@ -72,12 +73,13 @@ def promise(
 
     Without ``careful`` each distance is tested as if it were the only one: quicker to learn, with
     a bound that holds for any one distance, and less often for the largest of many that passed.
+    ``starts``: where walks begin; they must not have been chosen by these samples' labels.
     """
     check_share("target", target)
     check_share("confidence", confidence)
     alpha = 1.0 - confidence
     edges, counts = histogram.edges(), histogram.cumulated()
-    parts = _parts(edges, alpha) if careful else [alpha] * len(edges)
+    parts = _parts(edges, alpha, starts) if careful else [alpha] * len(edges)
     held, best, level = 0.0, None, alpha
     for place, (found, part) in enumerate(zip(counts, parts, strict=True)):
         held = min(alpha, held + part)
@@ -113,9 +115,9 @@ def check_share(name: str, value: float) -> None:
         raise ValueError(f"{name}={value!r}: must lie between 0 and 1.")
 
 
-def _parts(edges: list[float], alpha: float) -> list[float]:
+def _parts(edges: list[float], alpha: float, starts: Sequence[float]) -> list[float]:
     """What may fail, by edge: an equal part where a walk starts, nothing elsewhere."""
-    starts = [start for start in STARTS if start <= edges[-1]] or [edges[-1]]
+    starts = [start for start in starts if start <= edges[-1] + 1e-9] or [edges[-1]]
     parts = [0.0] * len(edges)
     for start in starts:
         parts[next(i for i, edge in enumerate(edges) if edge >= start - 1e-9)] += alpha / len(
