@@ -38,7 +38,8 @@ def _lines(found: Found, plan: Plan, about: str) -> Iterator[str]:
     )
     for name, rows in found.replays.items():
         yield from ("", f"## Replay: {name}", "", f"{found.about[name]}.", "")
-        yield f"Mean precision over the hit ratios up to distance .30 (P-CHR AUC): {areas.get(name, 0):.3f}."
+        reached = areas.get(name, 0.0)
+        yield f"P-CHR AUC (mean precision over the hit ratios up to distance .30): {reached:.3f}."
         yield ""
         yield from _table(
             ("row", "semantic hits", "of any order", "wrong of the hits"),
@@ -177,7 +178,7 @@ def _draw(found: Found, path: Path) -> None:
             ".-" if len(kept) < 50 else "-",
             label=f"{name}, any fixed distance",
         )
-    for number, (name, rows) in enumerate(found.replays.items()):
+    for number, rows in enumerate(found.replays.values()):
         for row, figures in rows.items():
             wrong, hits = figures.wrong.value, figures.hits.value
             if row not in found.targets or wrong is None or hits is None:

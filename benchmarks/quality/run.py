@@ -21,6 +21,7 @@ from benchmarks.quality.figures import (
 )
 from benchmarks.quality.rows import CACHE_ROWS, PEERS, Cached, Learnt, Row, Static, near
 from benchmarks.quality.vectors import Remembered
+from semcache_async.data import Question
 
 __all__ = ["Found", "Plan", "make_rows", "run_all"]
 
@@ -140,17 +141,15 @@ def _replay(
             f"  {row.name}: hits {own[row.name].hits}, wrong {own[row.name].wrong}"
             f" [{time.perf_counter() - began:.1f} s]"
         )
-    found.curves[replay.name] = [
-        CurvePoint(distance, hits, 1.0 - wrong)
-        for distance in SWEEP
-        if (
-            swept := count_replays(
-                [_done(Static("", embedder, distance).replay(order, 0)) for order in orders]
-            )
-        )
-        and (hits := swept.hits.value) is not None
-        and (wrong := swept.wrong.value) is not None
-    ]
+    found.curves[replay.name] = [_swept(embedder, orders, distance) for distance in SWEEP]
+
+
+def _swept(
+    embedder: Remembered, orders: Sequence[Sequence[Question]], distance: float
+) -> CurvePoint:
+    row = Static("", embedder, distance)
+    figures = count_replays([_done(row.replay(order, 0)) for order in orders])
+    return CurvePoint(distance, figures.hits.value or 0.0, 1.0 - (figures.wrong.value or 0.0))
 
 
 def _pairs(

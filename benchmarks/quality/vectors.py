@@ -37,6 +37,7 @@ class Remembered:
         self.token_budget, self.streams = embedder.token_budget, 1
         self._file = folder / f"vectors-{embedder.fingerprint[:16]}.npz" if folder else None
         self._known: dict[str, NDArray[np.float32]] = {}
+        embedder.embed(["Is anybody there?"])  # one alone, before several threads
         if self._file is not None and self._file.is_file():
             with np.load(self._file) as kept:
                 self._known = dict(zip(kept["texts"].tolist(), kept["vectors"], strict=True))
@@ -64,7 +65,8 @@ class Remembered:
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         self.learn(texts)
-        return np.stack([self._known[text] for text in texts])
+        rows = [self._known[text] for text in texts]
+        return np.stack(rows) if rows else np.empty((0, self.dim), np.float32)
 
     def tokenise(self, texts: Sequence[str]) -> list[_Read]:
         return [_Read(*both) for both in zip(texts, self._embedder.tokenise(texts), strict=True)]

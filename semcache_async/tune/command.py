@@ -109,7 +109,9 @@ def _embedder(model: str | None) -> Any:
     """The real model; replaced in tests."""
     from semcache_async.embed import load_embedder
 
-    return load_embedder(model)
+    embedder = load_embedder(model)
+    embedder.embed(["Is anybody there?"])  # one alone, before several threads
+    return embedder
 
 
 def _too_long(embedder: Any) -> Any:
