@@ -21,8 +21,6 @@ from semcache_async.tune.pairs import Pair, read_pairs
 
 __all__ = ["PairSet", "Replay", "Skipped", "pair_sets", "replays", "shared"]
 
-_PAIRS_AT_MOST = 3_000
-
 
 class Skipped(Exception):  # noqa: N818 - not an error
     """A set that is not there, and why."""
@@ -119,8 +117,7 @@ def pair_sets() -> Iterator[PairSet | tuple[str, str]]:
         except Skipped as why:
             yield name, str(why)
             continue
-        step = max(1, len(pairs) // _PAIRS_AT_MOST)
-        yield PairSet(name, about, tuple(pairs[::step]))
+        yield PairSet(name, about, tuple(pairs))
 
 
 def _lines(path: Path) -> list[str]:

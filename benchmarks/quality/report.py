@@ -83,7 +83,7 @@ def _lines(found: Found, plan: Plan, about: str) -> Iterator[str]:
 
 def _kinds(found: Found, name: str) -> Iterator[str]:
     """By kind, for the cache's own rows: served of the wrong / of the right ones."""
-    rows = {row: f for row, f in found.pairs[name].items() if row.startswith("cache")}
+    rows = {row: f for row, f in found.pairs[name].items() if row.startswith("cache,")}
     kinds = sorted({kind for figures in rows.values() for kind in figures.by_kind})
     if not kinds:
         return
@@ -183,7 +183,7 @@ def _draw(found: Found, path: Path) -> None:
             wrong, hits = figures.wrong.value, figures.hits.value
             if row not in found.targets or wrong is None or hits is None:
                 continue
-            mark = "*" if row.startswith("cache") else "x"
+            mark = "*" if row.startswith("cache,") else "x"
             left.plot(hits, 1.0 - wrong, mark, color=f"C{number}", markersize=9)
             left.annotate(f"{found.targets[row]:g}", (hits, 1.0 - wrong), fontsize=7)
     left.set_title("Replays; x: model of the rule by target, *: the cache", fontsize=9)

@@ -155,7 +155,7 @@ def _swept(
 def _pairs(
     plan: Plan, embedder: Remembered, rows: Sequence[Row], pairs: PairSet, found: Found
 ) -> None:
-    chosen = pairs.pairs[: plan.pairs]
+    chosen = pairs.pairs[:: max(1, len(pairs.pairs) // plan.pairs)]
     embedder.learn(text for pair in chosen for text in (pair.text_a, pair.text_b))
     chosen = tuple(
         pair

@@ -32,7 +32,7 @@ def wilson_low(right: float, total: float, confidence: float = 0.95) -> float:
 
 
 def _score(right: float, total: float, z: float, side: float) -> float:
-    if total <= 0.0:
+    if total < 1e-9:
         return 0.0 if side < 0 else 1.0
     share = min(1.0, max(0.0, right / total))
     spread = z * math.sqrt(share * (1.0 - share) / total + z * z / (4.0 * total * total))

@@ -69,7 +69,8 @@ def promise(
     pooled: bool = False,
 ) -> Promise:
     """The largest edge of ``histogram`` at which the precision of what would be served is at least
-    ``target``. One more wrong sample never widens it, nor does a higher target or confidence.
+    ``target``, and no farther out than a right sample was seen. One more wrong sample never widens
+    it, nor does a higher target or confidence.
 
     Without ``careful`` each distance is tested as if it were the only one: quicker to learn, with
     a bound that holds for any one distance, and less often for the largest of many that passed.
@@ -80,11 +81,15 @@ def promise(
     alpha = 1.0 - confidence
     edges, counts = histogram.edges(), histogram.cumulated()
     parts = _parts(edges, alpha, starts) if careful else [alpha] * len(edges)
-    held, best, level = 0.0, None, alpha
+    held, level = 0.0, alpha
+    best: int | None = None
+    seen: int | None = None
     for place, (found, part) in enumerate(zip(counts, parts, strict=True)):
         held = min(alpha, held + part)
+        seen = place if histogram.right[place] else seen
         if held and _passes(found, target, held):
-            best, level = place, held
+            if seen is not None:
+                best, level = seen, held
         else:
             held = 0.0
     found = counts[-1 if best is None else best]
