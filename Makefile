@@ -5,11 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := semcache_async tests benchmarks
 
+# Options of the quality benchmark: --quick, --requests 8000, --data QUESTIONS.jsonl, --out FOLDER
+QUALITY ?=
 # Options of the comparison: --quick (minutes), --stages lookups,http, --render (draw again)
 BENCH ?=
 CONTENDERS := $(basename $(notdir $(wildcard benchmarks/contenders/requirements/*.txt)))
 
-.PHONY: demo test check format bench bench-envs bench-smoke bench-parts clean
+.PHONY: demo test check format bench bench-envs bench-smoke bench-parts bench-quality clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## install, then run the main job
@@ -40,6 +42,9 @@ bench-smoke: $(VENV)/.installed-dev  ## what a lookup costs, counted, against bu
 bench-parts: $(VENV)/.installed-dev  ## what the cache adds to its parts, as ratios
 	$(BIN)/python -m benchmarks.parts
 	$(BIN)/python -m benchmarks.embedder semcache_async/data/banking77_test.jsonl.gz
+
+bench-quality: $(VENV)/.installed-dev  ## what is served, and how much of it is wrong: benchmarks/out/quality.md
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality $(QUALITY)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed (the embedded Redis has no packages for others); name one: make $(MAKECMDGOALS) PYTHON=python3.12")'

@@ -18,7 +18,9 @@ def written(folder: Path, *lines: object) -> Path:
     return path
 
 
-def row(a: str = "one", b: str = "other", label: object = 1, **more: object) -> dict[str, object]:
+def row(
+    a: object = "one", b: object = "other", label: object = 1, **more: object
+) -> dict[str, object]:
     return {"text_a": a, "text_b": b, "label": label, **more}
 
 
