@@ -21,7 +21,7 @@ from semcache_async.tune.intervals import exact_low
 from semcache_async.tune.pairs import CalibrationError, Pair, halves, tidy_pairs
 from semcache_async.tune.precision import Promise, check_share, promise
 
-__all__ = ["CEILING", "Calibration", "Embed", "Point", "calibrate_pairs", "distances"]
+__all__ = ["CEILING", "Calibration", "Embed", "Point", "calibrate_pairs", "clearest", "distances"]
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 """Unit vectors of texts: ``Embedder.embed`` where it is a plain method."""
@@ -155,7 +155,7 @@ def _calibrate(
     parts = (_empty(), _empty())
     for pair, distance, first in zip(pairs, far.tolist(), halves(pairs, _START_SHARE), strict=True):
         parts[not first].add(distance, pair.right, pair.weight * scale)
-    start = _clearest(parts[0], target)
+    start = clearest(parts[0], target)
     made = promise(parts[1], target=target, confidence=confidence, starts=(start,))
     whole = parts[0] + parts[1]
     right = sum(pair.weight for pair in pairs if pair.right) * scale
@@ -178,7 +178,7 @@ def _empty() -> Histogram:
     return Histogram(width=_WIDTH, buckets=round(CEILING / _WIDTH))
 
 
-def _clearest(histogram: Histogram, target: float) -> float:
+def clearest(histogram: Histogram, target: float) -> float:
     """The edge at which the precision exceeds the target by most standard errors."""
 
     def clarity(counts: Counts) -> float:

@@ -2,13 +2,18 @@
 
 The promise is about the precision *of what would be served*: the share of right ones among all
 samples at or below a distance. To try many distances and keep the largest that passes is to look
-many times, and fails far more often than one look (docs/calibration.md has the simulation: up to
-one time in three with Wilson's bound at 95 %). So the distances are tested in a fixed order, the
-smallest first, and each start of a walk spends its own part of what may fail; a distance that
-passes hands its part on to the next, one that fails loses it (the fallback procedure of Wiens,
-2003). The chance that any distance is promised wrongly is then at most ``1 - confidence``, for
-precision curves of any shape, given that samples are independent and come from the traffic that
-the promise is for.
+many times: with Wilson's bound at 95 %, one such promise in three fails where the precision runs
+flat just below the target, and one in twenty where it falls through it (``python -m
+benchmarks.quality.promise``). So the distances are tested in a fixed order, the smallest first, and
+each start of a walk spends its own part of what may fail; a distance that passes hands its part on
+to the next, one that fails loses it (the fallback procedure of Wiens, 2003). The chance that any
+distance is promised wrongly is then at most ``1 - confidence``, for precision curves of any shape,
+given that the samples are independent and from the traffic that the promise is for.
+
+Evidence of a cache's own traffic has more near misses than hits, since misses are all judged and
+hits seldom. Counted alike, they make the precision look lower than it is as long as it falls with
+distance: the promise errs on the safe side. Where traps lie nearest, it does not. And each promise
+is one look at one time: of many over months, the stated share may fail.
 """
 
 from __future__ import annotations
