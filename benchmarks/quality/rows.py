@@ -13,7 +13,7 @@ from benchmarks.quality.store import MatrixStore
 from benchmarks.quality.vectors import Remembered
 from semcache_async import CacheConfig, Scope, SemanticCache, Source
 from semcache_async.data import Question
-from semcache_async.tune.choice import Choice, choose
+from semcache_async.tune.choice import EXPLORED, Choice, choose
 from semcache_async.tune.histogram import Histogram
 from semcache_async.tune.pairs import Pair
 
@@ -150,18 +150,22 @@ class Learnt:
     audited: float = 0.015
     every: int = 20
     careful: bool = False
+    confidence: float = 0.95
+    explores: bool = False
+    """Does it ask the LLM for some of what the unproven default would serve?"""
     choices: list[Choice] = field(default_factory=list, repr=False)
     """Of the last replay."""
 
     async def replay(self, questions: Sequence[Question], seed: int) -> list[Outcome]:
         vectors = self.embedder.embed([question.text for question in questions])
-        draws = np.random.default_rng(seed + 1).random(len(questions))
+        draws, tries = np.random.default_rng(seed + 1).random((2, len(questions)))
         evidence = Histogram(buckets=round(self.review / 0.002))
         self.choices = []
         reach, labels = self.default, 0
+        explore = EXPLORED if self.explores else 0.0
 
         def listen(request: int, outcome: Outcome, right: bool) -> None:
-            nonlocal reach, labels
+            nonlocal reach, labels, explore
             if outcome.distance is None or outcome.exact:
                 return
             if outcome.hit and draws[request] >= self.audited:
@@ -175,12 +179,17 @@ class Learnt:
                     target=self.target,
                     default=self.default,
                     ceiling=self.ceiling,
+                    confidence=self.confidence,
                     careful=self.careful,
                 )
                 self.choices.append(chosen)
                 reach = -1.0 if chosen.max_distance is None else chosen.max_distance
+                explore = chosen.explore if self.explores else 0.0
 
-        return taking(questions, vectors, lambda _: reach, listen)
+        def reached(request: int, /) -> float:
+            return -1.0 if tries[request] < explore else reach
+
+        return taking(questions, vectors, reached, listen)
 
     async def judge(self, pairs: Sequence[Pair]) -> list[bool]:
         raise NotImplementedError("pairs have no traffic to learn from")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,12 @@ __all__ = ["Found", "Plan", "make_rows", "run_all"]
 
 SWEEP = (0.02, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3)
 TARGETS = (0.98, 0.95, 0.9)
+LEARNERS: Mapping[str, dict[str, Any]] = {
+    "": {},
+    ", exploring": {"explores": True},
+    ", exploring, 90 %": {"explores": True, "confidence": 0.9},
+    ", careful": {"careful": True},
+}
 
 
 @dataclass(frozen=True)
@@ -84,10 +90,10 @@ def make_rows(embedder: Remembered, found: Found) -> list[Row]:
         rows.append(row)
     rows += [Static(name, embedder, distance) for name, distance in PEERS.items()]
     for target in TARGETS:
-        for careful in (False, True):
-            name = f"model of the rule, {target:g}{', careful' if careful else ''}"
+        for words, options in LEARNERS.items():
+            name = f"model of the rule, {target:g}{words}"
             found.targets[name] = target
-            rows.append(Learnt(name, embedder, target, careful=careful))
+            rows.append(Learnt(name, embedder, target, **options))
     return rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from semcache_async.tune.choice import ENOUGH, Choice, Origin, choose, refuted
 from semcache_async.tune.histogram import Histogram, Sample
+from semcache_async.tune.precision import needed
 
 
 def chosen(own: Histogram, like: Histogram | None = None, target: float = 0.95) -> Choice:
@@ -69,3 +70,11 @@ def test_a_few_wrong_hits_refute_the_default() -> None:
     assert not refuted(own, 0.02, 0.95)
     found = chosen(own)
     assert (found.max_distance or 0.0) < 0.03
+
+
+def test_an_unproven_default_is_explored_until_enough_of_it_is_judged() -> None:
+    assert chosen(Histogram()).explore == 0.5
+    some = Histogram.of(samples(0.03, needed(0.95) // 2 + 1, 0))
+    assert chosen(some).explore == 0.0
+    proven = Histogram.of(samples(0.1, 1_000, 0))
+    assert chosen(proven).explore == 0.0
