@@ -192,5 +192,6 @@ def _draw(found: Found, path: Path) -> None:
         axes.set(xlabel="hit ratio", ylabel="precision of the hits", xlim=(0.0, None))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=7)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=7)
     figure.savefig(path, dpi=130)
