@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := semcache_async tests benchmarks
 
+# Options of the quality benchmark: --quick, --requests 8000, --data QUESTIONS.jsonl, --out FOLDER
+QUALITY ?=
 # Options of the comparison: --quick (minutes), --stages lookups,http, --render (draw again)
 BENCH ?=
 CONTENDERS := $(basename $(notdir $(wildcard benchmarks/contenders/requirements/*.txt)))
@@ -12,7 +14,7 @@ CONTENDERS := $(basename $(notdir $(wildcard benchmarks/contenders/requirements/
 # OpenVINO where it can gain: CPUs with bfloat16 or AVX-512
 EXTRAS := $(shell grep -sqwE 'avx512_bf16|amx_bf16|avx512f' /proc/cpuinfo && echo embedded,openvino || echo embedded)
 
-.PHONY: demo test check format bench bench-envs bench-smoke bench-parts clean
+.PHONY: demo test check format bench bench-envs bench-smoke bench-parts bench-quality clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## install, then run the main job
@@ -43,6 +45,9 @@ bench-smoke: $(VENV)/.installed-dev  ## what a lookup costs, counted, against bu
 bench-parts: $(VENV)/.installed-dev  ## what the cache adds to its parts, as ratios
 	$(BIN)/python -m benchmarks.parts
 	$(BIN)/python -m benchmarks.embedder semcache_async/data/banking77_test.jsonl.gz
+
+bench-quality: $(VENV)/.installed-dev  ## what is served, and how much of it is wrong: benchmarks/out/quality.md
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality $(QUALITY)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed (the embedded Redis has no packages for others); name one: make $(MAKECMDGOALS) PYTHON=python3.12")'

@@ -1,0 +1,144 @@
+"""Which distance a scope serves at, and why: its own evidence, that of like scopes, or the default.
+
+    learned   the scope's own evidence: the largest distance whose bound meets the target
+    pooled    too little of it: what the evidence of like scopes gives, an estimate
+    default   too little of either: the static distance, which nothing speaks against so far
+    cut       the default, shortened to where the scope's fitted curve expects the target to be met
+    stopped   no distance is expected to meet it: nothing is served by meaning
+
+Costs a millisecond or two: run it when evidence has come in, never on the lookup path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from semcache_async.tune.histogram import Counts, Histogram
+from semcache_async.tune.intervals import beta_below
+from semcache_async.tune.logistic import Curve, Row, fit
+from semcache_async.tune.precision import Promise, needed, promise
+
+__all__ = ["ENOUGH", "EXPLORED", "Choice", "Origin", "choose", "curve_of", "refuted"]
+
+ENOUGH = 40
+"""Samples from which on the fitted curve may cut the default."""
+EXPLORED = 0.5
+_DOUBT = 0.1
+
+
+class Origin(StrEnum):
+    """What a distance rests on."""
+
+    LEARNED = "learned"
+    POOLED = "pooled"
+    DEFAULT = "default"
+    CUT = "cut"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The distance a scope serves at. ``promise`` is what its own evidence supports, or, where
+    ``origin`` is pooled, that of like scopes."""
+
+    max_distance: float | None
+    """None: nothing is served by meaning."""
+    origin: Origin
+    promise: Promise
+    explore: float = 0.0
+    """The share of would-be hits that are worth more as evidence: the LLM is asked, and its answer
+    judges the stored one. ``EXPLORED`` while the default is served unproven and few of its own
+    hits have been judged; serving all of them would keep the scope from ever learning."""
+
+    def explain(self) -> str:
+        """One line for people."""
+        target = f"{self.promise.target:.3f}".lstrip("0")
+        match self.origin:
+            case Origin.LEARNED | Origin.POOLED:
+                return self.promise.explain()
+            case Origin.DEFAULT:
+                return f"{self.max_distance:.4g}, the default: too little evidence so far"
+            case Origin.CUT:
+                return (
+                    f"{self.max_distance:.4g}, cut from the default: what was seen farther out "
+                    f"lets expect less than {target} beyond; an estimate"
+                )
+            case Origin.STOPPED:
+                return f"nothing by meaning: no distance is expected to reach {target}"
+
+
+def choose(
+    own: Histogram,
+    like: Histogram | None = None,
+    *,
+    target: float,
+    default: float,
+    ceiling: float,
+    confidence: float = 0.95,
+    careful: bool = False,
+) -> Choice:
+    """The distance for a scope with evidence ``own``, among scopes whose pooled evidence is
+    ``like``. ``careful``: allow for the search over distances (``precision.promise``)."""
+    learned = promise(own, target=target, confidence=confidence, careful=careful)
+    fallback = _unproven(own, target=target, default=min(default, ceiling))
+    if learned.max_distance is not None:
+        proven = min(learned.max_distance, ceiling)
+        if fallback is not None and fallback > proven:
+            origin = Origin.DEFAULT if fallback >= min(default, ceiling) else Origin.CUT
+            return Choice(fallback, origin, learned, _explore(own, fallback, target))
+        return Choice(proven, Origin.LEARNED, learned)
+    if like is not None:
+        pooled = promise(like, target=target, confidence=confidence, careful=careful, pooled=True)
+        if pooled.max_distance is not None:
+            reach = min(pooled.max_distance, ceiling, curve_reach(own, target, ceiling))
+            if reach > (fallback or 0.0) and not refuted(own, reach, target):
+                return Choice(reach, Origin.POOLED, pooled)
+    if fallback is None:
+        return Choice(None, Origin.STOPPED, learned)
+    origin = Origin.DEFAULT if fallback >= min(default, ceiling) else Origin.CUT
+    return Choice(fallback, origin, learned, _explore(own, fallback, target))
+
+
+def _explore(own: Histogram, distance: float, target: float) -> float:
+    return EXPLORED if _at(own, distance).total < needed(target) / 2.0 else 0.0
+
+
+def _unproven(own: Histogram, *, target: float, default: float) -> float | None:
+    """How far the default may be served without proof; None for not at all."""
+    reach = min(default, curve_reach(own, target, default))
+    while reach > 0.0 and refuted(own, reach, target):
+        reach = round(reach - own.width, 9)
+    return reach if reach > 0.0 else None
+
+
+def curve_reach(own: Histogram, target: float, limit: float) -> float:
+    """Up to ``limit``, where the fitted curve expects the target to be met; ``limit`` itself with
+    too few samples for a curve."""
+    return limit if own.total < ENOUGH else curve_of(own).reach(target, limit)
+
+
+def curve_of(histogram: Histogram) -> Curve:
+    """The logistic curve through a histogram."""
+    rows = (
+        Row(histogram.width * (place + 0.5), right, wrong)
+        for place, (right, wrong) in enumerate(zip(histogram.right, histogram.wrong, strict=True))
+        if right or wrong
+    )
+    return fit(rows)
+
+
+def refuted(own: Histogram, distance: float, target: float) -> bool:
+    """Is the precision at or below ``distance`` likely under ``target`` (one-sided, 10 %)?"""
+    counts = _at(own, distance)
+    return counts.wrong >= 1.0 and 1.0 - _more(counts, target) <= _DOUBT
+
+
+def _more(counts: Counts, target: float) -> float:
+    """How probable more right ones than these are at ``target``."""
+    return beta_below(target, counts.right + 1.0, counts.wrong)
+
+
+def _at(own: Histogram, distance: float) -> Counts:
+    place = own.bucket(distance)
+    return own.cumulated()[-1 if place is None else place]

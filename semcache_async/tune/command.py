@@ -1,0 +1,157 @@
+"""The ``semcache calibrate`` command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semcache_async.shell import tidy
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from semcache_async.tune.calibrate import Calibration
+
+__all__ = ["calibrate"]
+
+
+def calibrate(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            show_default=False,
+            help="Labelled pairs, one JSON object a line: text_a, text_b, label (1: one answer "
+            "serves both; 0: it does not), perhaps scope, kind, weight. May be gzipped.",
+        ),
+    ],
+    precision: Annotated[
+        float,
+        typer.Option(min=0.5, max=0.9999, help="Share of right ones among the semantic hits."),
+    ] = 0.98,
+    confidence: Annotated[
+        float, typer.Option(min=0.5, max=0.9999, help="Confidence of the promise, one-sided.")
+    ] = 0.95,
+    by_scope: Annotated[
+        bool, typer.Option("--by-scope", help="Each scope of the file by itself, too.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on standard output, nothing else.")
+    ] = False,
+    curve: Annotated[
+        Path | None,
+        typer.Option(metavar="PNG", show_default=False, help="Draw precision by distance."),
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TOML",
+            show_default=False,
+            help="Set max_distance under [cache] of the file that semcache serve --config reads.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(show_default="the default model", help="Directory of the embedding model."),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """The max_distance at which the wanted share of semantic hits is right.
+
+    Embeds labelled pairs and finds the largest distance whose precision is at least --precision,
+    with --confidence, on pairs that had no part in the search. Says so where the pairs cannot
+    support that. The promise is for traffic like the pairs: take them from your own, such as the
+    verdicts that GET /semantic-cache/reviews.jsonl exports.
+
+    Examples:
+
+      semcache calibrate pairs.jsonl
+
+      semcache calibrate reviews.jsonl --precision 0.95 --curve curve.png --write semcache.toml
+    """
+    with tidy(debug):
+        from semcache_async.tune.calibrate import calibrate_pairs
+        from semcache_async.tune.curve import need_matplotlib, save_curve
+        from semcache_async.tune.pairs import CalibrationError, read_pairs
+        from semcache_async.tune.toml import set_max_distance
+
+        if curve is not None:
+            need_matplotlib()
+        pairs = read_pairs(file)
+        embedder = _embedder(model)
+        found = calibrate_pairs(
+            pairs,
+            embedder.embed,
+            target=precision,
+            confidence=confidence,
+            by_scope=by_scope,
+            too_long=_too_long(embedder),
+        )
+        if as_json:
+            typer.echo(json.dumps(found.as_json(), allow_nan=False))
+        else:
+            _show(found)
+        if curve is not None:
+            save_curve(found, curve)
+        if write is not None:
+            if found.max_distance is None:
+                raise CalibrationError(f"{write} is as it was: no distance can be promised.")
+            set_max_distance(write, found.max_distance)
+            if not as_json:
+                typer.echo(f"{write}: max_distance = {found.max_distance:g} under [cache].")
+
+
+def _embedder(model: str | None) -> Any:
+    """The real model; replaced in tests."""
+    from semcache_async.embed import load_embedder
+
+    embedder = load_embedder(model)
+    embedder.embed(["Is anybody there?"])  # one alone, before several threads
+    return embedder
+
+
+def _too_long(embedder: Any) -> Any:
+    """Which texts the model does not read; None where it cannot be asked."""
+    if not hasattr(embedder, "tokenise"):
+        return None
+
+    def check(text: str) -> bool:
+        return not 0 < len(embedder.tokenise([text])[0]) <= embedder.window
+
+    return check
+
+
+def _show(found: Calibration) -> None:
+    from rich.console import Console
+
+    from semcache_async.tune.curve import table
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+    console.print(table(found))
+    _show_left_out(console, found)
+    if found.enough:
+        console.print(f"\n[bold green]max_distance {found.explain()}[/]")
+        console.print(f"It finds {found.recall:.1%} of the right pairs.")
+    else:
+        console.print(f"\n[bold yellow]Not enough: {found.explain()}.[/]")
+    for name, scope in found.scopes.items():
+        console.print(f"  {name or '(no scope)'}: {scope.explain()}", markup=False)
+
+
+def _show_left_out(console: Console, found: Calibration) -> None:
+    parts = [
+        f"{count:,} {words}"
+        for count, words in (
+            (found.identical, "of the same wording (the exact tier's)"),
+            (found.repeated, "said before"),
+            (found.contradicted, "labelled both ways, taken for wrong"),
+            (found.too_long, "too long for the model"),
+        )
+        if count
+    ]
+    if parts:
+        console.print(f"[dim]Pairs left out or merged: {'; '.join(parts)}.[/]")
