@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from semcache_async.query import Query
-from semcache_async.types import Answer, Entry, Source, Timings, Vector
+from semcache_async.types import Answer, Entry, Neighbour, Source, Timings, Vector
 
 __all__ = ["Attempt", "remembered"]
 
@@ -22,6 +22,7 @@ class Attempt:
         "exact_s",
         "generate_s",
         "query",
+        "refused",
         "search_s",
         "vector",
     )
@@ -36,6 +37,8 @@ class Attempt:
         """The embedder has answered; ``vector`` is None for a prompt that it cannot read whole."""
         self.embed_failed = False
         """It failed or was late; it is asked once more when there is something to store."""
+        self.refused: tuple[Neighbour, ...] = ()
+        """Near enough, but not served for their words."""
         self.exact_s = self.embed_s = self.search_s = self.generate_s = 0.0
 
     def anew(self) -> Attempt:
@@ -55,6 +58,7 @@ class Attempt:
             entry_id=entry.id,
             age_s=max(0.0, now - entry.created_at),
             timings=self.timings(),
+            refused=self.refused,
         )
 
     def answer(
@@ -76,6 +80,7 @@ class Attempt:
             entry_id=entry_id,
             age_s=age_s,
             timings=self.timings(),
+            refused=self.refused,
         )
 
     def timings(self) -> Timings:

@@ -29,6 +29,7 @@ from semcache_async.protocols import Embedder, Generate, GenerateStream, Produce
 from semcache_async.query import Query, check_answer, check_tags, read_query
 from semcache_async.reply import Reply
 from semcache_async.stats import Counters, Stats
+from semcache_async.text.guards import analyse
 from semcache_async.text.prompt import check_text
 from semcache_async.tiers import Tiers
 from semcache_async.types import Answer, Entry, Neighbour, Scope, Source, Vector
@@ -104,6 +105,8 @@ async def _opened(
             from semcache_async.embed import default_embedder
 
             embedder = await anyio.to_thread.run_sync(default_embedder)
+        if config.guards:
+            await anyio.to_thread.run_sync(_warm_guards)
         vectors = await stack.enter_async_context(
             open_vectors(embedder, remembered=config.embedding_cache_size)
         )
@@ -457,6 +460,11 @@ class SemanticCache:
     async def _end(self) -> None:
         await self._answering.aclose()
         await self._tiers.aclose()
+
+
+def _warm_guards() -> None:
+    """Load their word lists here rather than on the event loop."""
+    analyse("Is anybody there?")
 
 
 async def _all(work: Iterator[Coroutine[None, None, None]]) -> None:

@@ -9,7 +9,14 @@ from typing import Literal
 
 from semcache_async.errors import ConfigError
 
-__all__ = ["CacheConfig"]
+__all__ = ["GUARDS", "CacheConfig"]
+
+GUARDS = (
+    *("versions", "dates", "identifiers", "units", "numbers", "code", "negation", "comparison"),
+    *("quantifiers", "antonyms", "roles", "conditions", "format", "question", "marks"),
+    *("template", "entities", "doubt"),
+)
+"""Every guard there is; ``text.guards`` says what each refuses."""
 
 MAX_TTL_S = 10 * 365 * 86_400.0
 
@@ -23,9 +30,13 @@ class CacheConfig:
 
     name: str = "semcache"
     """Prefix of every key and of the index: letters, digits, ``_ . : -``, at most 64."""
-    max_distance: float = 0.05
-    """Largest cosine distance (0..2) at which another prompt's answer may be served. The default
-    is conservative (docs/decisions.md has the measurements): calibrate it on your own traffic."""
+    max_distance: float = 0.11
+    """Largest cosine distance (0..2) at which another prompt's answer may be served, if no guard
+    speaks against it. The default is for traffic that nobody has measured (docs/decisions.md has
+    the figures): calibrate it on your own (``semcache calibrate``)."""
+    guards: tuple[str, ...] = GUARDS
+    """What of two prompts' words speaks against serving one's answer to the other, however near
+    they are: names of guards; ``()`` leaves it to the distance."""
     lenient_typing: bool = True
     """May a prompt typed plainly (all in lower case, without accents) be matched by meaning with
     one that differs from it in nothing but that? What else the tokenizer drops never may be."""
@@ -94,6 +105,11 @@ class CacheConfig:
         _check_count("max_answer_bytes", self.max_answer_bytes, 1, 2**29)
         _check_count("embedding_cache_size", self.embedding_cache_size, 0, 10**9)
         _check_count("local_answers", self.local_answers, 0, 10**9)
+        if isinstance(self.guards, str):
+            raise ConfigError("guards must be a collection of names; wrap a single one in a tuple.")
+        object.__setattr__(self, "guards", tuple(self.guards))
+        if strange := sorted(set(self.guards) - set(GUARDS)):
+            raise ConfigError(f"guards: there is no {strange[0]!r}; there are {', '.join(GUARDS)}.")
         if not isinstance(self.lenient_typing, bool):
             raise ConfigError(f"lenient_typing={self.lenient_typing!r}: must be True or False.")
         _check_choice("vector_dtype", self.vector_dtype, ("float32", "float16"))

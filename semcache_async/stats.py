@@ -58,6 +58,8 @@ class Counters:
     lookups: int = _counter("lookup calls and items of lookup_many; not among the requests")
     lookup_hits: int = _counter("Lookups that found an answer")
     erased: int = _counter("Near prompts refused: they differ in what the model cannot see")
+    guarded: int = _counter("Near prompts refused by a guard")
+    doubted: int = _counter("Near prompts not served as a small difference may matter")
 
     store_errors: int = _counter("Store operations that failed: misses, or answers not stored")
     embed_errors: int = _counter("Prompts that could not be embedded: the exact tier alone")

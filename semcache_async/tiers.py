@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import TypeVar
 
+import msgspec
+
 from semcache_async.attempt import Attempt, remembered
 from semcache_async.complaints import Complaints
 from semcache_async.config import CacheConfig
@@ -23,13 +25,13 @@ from semcache_async.errors import (
 )
 from semcache_async.flow.batcher import MicroBatcher
 from semcache_async.flow.breaker import Breaker
-from semcache_async.flow.readings import Readings
 from semcache_async.flow.recent import RecentAnswers
 from semcache_async.flow.vectors import Vectors
+from semcache_async.flow.wording import Wording
 from semcache_async.protocols import BrowsableStore, Embedder, Store, WatchableStore
 from semcache_async.query import Query, check_answer
 from semcache_async.stats import Counters, Stats
-from semcache_async.text.decide import Reason, decide
+from semcache_async.text.decide import decide
 from semcache_async.text.prompt import normalise
 from semcache_async.types import (
     Answer,
@@ -70,7 +72,9 @@ class Tiers:
         self._config = config
         self._counters = counters
         self._complaints = Complaints()
-        self._readings = Readings(vectors.embedder, lenient=config.lenient_typing)
+        self._wording = Wording(
+            vectors.embedder, lenient=config.lenient_typing, guards=config.guards
+        )
         timeout_s = config.store_timeout_s
         self._fetches: MicroBatcher[EntryKey, Entry | None] = MicroBatcher(
             store.fetch, budget=_FETCH_BATCH, timeout_s=timeout_s
@@ -102,9 +106,9 @@ class Tiers:
         """What turns prompts into vectors."""
         return self._vectors.embedder
 
-    def refusal(self, prompt: str, candidate: str) -> Reason | None:
+    def refusal(self, prompt: str, candidate: str) -> str | None:
         """What speaks against serving ``candidate``'s answer to ``prompt``, however near."""
-        return self._readings.refusal(prompt, candidate)
+        return self._wording.refusal(prompt, candidate)
 
     def now(self) -> float:
         """Unix seconds by the store's clock."""
@@ -140,7 +144,11 @@ class Tiers:
             self._complaints.warn("lookup", "out of time, counted as a miss")
             return None
         now = self._store.now()
-        chosen = decide(query.prompt, self._servable(query, neighbours, now), query.policy).chosen
+        decision = decide(query.prompt, self._servable(query, neighbours, now), query.policy)
+        attempt.refused = tuple(
+            msgspec.structs.replace(near, refused_by=by) for near, by in decision.refused
+        )
+        chosen = decision.chosen
         if chosen is None:
             return None
         return attempt.hit(Source.SEMANTIC, chosen.entry, chosen.distance, now)
@@ -164,7 +172,12 @@ class Tiers:
         vector = await self.vector(query.prompt)
         if vector is None:
             return ()
-        return await self._asked(self._searches, VectorQuery(query.key.scope, vector, limit))
+        found = await self._asked(self._searches, VectorQuery(query.key.scope, vector, limit))
+        refusal = self._wording.refusal
+        return [
+            msgspec.structs.replace(near, refused_by=refusal(query.prompt, near.prompt))
+            for near in found
+        ]
 
     async def browse(self, tags: Collection[str], limit: int) -> Sequence[Entry]:
         """Some live entries; raises a ``StoreError`` where the store fails."""
@@ -253,7 +266,9 @@ class Tiers:
         """A snapshot of every counter and gauge."""
         packer = self._vectors.packer
         batchers = (self._fetches, self._searches, self._puts)
-        self._counters.erased = self._readings.refused
+        self._counters.erased = self._wording.erased
+        self._counters.guarded = self._wording.guarded
+        self._counters.doubted = self._wording.doubted
         return Stats(
             **asdict(self._counters),
             requests=self._counters.all_requests(),

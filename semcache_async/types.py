@@ -201,6 +201,9 @@ class Neighbour(msgspec.Struct, frozen=True):
 
     distance: float
     entry: Entry
+    refused_by: str | None = None
+    """What of its words speaks against serving it, where that was looked at: ``erased`` (they
+    differ in what the model cannot see), the name of a guard, or ``doubt``."""
 
     @property
     def prompt(self) -> str:
@@ -286,6 +289,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """None where nothing was stored."""
     age_s: float = 0.0
     timings: Timings = Timings()
+    refused: tuple[Neighbour, ...] = ()
+    """Stored answers within reach that were not served for their prompts' words, nearest first."""
 
     @property
     def similarity(self) -> float | None:

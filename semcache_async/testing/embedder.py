@@ -23,6 +23,8 @@ class AngleEmbedder:
     """
 
     dim = 8
+    guarded = False
+    """Its texts are labels, not questions: guards would see nothing but their numbers."""
     fingerprint = "angle-1"
 
     def __init__(self) -> None:

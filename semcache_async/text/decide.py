@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-__all__ = ["Candidate", "Decision", "Policy", "Reason", "Refusal", "decide"]
+__all__ = ["Candidate", "Decision", "Policy", "Reason", "Refusal", "Refused", "decide"]
 
 
 class Candidate(Protocol):
@@ -30,12 +30,13 @@ class Reason(StrEnum):
     ACCEPTED = "accepted"
     NO_NEIGHBOUR = "no_neighbour"
     TOO_FAR = "too_far"
-    ERASED = "erased"
-    """The prompts differ in what the model could not see."""
+    REFUSED = "refused"
+    """All that were near enough were refused for their words."""
 
 
-Refusal: TypeAlias = Callable[[str, str], Reason | None]
-"""What speaks against serving a second prompt's answer to the first, however near they are."""
+Refusal: TypeAlias = Callable[[str, str], str | None]
+"""What speaks against serving a second prompt's answer to the first, however near they are:
+``erased``, the name of a guard, or ``doubt``."""
 
 
 def _nothing(_prompt: str, _candidate: str) -> None:
@@ -49,13 +50,22 @@ class Policy(NamedTuple):
     refusal: Refusal = _nothing
 
 
+class Refused(NamedTuple, Generic[C]):
+    """A candidate that was near enough, and what spoke against it."""
+
+    candidate: C
+    by: str
+
+
 class Decision(NamedTuple, Generic[C]):
     """``chosen`` may be served; None where no candidate may. ``nearest`` is the best one seen, and
-    ``reason`` says why it was taken, or why not."""
+    ``reason`` says how it came out."""
 
     chosen: C | None
     reason: Reason
     nearest: C | None
+    refused: tuple[Refused[C], ...] = ()
+    """Nearer than ``chosen``, and not served."""
 
 
 def decide(prompt: str, candidates: Iterable[C], policy: Policy) -> Decision[C]:
@@ -65,12 +75,13 @@ def decide(prompt: str, candidates: Iterable[C], policy: Policy) -> Decision[C]:
     ranked = sorted((c for c in candidates if c.distance == c.distance), key=lambda c: c.distance)
     if not ranked:
         return Decision(None, Reason.NO_NEIGHBOUR, None)
-    reason: Reason | None = None
+    refused: list[Refused[C]] = []
     for candidate in ranked:
         if candidate.distance > policy.max_distance:
-            return Decision(None, reason or Reason.TOO_FAR, ranked[0])
-        refused = policy.refusal(prompt, candidate.prompt)
-        if refused is None:
-            return Decision(candidate, Reason.ACCEPTED, ranked[0])
-        reason = reason or refused
-    return Decision(None, reason or Reason.NO_NEIGHBOUR, ranked[0])
+            break
+        by = policy.refusal(prompt, candidate.prompt)
+        if by is None:
+            return Decision(candidate, Reason.ACCEPTED, ranked[0], tuple(refused))
+        refused.append(Refused(candidate, by))
+    reason = Reason.REFUSED if refused else Reason.TOO_FAR
+    return Decision(None, reason, ranked[0], tuple(refused))
