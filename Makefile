@@ -14,7 +14,7 @@ CONTENDERS := $(basename $(notdir $(wildcard benchmarks/contenders/requirements/
 # OpenVINO where it can gain: CPUs with bfloat16 or AVX-512
 EXTRAS := $(shell grep -sqwE 'avx512_bf16|amx_bf16|avx512f' /proc/cpuinfo && echo embedded,openvino || echo embedded)
 
-.PHONY: demo test check format bench bench-envs bench-smoke bench-parts bench-quality clean
+.PHONY: demo test check format bench bench-envs bench-smoke bench-parts bench-quality bench-readme clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## install, then run the main job
@@ -33,8 +33,11 @@ format: $(VENV)/.installed-dev  ## format, and mend what can be mended
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-bench: $(VENV)/.installed-dev  ## the whole comparison, half an hour: benchmarks/results/bench.html
+bench: $(VENV)/.installed-dev  ## the whole comparison, half an hour: benchmarks/results/CPU/bench.md
 	$(BIN)/python -m benchmarks.bench $(BENCH)
+
+bench-readme: $(VENV)/.installed-dev  ## the README's numbers, from the committed runs
+	$(BIN)/python -m benchmarks.readme
 
 bench-envs: $(VENV)/.installed-dev  ## what is compared with, each in an environment of its own
 	for name in $(CONTENDERS); do scripts/contender-env $$name || exit 1; done

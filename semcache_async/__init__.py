@@ -10,7 +10,7 @@ and searched in micro-batches (``tiers``, ``flow``, ``embed``, ``store``), decid
     tiers.py      both tiers, failing open           text/    wording, what is erased, the decision
     query.py      what is asked; attempt.py: by whom serve/   the HTTP service and its page
     flow/         batches, flights, the breaker      cli/     the ``semcache`` command
-    testing.py    an in-memory store, fakes          protocols.py  every seam
+    testing/      an in-memory store, fakes          protocols.py  every seam
 """
 
 from __future__ import annotations

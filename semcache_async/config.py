@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -105,11 +106,7 @@ class CacheConfig:
         _check_count("max_answer_bytes", self.max_answer_bytes, 1, 2**29)
         _check_count("embedding_cache_size", self.embedding_cache_size, 0, 10**9)
         _check_count("local_answers", self.local_answers, 0, 10**9)
-        if isinstance(self.guards, str):
-            raise ConfigError("guards must be a collection of names; wrap a single one in a tuple.")
-        object.__setattr__(self, "guards", tuple(self.guards))
-        if strange := sorted(set(self.guards) - set(GUARDS)):
-            raise ConfigError(f"guards: there is no {strange[0]!r}; there are {', '.join(GUARDS)}.")
+        object.__setattr__(self, "guards", check_guards(self.guards))
         if not isinstance(self.lenient_typing, bool):
             raise ConfigError(f"lenient_typing={self.lenient_typing!r}: must be True or False.")
         _check_choice("vector_dtype", self.vector_dtype, ("float32", "float16"))
@@ -121,6 +118,15 @@ class CacheConfig:
 def check_max_distance(value: object) -> float:
     """A cosine distance threshold: finite, 0..2."""
     return _check_range("max_distance", value, 0.0, 2.0)
+
+
+def check_guards(value: object) -> tuple[str, ...]:
+    """Names of guards, each one of ``GUARDS``."""
+    if isinstance(value, str) or not isinstance(value, Collection):
+        raise ConfigError("guards must be a collection of names; wrap a single one in a tuple.")
+    if strange := [name for name in value if name not in GUARDS]:
+        raise ConfigError(f"guards: there is no {strange[0]!r}; there are {', '.join(GUARDS)}.")
+    return tuple(value)
 
 
 def check_ttl(name: str, value: object) -> float:

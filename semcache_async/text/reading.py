@@ -213,9 +213,13 @@ def _settle(inks: list[str], gaps: list[str]) -> None:
         if ink == "i":
             if 0 < i < last and inks[i - 1].lower() in BEFORE_I and gaps[i + 1] != "-":
                 inks[i] = "I"
-        elif ink in _MARKS and gaps[i] and i and inks[i - 1][-1:].isalpha():
-            if i == last or gaps[i + 1] or inks[i + 1] in _CLOSES_SENTENCE:
-                gaps[i] = ""
+        elif (
+            ink in _MARKS
+            and i
+            and inks[i - 1][-1:].isalpha()
+            and (i == last or gaps[i + 1] or inks[i + 1] in _CLOSES_SENTENCE)
+        ):
+            gaps[i] = ""
         if gaps[i] == "" and i > 1 and inks[i - 1] in _MARKS:
             if ink[:1].isalpha() and inks[i - 2][-1:].isalpha():
                 gaps[i] = " "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semcache_async.shell import tidy
+from semcache_async.shell import one_line_errors
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,7 +73,7 @@ def calibrate(
 
       semcache calibrate reviews.jsonl --precision 0.95 --curve curve.png --write semcache.toml
     """
-    with tidy(debug):
+    with one_line_errors(debug):
         from semcache_async.tune.calibrate import calibrate_pairs
         from semcache_async.tune.curve import need_matplotlib, save_curve
         from semcache_async.tune.pairs import CalibrationError, read_pairs
