@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import TypeVar
 
+import msgspec
+
 from semcache_async.attempt import Attempt, remembered
 from semcache_async.complaints import Complaints
 from semcache_async.config import CacheConfig
@@ -159,12 +161,17 @@ class Tiers:
         return await self._asked(self._fetches, query.key)
 
     async def nearest(self, query: Query, limit: int) -> Sequence[Neighbour]:
-        """The nearest entries at whatever distance; raises ``EmbeddingError`` or a
-        ``StoreError``."""
+        """The nearest entries at whatever distance, each with what its words say against it; raises
+        ``EmbeddingError`` or a ``StoreError``."""
         vector = await self.vector(query.prompt)
         if vector is None:
             return ()
-        return await self._asked(self._searches, VectorQuery(query.key.scope, vector, limit))
+        found = await self._asked(self._searches, VectorQuery(query.key.scope, vector, limit))
+        refusal = self._readings.refusal
+        return [
+            msgspec.structs.replace(near, refused_by=refusal(query.prompt, near.prompt))
+            for near in self._servable(query, found, self._store.now())
+        ]
 
     async def browse(self, tags: Collection[str], limit: int) -> Sequence[Entry]:
         """Some live entries; raises a ``StoreError`` where the store fails."""

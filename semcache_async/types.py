@@ -201,6 +201,8 @@ class Neighbour(msgspec.Struct, frozen=True):
 
     distance: float
     entry: Entry
+    refused_by: str | None = None
+    """What speaks against serving it, however near it is, where that was looked at."""
 
     @property
     def prompt(self) -> str:
