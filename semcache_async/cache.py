@@ -336,8 +336,9 @@ class SemanticCache:
     async def nearest(
         self, prompt: str, *, scope: Scope = Scope(), limit: int = 3
     ) -> Sequence[Neighbour]:
-        """The ``limit`` (1..100) nearest entries of the scope at whatever distance, nearest first;
-        none for a prompt that only the exact tier serves. Raises ``EmbeddingError`` or a
+        """The ``limit`` (1..100) nearest entries of the scope at whatever distance, nearest first,
+        each with what speaks against serving it (``refused_by``); none for a prompt that only the
+        exact tier serves. Raises ``EmbeddingError`` or a
         ``StoreError`` where those parts fail."""
         self._check_loop()
         return await self._tiers.nearest(self._query(prompt, scope=scope), check_limit(limit))

@@ -167,8 +167,8 @@ class Tiers:
         return await self._asked(self._fetches, query.key)
 
     async def nearest(self, query: Query, limit: int) -> Sequence[Neighbour]:
-        """The nearest entries at whatever distance; raises ``EmbeddingError`` or a
-        ``StoreError``."""
+        """The nearest entries at whatever distance, each with what its words say against it; raises
+        ``EmbeddingError`` or a ``StoreError``."""
         vector = await self.vector(query.prompt)
         if vector is None:
             return ()
@@ -176,7 +176,7 @@ class Tiers:
         refusal = self._wording.refusal
         return [
             msgspec.structs.replace(near, refused_by=refusal(query.prompt, near.prompt))
-            for near in found
+            for near in self._servable(query, found, self._store.now())
         ]
 
     async def browse(self, tags: Collection[str], limit: int) -> Sequence[Entry]:

@@ -434,7 +434,9 @@ async def test_a_broken_store_is_a_miss_and_flights_still_protect_the_llm(
         assert not stats.store_up
         assert stats.store_errors >= 5
         assert stats.store_skips >= 1
-        (said,) = [record.getMessage() for record in caplog.records]
+        (said,) = [
+            record.getMessage() for record in caplog.records if record.name == "semcache_async"
+        ]
         assert "out of reach (down)" in said
         with pytest.raises(StoreError, match="out of reach"):
             await cache.store("at 0", "text")

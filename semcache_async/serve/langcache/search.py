@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,7 +12,6 @@ from semcache_async.serve.errors import Unavailable, translated
 from semcache_async.serve.langcache.forms import Hit, SearchRequest, Strategy
 from semcache_async.serve.service import Service
 from semcache_async.serve.sizes import is_longer
-from semcache_async.text.decide import Policy, decide
 from semcache_async.text.prompt import normalise
 from semcache_async.types import Answer, Entry, Neighbour, Scope, Source
 
@@ -86,7 +84,7 @@ async def _search(
             _add(found, _same_wording(prompt, neighbours))
         else:
             alike = await _of_conversation(service, questions, neighbours)
-            _add(found, _near(prompt, alike, limit))
+            _add(found, _near(alike, limit))
     return list(found.values())
 
 
@@ -107,20 +105,17 @@ async def _exact(service: Service, scope: Scope, prompt: str) -> list[_Found]:
 def _same_wording(prompt: str, neighbours: Iterable[Neighbour]) -> list[_Found]:
     """What the exact tier would have, had the attributes been named that the entry has besides
     those asked for: they are part of its key."""
-    wording, now = normalise(prompt), time.time()
+    wording = normalise(prompt)
     return [
-        _found(near.entry, 0.0, "exact")
-        for near in neighbours
-        if near.entry.exact_until > now and normalise(near.prompt) == wording
+        _found(near.entry, 0.0, "exact") for near in neighbours if normalise(near.prompt) == wording
     ]
 
 
-def _near(prompt: str, neighbours: Iterable[Neighbour], limit: float) -> list[_Found]:
-    policy = Policy(limit)
+def _near(neighbours: Iterable[Neighbour], limit: float) -> list[_Found]:
     return [
         _found(near.entry, near.distance, "semantic")
         for near in neighbours
-        if decide(prompt, [near], policy).chosen is not None
+        if near.distance <= limit and near.refused_by is None
     ]
 
 

@@ -21,7 +21,6 @@ from semcache_async.serve.http.responses import json_response
 from semcache_async.serve.keys import Caller
 from semcache_async.serve.plain.forms import AnswerRequest, AnswerResponse, Milliseconds, Near
 from semcache_async.serve.service import Service
-from semcache_async.text.decide import Policy, decide
 from semcache_async.types import Source
 
 __all__ = ["answer", "metrics"]
@@ -95,14 +94,13 @@ async def _near(service: Service, plan: Plan, done: Completed, limit: float) -> 
     except (StoreError, EmbeddingError):  # the answer is worth more than its explanation
         return None
     own = done.answer.entry_id if done.answer.source is Source.GENERATED else None
-    policy = Policy(limit)
     return [
         Near(
             prompt=near.prompt,
             distance=near.distance,
             similarity=1.0 - near.distance,
             entry_id=near.entry.id,
-            accepted=decide(plan.prompt, [near], policy).chosen is not None,
+            accepted=near.distance <= limit and near.refused_by is None,
         )
         for near in neighbours
         if near.entry.id != own

@@ -20,6 +20,7 @@ from langcache.errors import (
 )
 from langcache.models import SearchStrategy
 
+from semcache_async.embed import TextEmbedder
 from semcache_async.errors import StoreFullError, StoreUnavailableError
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
 from semcache_async.testing import MemoryStore
@@ -239,8 +240,17 @@ async def test_the_exact_strategy_ends_with_the_exact_tier() -> None:
         await put(client, "refund at 10", "A", attributes={"plan": "pro"})
         clock.now += 3_601
         assert not await look(client, "refund at 10", searchStrategies=["exact"])
-        (hit,) = await look(client, "refund at 10")
+        assert not await look(client, "refund at 10")  # nor by meaning: it is the same wording
+        (hit,) = await look(client, "money back at 10")
         assert (hit["searchStrategy"], hit["similarity"]) == ("semantic", pytest.approx(1.0))
+
+
+async def test_what_the_model_cannot_see_is_not_matched(text_embedder: TextEmbedder) -> None:
+    async with service_for(embedder=text_embedder) as service, client_of(service) as client:
+        await put(client, "Was heißt schon?", "already")
+        assert not await look(client, "Was heißt schön?")
+        (hit,) = await look(client, "Was heißt schon?")
+        assert hit["response"] == "already"
 
 
 async def test_a_threshold_tightens_and_never_loosens(redis_url: str, name: str) -> None:
