@@ -14,6 +14,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AsyncExitStack, asynccontextmanager
+from threading import get_ident
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ from semcache_async.protocols import Embedder, Generate, GenerateStream, Produce
 from semcache_async.query import Query, check_answer, check_tags, read_query
 from semcache_async.reply import Reply
 from semcache_async.stats import Counters, Stats
+from semcache_async.text.decide import Policy
 from semcache_async.text.guards import analyse
 from semcache_async.text.prompt import check_text
 from semcache_async.tiers import Tiers
@@ -141,11 +143,13 @@ class SemanticCache:
         self.redis_url = redis_url
         """Where a second process finds the same Redis; None with a store of another kind."""
         self._loop = asyncio.get_running_loop()
+        self._thread = get_ident()
         self._forks = _forks
         self._closing: AsyncExitStack | None = None
         self._counters = Counters()
         self._tiers = Tiers(vectors, store, config, self._counters)
         self._answering: Answering[Any] = Answering(self._tiers, config, self._counters)
+        self._policy = Policy(config.max_distance, self._tiers.refusal)
 
     @classmethod
     def open(
@@ -207,7 +211,12 @@ class SemanticCache:
         if recalled is not None:
             self._counters.exact += 1
             return recalled
-        query = self._query(prompt, scope=scope, tags=tags, ttl_s=ttl_s, max_distance=max_distance)
+        query = read_query(
+            *(prompt, scope, self.config, self._policy),
+            tags=tags,
+            ttl_s=ttl_s,
+            max_distance=max_distance,
+        )
         try:
             answer = await self._answering.answer(Attempt(query), whole(generate))
         except BaseException as error:
@@ -275,9 +284,8 @@ class SemanticCache:
             hit = self._tiers.recall(prompt, scope)
             if hit is not None:
                 return Reply(self._counters, self._answering, None, produce, hit)
-        query = self._query(
-            prompt,
-            scope=scope,
+        query = read_query(
+            *(prompt, scope, self.config, self._policy),
             tags=tags,
             ttl_s=ttl_s,
             max_distance=max_distance,
@@ -295,7 +303,9 @@ class SemanticCache:
         recalled = self._tiers.recall(prompt, scope)
         if recalled is not None:
             return self._recalled(recalled)
-        return await self._look(self._query(prompt, scope=scope, max_distance=max_distance))
+        policy = self._policy
+        query = read_query(prompt, scope, self.config, policy, max_distance=max_distance)
+        return await self._look(query)
 
     async def lookup_many(
         self,
@@ -309,7 +319,8 @@ class SemanticCache:
         if isinstance(prompts, str):
             raise PromptError("lookup_many takes a sequence of prompts; for one, use lookup.")
         queries = [
-            self._query(prompt, scope=scope, max_distance=max_distance) for prompt in prompts
+            read_query(prompt, scope, self.config, self._policy, max_distance=max_distance)
+            for prompt in prompts
         ]
         answers: list[Answer | None] = [None] * len(queries)
         left = iter(enumerate(queries))
@@ -325,7 +336,7 @@ class SemanticCache:
     async def lookup_exact(self, prompt: str, *, scope: Scope = Scope()) -> Answer | None:
         """What the exact tier alone has. Raises a ``StoreError`` where the store fails."""
         self._check_loop()
-        query = self._query(prompt, scope=scope)
+        query = read_query(prompt, scope, self.config, self._policy)
         self._counters.lookups += 1
         entry = await self._tiers.exact(query)
         self._counters.lookup_hits += entry is not None
@@ -341,7 +352,8 @@ class SemanticCache:
         exact tier serves. Raises ``EmbeddingError`` or a
         ``StoreError`` where those parts fail."""
         self._check_loop()
-        return await self._tiers.nearest(self._query(prompt, scope=scope), check_limit(limit))
+        query = read_query(prompt, scope, self.config, self._policy)
+        return await self._tiers.nearest(query, check_limit(limit))
 
     def _recalled(self, hit: Answer) -> Answer:
         self._counters.lookups += 1
@@ -354,10 +366,13 @@ class SemanticCache:
         self._counters.lookup_hits += answer is not None
         return answer
 
-    def _query(self, prompt: str, *, scope: Scope, **asked: Any) -> Query:
-        return read_query(prompt, self.config, self._tiers.refusal, scope=scope, **asked)
-
     def _check_loop(self) -> None:
+        if (
+            self._thread == get_ident()
+            and self._forks == _forks
+            and self._loop.is_running()  # two loops cannot run in one thread
+        ):
+            return  # without asking for the running loop, which may take a system call
         if self._forks != _forks:
             raise WrongLoopError(
                 "This cache was opened before this process was forked, and its connections and "
@@ -369,6 +384,7 @@ class SemanticCache:
                 "This cache belongs to another event loop. Open one cache for each loop, or hand "
                 "the call over: asyncio.run_coroutine_threadsafe(cache.lookup(...), its_loop)."
             )
+        self._thread = get_ident()
 
     async def embed(self, texts: Sequence[str]) -> list[Vector | None]:
         """Each text's vector, in packs shared with everybody's prompts; None for a text that the
@@ -402,7 +418,7 @@ class SemanticCache:
         id once the store has acknowledged. Raises ``PromptError`` for what cannot be kept,
         ``EmbeddingError`` or a ``StoreError`` where those parts fail."""
         self._check_loop()
-        query = self._query(prompt, scope=scope, tags=tags, ttl_s=ttl_s)
+        query = read_query(prompt, scope, self.config, self._policy, tags=tags, ttl_s=ttl_s)
         if not query.writes:
             raise PromptError(
                 f"The prompt is longer than max_prompt_bytes={self.config.max_prompt_bytes}."

@@ -9,14 +9,14 @@ import msgspec
 
 from semcache_async.config import CacheConfig, check_age, check_max_distance, check_ttl
 from semcache_async.errors import ConfigError, PromptError
-from semcache_async.text.decide import Policy, Refusal
+from semcache_async.text.decide import Policy
 from semcache_async.text.prompt import check_text, normalise
 from semcache_async.types import EntryKey, Record, Scope, Vector
 
 __all__ = ["Query", "check_answer", "check_tags", "read_query"]
 
 
-class Query(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Query(msgspec.Struct, frozen=True, gc=False):
     """A checked prompt with its key and all that was asked along with it."""
 
     prompt: str
@@ -56,10 +56,10 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 def read_query(
     prompt: object,
-    config: CacheConfig,
-    refusal: Refusal,
-    *,
     scope: object,
+    config: CacheConfig,
+    policy: Policy,
+    *,
     tags: Collection[str] = (),
     ttl_s: float | None = None,
     max_distance: float | None = None,
@@ -67,13 +67,14 @@ def read_query(
     reads: bool = True,
     writes: bool = True,
 ) -> Query:
-    """Raises ``PromptError`` or ``ConfigError`` for arguments that make no sense."""
+    """``policy`` is the cache's own, which ``max_distance`` may tighten. Raises ``PromptError`` or
+    ``ConfigError`` for arguments that make no sense."""
     text = check_text("prompt", prompt)
     if not isinstance(scope, Scope):
         raise ConfigError(f"scope must be a Scope, not {type(scope).__name__}.")
-    limit = config.max_distance
     if max_distance is not None:
-        limit = min(limit, check_max_distance(max_distance))
+        limit = min(policy.max_distance, check_max_distance(max_distance))
+        policy = Policy(limit, policy.refusal)
     if ttl_s is not None:
         check_ttl("ttl_s", ttl_s)
     if max_age_s is not None:
@@ -84,16 +85,8 @@ def read_query(
         wording = text
     else:
         wording = normalise(text)
-    return Query(
-        prompt=text,
-        key=EntryKey(scope, wording),
-        policy=Policy(limit, refusal),
-        tags=known_tags,
-        ttl_s=ttl_s,
-        max_age_s=max_age_s,
-        reads=reads,
-        writes=writes,
-    )
+    key = EntryKey(scope, wording)
+    return Query(text, key, policy, known_tags, ttl_s, max_age_s, reads, writes)
 
 
 def is_oversize(prompt: str, config: CacheConfig) -> bool:

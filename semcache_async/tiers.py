@@ -309,7 +309,8 @@ class Tiers:
         ]
 
     async def _fetch(self, attempt: Attempt) -> Entry | None:
-        if self._breaker.refuses():
+        if self._breaker.is_open:
+            self._breaker.skip()
             return None
         began = time.perf_counter()
         since = self._recent.now()
@@ -350,7 +351,10 @@ class Tiers:
             self._complaints.warn("embedder", "out of time: an answer is stored without its vector")
 
     async def _search(self, attempt: Attempt) -> Sequence[Neighbour]:
-        if attempt.vector is None or self._breaker.refuses():
+        if attempt.vector is None:
+            return ()
+        if self._breaker.is_open:
+            self._breaker.skip()
             return ()
         began = time.perf_counter()
         query = attempt.query
@@ -372,7 +376,8 @@ class Tiers:
         started_at: float,
         tags: tuple[str, ...],
     ) -> str:
-        if self._breaker.refuses():
+        if self._breaker.is_open:
+            self._breaker.skip()
             raise StoreUnavailableError("The store is out of reach; nothing is stored for now.")
         record = query.record(self._config, text, vector, tags=tags, started_at=started_at)
         entry_id = await self._puts.submit(record)

@@ -88,6 +88,7 @@ class MicroBatcher(Generic[K, V]):
         self._timeout_s = timeout_s
         self._most_queued = most_queued
         self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
         self._queue: dict[K, _Job[K, V]] = {}
         self._bulk: dict[K, _Job[K, V]] = {}
         self._running: dict[K, _Job[K, V]] = {}
@@ -139,7 +140,16 @@ class MicroBatcher(Generic[K, V]):
             if len(self._queue) + len(self._bulk) >= self._most_queued:
                 waiter.set_exception(QueueFullError(f"{self._most_queued} items wait already."))
                 return waiter
-            job = self._queued(key, bulk=bulk)
+            deadline = 0.0
+            if self._timeout_s is not None:
+                deadline = self._time() + self._timeout_s
+                if self._alarm is None:
+                    self._alarm = self._loop.call_at(deadline, self._ring)
+            job = _Job(key, self._cost(key) if self._cost else 1, deadline)
+            (self._bulk if bulk else self._queue)[key] = job
+            if not self._scheduled and len(self._tasks) < self._concurrency:
+                self._scheduled = True
+                self._loop.call_soon(self._dispatch)
         job.waiters.append(waiter)
         return waiter
 
@@ -153,19 +163,6 @@ class MicroBatcher(Generic[K, V]):
             for job in lane.values():
                 job.settle(error)
             lane.clear()
-
-    def _queued(self, key: K, *, bulk: bool) -> _Job[K, V]:
-        deadline = 0.0
-        if self._timeout_s is not None:
-            deadline = self._loop.time() + self._timeout_s
-            if self._alarm is None:
-                self._alarm = self._loop.call_at(deadline, self._ring)
-        job: _Job[K, V] = _Job(key, self._cost(key) if self._cost else 1, deadline)
-        (self._bulk if bulk else self._queue)[key] = job
-        if not self._scheduled and len(self._tasks) < self._concurrency:
-            self._scheduled = True
-            self._loop.call_soon(self._dispatch)
-        return job
 
     def _dispatch(self) -> None:
         self._scheduled = False
@@ -251,7 +248,7 @@ class MicroBatcher(Generic[K, V]):
         """Fail what is overdue, and sleep until the next item may be; for a moment at least, since
         every waking looks at everything."""
         self._alarm = None
-        now = self._loop.time()
+        now = self._time()
         for task, batch in list(self._tasks.items()):
             for job in batch:
                 if job.deadline <= now:

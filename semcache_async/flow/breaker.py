@@ -46,25 +46,20 @@ class Breaker:
         self._loop = asyncio.get_running_loop()
         self._since = 0.0
         self._task: asyncio.Task[None] | None = None
+        self.is_open = False
+        """Is the store taken for unreachable?"""
         self.skipped = 0
         """How often the store was not asked."""
 
-    @property
-    def is_open(self) -> bool:
-        """Is the store taken for unreachable?"""
-        return self._task is not None
-
-    def refuses(self) -> bool:
-        """Is it open? If so, that counts as a skipped operation."""
-        if self._task is None:
-            return False
+    def skip(self) -> None:
+        """The store was not asked, since this is open."""
         self.skipped += 1
-        return True
 
     def note(self, error: BaseException) -> None:
         """An operation failed: an outage opens the breaker."""
-        if self._task is not None or not is_outage(error):
+        if self.is_open or not is_outage(error):
             return
+        self.is_open = True
         self._since = self._loop.time()
         self._task = self._loop.create_task(self._look_for_it())
         reason = error if isinstance(error, StoreUnavailableError) else type(error).__name__
@@ -85,7 +80,7 @@ class Breaker:
                     pause = min(_LONGEST_S, max(_SECOND_S, 2 * pause))
                     continue
             break
-        self._task = None
+        self.is_open = False
         _log.warning(
             "The store is back after %.1f s; %d operations were skipped so far.",
             self._loop.time() - self._since,

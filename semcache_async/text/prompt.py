@@ -85,11 +85,16 @@ def is_prose(text: str) -> bool:
     if not 5 < len(text) <= _LONGEST_PROSE:
         return False
     body = text[:-1].rstrip(" ") if text[-1] in _CLOSING else text
+    if body.isascii():
+        letters = body.replace(" ", "")
+        if not letters.isalpha():
+            others = letters.replace(",", "").replace("'", "").replace("-", "")
+            if not others.isalpha() or _NO_PROSE.search(body):
+                return False
+        return body[-2:].isalpha() and len(body.split(None, 2)) > 2
     if not _is_letter(body[-1:]) or not _is_letter(body[-2:-1]):
         return False
-    if body.count(" ") < 2 or (body.isascii() and _NO_PROSE.search(body)):
-        return False
-    return len(body.split()) > 2 and (body.isascii() or all(map(_is_word, body.split(" "))))
+    return len(body.split()) > 2 and all(map(_is_word, body.split(" ")))
 
 
 def compose(text: str) -> str:

@@ -145,15 +145,17 @@ async def test_entries_by_tag_and_their_end(client: Client) -> None:
     assert left["prompt"] == HOSTILE
 
 
-async def test_a_scope_is_meant_whole(client: Client) -> None:
+async def test_a_scope_is_meant_whole_and_a_tenant_alone_is_all_it_has(client: Client) -> None:
     cache = client.service.cache
     await cache.store("a at 10", "x", scope=Scope(tenant="acme"))
     await cache.store("b at 50", "x", scope=Scope(tenant="acme", locale="de"))
-    await cache.store("c at 90", "x")
+    await cache.store("c at 90", "x", scope=Scope(tenant="acme", locale="fr"))
+    await cache.store("d at 130", "x")
     path = "/semantic-cache/invalidate"
-    assert await client.post(path, {"tenant": "acme"}) == {"removed": 1}
-    assert await client.post(path, {"tenant": ""}) == {"removed": 1}
+    assert await client.post(path, {"locale": "de"}) == {"removed": 0}
     assert await client.post(path, {"tenant": "acme", "locale": "de"}) == {"removed": 1}
+    assert await client.post(path, {"tenant": "acme"}) == {"removed": 2}
+    assert await client.post(path, {"tenant": ""}) == {"removed": 1}
 
 
 @pytest.mark.parametrize(
