@@ -41,11 +41,13 @@ ALLOWED: dict[str, set[str]] = {
     "live": {"shell", "testing", "workload"},
     "demo": {"cache", "data", "embed", "live", "stats", "testing", "workload"},
     "report": {"demo", "live"},
+    "tune": {"embed", "shell", "text"},
     "load": {"cache", "data", "embed", "shell", "stats", "testing", "text", "workload"},
     "shell": set(),
     "simulator": set(),
     "cli": {
         *("cache", "demo", "embed", "load", "report", "shell", "simulator", "store", "testing"),
+        "tune",
         *("serve.keys", "serve.options", "serve.process", "serve.settings"),
     },
 }

@@ -335,8 +335,8 @@ async def test_a_leaders_second_look_settles_everybody(cache: SemanticCache) -> 
         async with cache.reply(prompt, produce) as reply:
             return reply.source, (await reply.answer()).text
 
-    leader = asyncio.create_task(ask("refund at 10"))
-    follower = asyncio.create_task(ask("refund at 20"))
+    leader = asyncio.create_task(ask("refund at 20"))
+    follower = asyncio.create_task(ask("refund at 40"))
     await until(lambda: looks == 3 and cache.stats().waiting == 2)
     await cache.store("refund at 0", "elsewhere")
     gate.set()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from semcache_async import Answer, CacheConfig, Scope, Source
 from semcache_async.errors import ConfigError
 from semcache_async.store.keys import KeySpace
+from semcache_async.text import guards
 from semcache_async.types import EntryKey, scope_or_tenant
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
@@ -158,3 +159,12 @@ def test_a_tenant_alone_is_all_that_it_has_and_a_scope_is_meant_whole() -> None:
     assert scope_or_tenant({"tenant": "a", "model": None}) == (None, "a")
     assert scope_or_tenant({"tenant": "a", "model": "m"}) == (Scope(tenant="a", model="m"), None)
     assert scope_or_tenant({"model": "m"}) == (Scope(model="m"), None)
+
+
+def test_guards_are_named_and_known() -> None:
+    assert set(CacheConfig().guards) == {*guards.GUARDS, guards.DOUBT}
+    assert CacheConfig(guards=["numbers"]).guards == ("numbers",)  # type: ignore[arg-type]
+    assert CacheConfig(guards=()).guards == ()
+    for wrong in ("numbers", ("nonsense",), 7):
+        with pytest.raises(ConfigError, match="guards"):
+            CacheConfig(guards=wrong)  # type: ignore[arg-type]

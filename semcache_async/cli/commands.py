@@ -14,6 +14,7 @@ from semcache_async.cli.model import pull
 from semcache_async.cli.serve import serve
 from semcache_async.cli.simulate import simulate_llm
 from semcache_async.load.command import load
+from semcache_async.tune.command import calibrate
 
 __all__ = ["app", "main"]
 
@@ -28,7 +29,7 @@ model_app = typer.Typer(no_args_is_help=True, help="The embedding model on this 
 app.add_typer(model_app, name="model")
 
 
-for _command in (demo, ask, serve, stats, invalidate, load, simulate_llm):
+for _command in (demo, ask, serve, stats, invalidate, load, calibrate, simulate_llm):
     app.command()(_command)
 model_app.command()(pull)
 

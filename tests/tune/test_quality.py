@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from benchmarks.quality.vectors import Remembered
 from semcache_async.data import Question
 from semcache_async.testing import AngleEmbedder, MemoryStore
 from semcache_async.tune.pairs import Pair
-from semcache_async.types import EntryKey, Record, Scope, VectorQuery
+from semcache_async.types import EntryKey, Piece, Record, Scope, VectorQuery
 
 
 class Angles(AngleEmbedder):
@@ -40,6 +41,9 @@ class Angles(AngleEmbedder):
 
     def readable(self, tokens: Any) -> bool:
         return True
+
+    def pieces(self, text: str) -> list[Piece]:
+        return [Piece(hash(word[0]), *word.span()) for word in re.finditer(r"\S+", text)]
 
 
 @pytest.fixture
@@ -141,7 +145,7 @@ async def test_the_store_finds_what_the_plain_one_finds() -> None:
 async def test_the_cache_decides_as_its_distance_alone_would(embedder: Remembered) -> None:
     """Without guards that speak against it, the real cache and the vectors agree."""
     for distance in (0.0005, 0.01):
-        cache = Cached("cache", embedder, {"max_distance": distance})
+        cache = Cached("cache", embedder, {"max_distance": distance, "guards": ()})
         served = await cache.replay(QUESTIONS, 0)
         alone = await Static("", embedder, distance).replay(QUESTIONS, 0)
         assert [(o.hit, o.right) for o in served] == [(o.hit, o.right) for o in alone]
