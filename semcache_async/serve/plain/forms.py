@@ -51,6 +51,10 @@ class Near(msgspec.Struct):
     similarity: float
     entry_id: str
     accepted: Annotated[bool, Meta(description="Its answer may be served.")]
+    refused_by: Annotated[
+        str | None,
+        Meta(description="What its words say against it: erased, the name of a guard, or doubt."),
+    ]
 
 
 class Milliseconds(msgspec.Struct):

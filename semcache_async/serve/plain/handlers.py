@@ -101,6 +101,7 @@ async def _near(service: Service, plan: Plan, done: Completed, limit: float) -> 
             similarity=1.0 - near.distance,
             entry_id=near.entry.id,
             accepted=near.distance <= limit and near.refused_by is None,
+            refused_by=near.refused_by,
         )
         for near in neighbours
         if near.entry.id != own
