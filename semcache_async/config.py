@@ -31,7 +31,7 @@ class CacheConfig:
 
     name: str = "semcache"
     """Prefix of every key and of the index: letters, digits, ``_ . : -``, at most 64."""
-    max_distance: float = 0.11
+    max_distance: float = 0.12
     """Largest cosine distance (0..2) at which another prompt's answer may be served, if no guard
     speaks against it. The default is for traffic that nobody has measured (docs/decisions.md has
     the figures): calibrate it on your own (``semcache calibrate``)."""

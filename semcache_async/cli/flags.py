@@ -16,7 +16,7 @@ MaxDistance = Annotated[
         min=0.0,
         max=2.0,
         envvar="SEMCACHE_MAX_DISTANCE",
-        show_default="0.11",
+        show_default="0.12",
         help="Largest cosine distance at which another prompt's answer is served.",
     ),
 ]

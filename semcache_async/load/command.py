@@ -64,7 +64,7 @@ def load(
             min=0.0,
             max=2.0,
             envvar="SEMCACHE_MAX_DISTANCE",
-            show_default="0.11",
+            show_default="0.12",
             help="Cosine distance of a hit, at most (in process).",
         ),
     ] = None,
