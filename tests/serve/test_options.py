@@ -23,6 +23,7 @@ SPECIAL = {
     "vector_dtype": "float16",
     "index": "flat",
     "name": "other",
+    "guards": "numbers,negation",
     "secret": "s3cret",
 }
 LLM = {"SEMCACHE_UPSTREAM_URL": "https://llm.example/v1"}
@@ -48,7 +49,7 @@ def in_toml(row: Row, text: str) -> str:
         return text
     if row.name in ("bypass_personal", "bypass_time_bound"):
         return "false"
-    if row.name == "cors_origins":
+    if row.name in ("cors_origins", "guards"):
         return str(text.split(","))
     return f'"{text}"'
 

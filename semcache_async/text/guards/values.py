@@ -152,6 +152,11 @@ def units(d: Difference) -> bool:
 _CASED = frozenset({"word", "name", "function", "unit", "caseunit", "currency"})
 
 
+def _is_i(token: Token) -> bool:
+    """The pronoun, whose case says nothing."""
+    return token.low == "i" and token.kind == "function"
+
+
 def _case(d: Difference) -> bool:
     """Whether otherwise equal words differ in a case that makes another word of one."""
     one, two = d.a.tokens, d.b.tokens
@@ -160,7 +165,7 @@ def _case(d: Difference) -> bool:
     places = [
         index
         for index, (x, y) in enumerate(zip(one, two, strict=True))
-        if index and x.raw != y.raw and x.low == y.low and x.kind in _CASED
+        if index and x.raw != y.raw and x.low == y.low and x.kind in _CASED and not _is_i(x)
     ]
     if not places or len(places) > 2:
         return False
