@@ -155,8 +155,8 @@ async def test_changes_by_another_process_arrive(redis_url: str, name: str) -> N
         assert await one.lookup("at 0") is None
 
         await one.store("at 90", "brief", ttl_s=0.05)
-        await asyncio.sleep(0.06)
-        assert await one.lookup("at 90") is None
+        while await one.lookup("at 90") is not None:  # noqa: ASYNC110 - its end comes by itself
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.anyio

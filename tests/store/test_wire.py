@@ -47,8 +47,8 @@ async def server(handler: Handler, directory: Path) -> AsyncIterator[str]:
         handling.append(task)
         try:
             await handler(reader, writer)
-        except (ConnectionError, asyncio.CancelledError):
-            pass
+        except (ConnectionError, RuntimeError, asyncio.CancelledError):
+            pass  # uvloop's word for a client that has left is RuntimeError
         finally:
             writer.close()
 
