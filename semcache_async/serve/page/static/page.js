@@ -12,7 +12,7 @@ const DECISIONS = {
   bypassed: "bypassed",
 };
 
-let config = { max_distance: 0.05, admin: true };
+let config = { max_distance: 0.12, admin: true };
 let asked = null; // what was answered last
 let locked = false; // no key, or a wrong one: nothing is polled until there is another
 
@@ -219,8 +219,11 @@ function why(answer) {
   if (answer.source === "bypassed") return `The cache stayed out of it${answer.reason ? `: ${answer.reason}` : ""}.`;
   const nearest = answer.neighbours?.[0];
   if (!nearest) return "Nothing near enough was stored.";
-  if (nearest.distance <= answer.max_distance) return `“${nearest.prompt}” is near enough, but asks something else.`;
-  return `The nearest stored prompt is ${dist(nearest.distance)} away, too far for ${dist(answer.max_distance)}.`;
+  if (nearest.distance > answer.max_distance) return `The nearest stored prompt is ${dist(nearest.distance)} away, too far for ${dist(answer.max_distance)}.`;
+  if (nearest.refused_by === "erased") return `“${nearest.prompt}” is near, but differs in what the model cannot see.`;
+  if (nearest.refused_by === "doubt") return `“${nearest.prompt}” is near, but a small difference may matter.`;
+  if (nearest.refused_by) return `“${nearest.prompt}” is near, but refused for its ${nearest.refused_by}.`;
+  return `“${nearest.prompt}” is near enough, but asks something else.`;
 }
 
 function drawTimings(timings) {
