@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from semcache_async.errors import StaleWriteError
-from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, Vector, VectorQuery
+from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, VectorQuery
 
 __all__ = ["MemoryStore"]
 
@@ -19,8 +19,12 @@ _TICK_S = 1e-6
 
 class _Row(NamedTuple):
     entry: Entry
-    semantic_until: float
-    vector: Vector | None
+    record: Record
+
+    @property
+    def semantic_until(self) -> float:
+        """Both tiers' times count from when it was stored."""
+        return self.entry.exact_until - self.record.exact_ttl_s + self.record.semantic_ttl_s
 
 
 class MemoryStore:
@@ -118,14 +122,14 @@ class MemoryStore:
             record.tags,
             dict(record.key.scope.attributes),
         )
-        self._rows[record.key] = _Row(entry, now + record.semantic_ttl_s, record.vector)
+        self._rows[record.key] = _Row(entry, record)
         return id_
 
     def _near(self, query: VectorQuery, now: float) -> list[Neighbour]:
         neighbours = [
-            Neighbour(max(0.0, 1.0 - float(row.vector @ query.vector)), row.entry)
+            Neighbour(max(0.0, 1.0 - float(row.record.vector @ query.vector)), row.entry)
             for key, row in self._rows.items()
-            if row.vector is not None
+            if row.record.vector is not None
             and row.semantic_until > now
             and row.entry.created_at >= query.created_after
             and query.scope.covers(key.scope)
