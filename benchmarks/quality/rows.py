@@ -9,11 +9,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.quality.choice import EXPLORED, Choice, choose
 from benchmarks.quality.store import MatrixStore
 from benchmarks.quality.vectors import Remembered
 from semcache_async import CacheConfig, Scope, SemanticCache, Source
 from semcache_async.data import Question
-from semcache_async.tune.choice import EXPLORED, Choice, choose
 from semcache_async.tune.histogram import Histogram
 from semcache_async.tune.pairs import Pair
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from semcache_async.tune.choice import ENOUGH, Choice, Origin, choose, refuted
+from benchmarks.quality.choice import ENOUGH, Choice, Origin, choose, refuted
 from semcache_async.tune.histogram import Histogram, Sample
 from semcache_async.tune.precision import needed
 

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semcache_async.tune.histogram import Sample
-from semcache_async.tune.logistic import WRONG_AT, Curve, Row, fit, sigmoid
-from semcache_async.tune.per_entry import (
+from benchmarks.quality.logistic import WRONG_AT, Curve, Row, fit, sigmoid
+from benchmarks.quality.per_entry import (
     FEWEST,
     MARGIN,
     explore_chance,
@@ -20,6 +19,7 @@ from semcache_async.tune.per_entry import (
     reach_after,
     serves,
 )
+from semcache_async.tune.histogram import Sample
 
 
 def likelihood(rows: list[Row], start: float, fall: float) -> float:

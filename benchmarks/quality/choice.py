@@ -14,9 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from benchmarks.quality.logistic import Curve, Row, fit
 from semcache_async.tune.histogram import Counts, Histogram
 from semcache_async.tune.intervals import beta_below
-from semcache_async.tune.logistic import Curve, Row, fit
 from semcache_async.tune.precision import Promise, needed, promise
 
 __all__ = ["ENOUGH", "EXPLORED", "Choice", "Origin", "choose", "curve_of", "refuted"]
