@@ -1,5 +1,4 @@
-"""What may be served, learnt from evidence. Pure functions, in reading order: ``histogram`` keeps
-samples by distance, ``intervals`` bounds shares, ``precision`` promises a distance, ``logistic``
-fits curves, ``choice`` picks a scope's distance, ``per_entry`` an entry's; ``calibrate`` does it
-once for a file of labelled pairs (``pairs``, ``curve``, ``toml``), which ``command`` offers.
+"""How far an answer may reach, from labelled pairs. Pure functions, in reading order: ``histogram``
+keeps samples by distance, ``intervals`` bounds shares, ``precision`` promises a distance;
+``calibrate`` does it for a file (``pairs``, ``curve``, ``toml``), which ``command`` offers.
 """
