@@ -89,13 +89,12 @@ class Opening:
         await self._cache.aclose()
 
     async def _open(self) -> SemanticCache:
-        async with AsyncExitStack() as stack:
-            cache = await stack.enter_async_context(
-                _opened(self._redis_url, self._config, self._embedder, self._store)
-            )
-            cache._closing = stack.pop_all()
-            return cache
-        raise AssertionError("unreachable")
+        closing = AsyncExitStack()
+        cache = await closing.enter_async_context(
+            _opened(self._redis_url, self._config, self._embedder, self._store)
+        )
+        cache._closing = closing
+        return cache
 
 
 @asynccontextmanager

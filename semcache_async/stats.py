@@ -57,9 +57,6 @@ class Counters:
 
     lookups: int = _counter("lookup calls and items of lookup_many; not among the requests")
     lookup_hits: int = _counter("Lookups that found an answer")
-    erased: int = _counter("Near prompts refused: they differ in what the model cannot see")
-    guarded: int = _counter("Near prompts refused by a guard")
-    doubted: int = _counter("Near prompts not served as a small difference may matter")
 
     store_errors: int = _counter("Store operations that failed: misses, or answers not stored")
     embed_errors: int = _counter("Prompts that could not be embedded: the exact tier alone")
@@ -90,6 +87,9 @@ class Stats(Counters, Mapping[str, Any]):
 
     requests: int = _total("Requests ended", "fact")
     not_stored: int = _total("Answers delivered but not stored, for whatever reason", "counter")
+    erased: int = _counter("Near prompts refused: they differ in what the model cannot see")
+    guarded: int = _counter("Near prompts refused by a guard")
+    doubted: int = _counter("Near prompts not served as a small difference may matter")
     store_skips: int = _counter("Store operations skipped while the store was out of reach")
     embedded_texts: int = _counter("Texts that the embedding model has run")
     embed_batches: int = _counter("Packs that the embedding model has run")

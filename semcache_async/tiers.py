@@ -266,9 +266,6 @@ class Tiers:
         """A snapshot of every counter and gauge."""
         packer = self._vectors.packer
         batchers = (self._fetches, self._searches, self._puts)
-        self._counters.erased = self._wording.erased
-        self._counters.guarded = self._wording.guarded
-        self._counters.doubted = self._wording.doubted
         return Stats(
             **asdict(self._counters),
             requests=self._counters.all_requests(),
@@ -277,6 +274,9 @@ class Tiers:
             waiting=waiting,
             queued=self._vectors.queued + sum(batcher.queued for batcher in batchers),
             connections=self._store.connections,
+            erased=self._wording.erased,
+            guarded=self._wording.guarded,
+            doubted=self._wording.doubted,
             store_up=not self._breaker.is_open,
             store_skips=self._breaker.skipped,
             embedder=getattr(self.embedder, "backend", type(self.embedder).__name__),
