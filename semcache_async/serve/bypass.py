@@ -33,4 +33,5 @@ class Bypass(StrEnum):
     TOO_LONG = "too_long", "Its prompt is over max_prompt_bytes."
     PERSONAL = "personal", "It is about the asker's own person or things (bypass_personal)."
     TIME_BOUND = "time_bound", "Its right answer changes with time (bypass_time_bound)."
+    ANEW = "anew", "It asks for something new each time (bypass_anew)."
     REQUEST = "request", "It says so itself: no-cache and no-store."

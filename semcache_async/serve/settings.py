@@ -136,6 +136,12 @@ class Settings:
         group=_BYPASS,
         shown="on",
     )
+    bypass_anew: Patterns = option(
+        True,
+        "Prompts that ask for something new each time (a joke, a password), likewise.",
+        group=_BYPASS,
+        shown="on",
+    )
 
     max_body_bytes: int = option(
         4 * 2**20,
@@ -198,7 +204,7 @@ class Settings:
                 raise ConfigError(
                     f"cors_origins: {origin!r} is no origin; use https://host[:port] or *."
                 )
-        for name in ("bypass_personal", "bypass_time_bound"):
+        for name in ("bypass_personal", "bypass_time_bound", "bypass_anew"):
             _check_patterns(name, getattr(self, name))
         if not self.upstream_key.isascii() or not self.upstream_key.isprintable():
             raise ConfigError("The upstream key has characters that no HTTP header can carry.")

@@ -106,7 +106,7 @@ def forbidden(*_: object, **__: object) -> NoReturn:
 def test_a_prompt_over_the_limit_is_not_looked_into(
     prompt: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("check_text", "is_personal", "is_time_bound"):
+    for name in ("check_text", "is_personal", "is_time_bound", "asks_anew"):
         monkeypatch.setattr(planning, name, forbidden)
     settings = Settings(cache=CacheConfig(max_prompt_bytes=100))
     planner = Planner(settings, "https://llm.example/v1")

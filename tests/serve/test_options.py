@@ -20,6 +20,7 @@ SPECIAL = {
     "cors_origins": "https://a.example,https://b.example",
     "bypass_personal": "off",
     "bypass_time_bound": "off",
+    "bypass_anew": "off",
     "vector_dtype": "float16",
     "index": "flat",
     "name": "other",
@@ -47,7 +48,7 @@ def sample(row: Row) -> str:
 def in_toml(row: Row, text: str) -> str:
     if row.kind in (bool, int, float):
         return text
-    if row.name in ("bypass_personal", "bypass_time_bound"):
+    if row.name in ("bypass_personal", "bypass_time_bound", "bypass_anew"):
         return "false"
     if row.name in ("cors_origins", "guards"):
         return str(text.split(","))

@@ -9,6 +9,7 @@ from zlib import crc32
 import pytest
 
 from semcache_async.text import cacheable, decide, erased, layout, prompt, reading
+from semcache_async.text.anew import asks_anew
 from semcache_async.text.cacheable import is_personal, is_time_bound
 from semcache_async.text.erased import Reading, erases
 from semcache_async.text.prompt import check_text, normalise
@@ -68,7 +69,8 @@ def test_steps_see_what_is_not_linear() -> None:
 
 
 @pytest.mark.parametrize(
-    "function", [normalise, is_personal, is_time_bound, lambda text: check_text("prompt", text)]
+    "function",
+    [normalise, is_personal, is_time_bound, asks_anew, lambda text: check_text("prompt", text)],
 )
 def test_work_of_a_prompt(function: Callable[[str], object]) -> None:
     for seed in SEEDS:

@@ -19,6 +19,7 @@ from semcache_async.serve.bypass import Bypass
 from semcache_async.serve.completions.request import ChatRequest, text_of
 from semcache_async.serve.settings import Patterns, Settings
 from semcache_async.serve.sizes import is_longer
+from semcache_async.text.anew import asks_anew
 from semcache_async.text.cacheable import is_personal, is_time_bound
 from semcache_async.text.prompt import check_text
 from semcache_async.types import Scope
@@ -57,6 +58,7 @@ class Planner:
         self._upstream = upstream
         self._is_personal = _wording(settings.bypass_personal, is_personal)
         self._is_time_bound = _wording(settings.bypass_time_bound, is_time_bound)
+        self._asks_anew = _wording(settings.bypass_anew, asks_anew)
         self._plans: Recent[tuple[bytes, str, str], Plan] = Recent(_PLANS)
         self._scopes: Recent[tuple[object, ...], Scope] = Recent(_SCOPES)
 
@@ -114,7 +116,9 @@ class Planner:
             return Bypass.PROMPT
         if self._is_personal(prompt):
             return Bypass.PERSONAL
-        return Bypass.TIME_BOUND if self._is_time_bound(prompt) else None
+        if self._is_time_bound(prompt):
+            return Bypass.TIME_BOUND
+        return Bypass.ANEW if self._asks_anew(prompt) else None
 
     def _scope(self, request: ChatRequest, tenant: str, locale: str, namespace: str) -> Scope:
         messages = request.messages

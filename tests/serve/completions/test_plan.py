@@ -69,6 +69,7 @@ BYPASSING: list[tuple[dict[str, Any], str | None]] = [
     (body({**USER, "content": "a\x00b"}), "prompt"),
     (body({**USER, "content": "My name is Ann"}), "personal"),
     (body({**USER, "content": "What's the weather in Rome?"}), "time_bound"),
+    (body({**USER, "content": "Tell me a joke"}), "anew"),
 ]
 
 
