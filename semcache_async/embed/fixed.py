@@ -8,21 +8,21 @@ it for the first time, and what runs later takes no dictionary and converts noth
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from bisect import bisect_left
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from semcache_async.embed.encoders import BUDGET, MOST_STREAMS, import_openvino
-from semcache_async.embed.forks import ForkLock, leave_behind, never_destroy_in_a_child
+from semcache_async.embed.forks import ForkLock, never_destroy_in_a_child
 from semcache_async.embed.graph import INPUTS
 from semcache_async.embed.packs import plan_packs
 from semcache_async.embed.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from semcache_async.embed.encoders import Ids, Vectors
@@ -37,23 +37,11 @@ _SHORT_THREADS = 4
 _FEW_STREAMS = 2
 """Where there are no more, short passes take turns on all CPUs rather than one CPU each."""
 
-_SETTLE_S = 5.0
-"""How long a fork waits for sizes that are being compiled; it takes 1 s or so."""
-
 _binding = ForkLock()
 """Held by whoever makes a pass ready, up to the end of its first inference."""
 
-_under_way: list[None] = []
-"""One for each call that is inside OpenVINO, in any thread."""
-
-
-@contextmanager
-def _inside() -> Iterator[None]:
-    _under_way.append(None)
-    try:
-        yield
-    finally:
-        _under_way.pop()
+_used_in: int | None = None
+"""The process that uses OpenVINO, or from which this one was forked."""
 
 
 class OpenVinoPacked:
@@ -69,9 +57,9 @@ class OpenVinoPacked:
     """What a verdict on its vectors depends on, beside the runtime."""
 
     def __init__(self, model: Path, *, threads: int, precision: str) -> None:
+        _claim()
         self.name, self.precision = f"openvino-{precision}-packed", precision
         self.streams = min(threads, MOST_STREAMS)
-        self._path = model
         self._threads = threads
         self._watch = Watch(self.name)
         smallest = _SHORT[-1] if self.streams <= _FEW_STREAMS else _SHORT[0] // 2
@@ -79,9 +67,6 @@ class OpenVinoPacked:
         while self._usual[0] // 2 > smallest:
             self._usual.insert(0, self._usual[0] // 2)
         never_destroy_in_a_child(self)
-        self._start()
-
-    def _start(self) -> None:
         self._running = 0
         self._counting = threading.Lock()
         self._compiling = threading.RLock()
@@ -90,7 +75,7 @@ class OpenVinoPacked:
         self._long: dict[int, _Rung] = {}
         with _binding, self._watch:
             self._core = import_openvino().Core()
-            self._model = self._core.read_model(self._path)
+            self._model = self._core.read_model(model)
             self._add(self.budget, short=False)
 
     def complete(self) -> None:
@@ -100,20 +85,9 @@ class OpenVinoPacked:
         for size in self._usual:
             self._add(size, short=False)
 
-    def settle(self) -> None:
-        """Before a fork: wait for what is being compiled aside."""
-        if self._filling is not None:
-            self._filling.join(_SETTLE_S)
-
     def reopen(self) -> None:
-        """In a forked child: everything made anew; the parent's is neither used nor destroyed.
-
-        Raises where the parent was inside OpenVINO as it forked: locks may be held for ever."""
-        if _under_way:
-            raise RuntimeError("OpenVINO was at work as the process forked")
-        leave_behind(self._core, self._model, self._short, self._long)
-        self._watch.forget()
-        self._start()
+        """In a forked child: raises, since OpenVINO, started anew there, at times never returns."""
+        _claim()
 
     def plan(self, lengths: Sequence[int]) -> list[list[int]]:
         return plan_packs(lengths, self.budget)
@@ -124,8 +98,7 @@ class OpenVinoPacked:
             alone = self._running == 0
             self._running += 1
         try:
-            with _inside():
-                return self._rung(tokens, alone=alone).run(items, self._watch)
+            return self._rung(tokens, alone=alone).run(items, self._watch)
         finally:
             with self._counting:
                 self._running -= 1
@@ -157,8 +130,7 @@ class OpenVinoPacked:
             for size, short in wanted:
                 if not threading.main_thread().is_alive():
                     return
-                with _inside():
-                    self._add(size, short=short)
+                self._add(size, short=short)
         except Exception:  # any failure inside the runtime
             _log.exception("%s cannot compile all sizes: larger ones serve", self.name)
 
@@ -181,6 +153,14 @@ class OpenVinoPacked:
             "NUM_STREAMS": streams,
         }
         return _Rung(self._core.compile_model(fixed, "CPU", options), size)
+
+
+def _claim() -> None:
+    """Take OpenVINO for this process. Raises in one that was forked from a process that uses it."""
+    global _used_in
+    if _used_in not in (None, os.getpid()):
+        raise RuntimeError("OpenVINO was in use as the process forked")
+    _used_in = os.getpid()
 
 
 def _next(sizes: Sequence[int], tokens: int) -> int:

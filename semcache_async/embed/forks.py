@@ -36,8 +36,7 @@ _runtimes: weakref.WeakSet[object] = weakref.WeakSet()
 
 def never_destroy_in_a_child(runtime: object) -> None:
     """Its destructor, and its library's at the end of the process, wait for threads. So a forked
-    child keeps it for ever and, where the C library allows, ends without such destructors. Its
-    ``settle()``, if it has one, is called before each fork."""
+    child keeps it for ever and, where the C library allows, ends without such destructors."""
     _runtimes.add(runtime)
 
 
@@ -58,12 +57,5 @@ def _in_child() -> None:
             libc.on_exit(libc._exit, None)
 
 
-def _before() -> None:
-    for runtime in list(_runtimes):
-        settle = getattr(runtime, "settle", None)
-        if settle is not None:
-            settle()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before, after_in_child=_in_child)
+    os.register_at_fork(after_in_child=_in_child)
