@@ -175,7 +175,7 @@ async def test_beyond_a_hundred_dead_nobody_looks(
 async def test_older_and_foreign_neighbours_hide_nobody(store: RedisStore) -> None:
     since = store.now() - 10
     before = since - 10
-    await store.put([record(store, f"old {n}", n / 100, started_at=before) for n in range(5)])
+    await store.put([record(store, f"old {n}", n / 10, started_at=before) for n in range(5)])
     await store.put([record(store, "new", 1)])
     query = VectorQuery(SCOPE, unit(0), 3, since)
     ((only,),) = await store.search([query])  # type: ignore[misc]
