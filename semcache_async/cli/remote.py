@@ -35,6 +35,7 @@ async def service_invalidate(url: str, api_key: str | None, what: Mapping[str, A
 async def redis_stats(url: str, name: str) -> dict[str, Any]:
     """Entries, indexes and memory. Raises a ``StoreError``."""
     from semcache_async.store import redis_at
+    from semcache_async.store.replies import checked
     from semcache_async.store.wire import redis_pipelines
 
     timeout_s = CacheConfig(name=name).store_timeout_s
@@ -44,10 +45,7 @@ async def redis_stats(url: str, name: str) -> dict[str, Any]:
     ):
 
         async def ask(*command: str) -> Any:
-            answer = (await pipelines.execute([command]))[0]
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
+            return checked((await pipelines.execute([command]))[0])
 
         names = sorted(index.decode() for index in await ask("FT._LIST"))
         indexes = {

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from semcache_async.cli.flags import Debug
 from semcache_async.errors import SemcacheError
 from semcache_async.shell import one_line_errors, run
 
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["simulate_llm"]
 
-_ADDRESS, _PACE, _FAULTS = "Where it listens", "Answers", "Faults"
+_address, _pace, _faults = (
+    partial(typer.Option, rich_help_panel=panel)
+    for panel in ("Where it listens", "Answers", "Faults")
+)
 
 
 class CannotListenError(SemcacheError):
@@ -24,89 +29,51 @@ class CannotListenError(SemcacheError):
 
 
 def simulate_llm(
-    host: Annotated[
-        str, typer.Option(help="Address to listen on.", rich_help_panel=_ADDRESS)
-    ] = "127.0.0.1",
-    port: Annotated[
-        int,
-        typer.Option(min=0, max=65_535, help="Port; 0: any free one.", rich_help_panel=_ADDRESS),
-    ] = 8090,
+    host: Annotated[str, _address(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, _address(min=0, max=65_535, help="Port; 0: any free one.")] = 8090,
     api_key: Annotated[
         str | None,
-        typer.Option(
+        _address(
             envvar="SEMCACHE_SIMULATOR_API_KEY",
             help="Bearer token that requests must carry.",
             show_default="none needed",
-            rich_help_panel=_ADDRESS,
         ),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(
+        _address(
             help="A model there is; repeatable. Others are then unknown (404).",
             show_default="any name will do",
-            rich_help_panel=_ADDRESS,
         ),
     ] = None,
     median_ms: Annotated[
         float,
-        typer.Option(
-            min=0.0,
-            max=3_600_000.0,
-            help="Median time to the first token, lognormal, in ms.",
-            rich_help_panel=_PACE,
-        ),
+        _pace(min=0.0, max=3_600_000.0, help="Median time to the first token, lognormal, in ms."),
     ] = 800.0,
     sigma: Annotated[
         float,
-        typer.Option(
-            min=0.0,
-            max=5.0,
-            help="Spread of that time: standard deviation of its logarithm.",
-            rich_help_panel=_PACE,
-        ),
+        _pace(min=0.0, max=5.0, help="Spread of that time: standard deviation of its logarithm."),
     ] = 0.35,
     tokens_per_s: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=1e9,
-            help="Pace after the first token; 0: all at once.",
-            rich_help_panel=_PACE,
-        ),
+        float, _pace(min=0.0, max=1e9, help="Pace after the first token; 0: all at once.")
     ] = 50.0,
     tokens: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            max=100_000,
-            help="Length of an answer, beyond the question it repeats.",
-            rich_help_panel=_PACE,
-        ),
+        int, _pace(min=0, max=100_000, help="Length of an answer, beyond the question it repeats.")
     ] = 40,
-    seed: Annotated[
-        int, typer.Option(help="One seed, one sequence of times.", rich_help_panel=_PACE)
-    ] = 0,
+    seed: Annotated[int, _pace(help="One seed, one sequence of times.")] = 0,
     fail_rate: Annotated[
-        float,
-        typer.Option(
-            min=0.0, max=1.0, help="Share of the calls that fail.", rich_help_panel=_FAULTS
-        ),
+        float, _faults(min=0.0, max=1.0, help="Share of the calls that fail.")
     ] = 0.0,
-    fail_status: Annotated[
-        int,
-        typer.Option(min=400, max=599, help="Their status, such as 429.", rich_help_panel=_FAULTS),
-    ] = 500,
+    fail_status: Annotated[int, _faults(min=400, max=599, help="Their status, such as 429.")] = 500,
     faults: Annotated[
         str,
-        typer.Option(
+        _faults(
             help='For requests that name none: "status=503", "cut_after_bytes=200", "hang", '
             '"garbage", "slow_ms=100", "error", "finish_reason=length", "tool_calls", "keepalive", '
-            "and more; several with commas.",
-            rich_help_panel=_FAULTS,
+            "and more; several with commas."
         ),
     ] = "",
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Debug = False,
 ) -> None:
     """An OpenAI-compatible upstream without a model: chat completions, streamed or not.
 

@@ -52,9 +52,7 @@ class Histogram:
     @classmethod
     def decode(cls, encoded: str) -> Histogram:
         """The histogram that ``encode`` wrote."""
-        made = cls()
-        made._hdr.decode_and_add(encoded.encode("ascii"))
-        return made
+        return cls.merged([encoded])
 
     @classmethod
     def merged(cls, encoded: Iterable[str]) -> Histogram:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from semcache_async.errors import StoreError
 from semcache_async.store.keys import log_key
+from semcache_async.store.replies import checked
 from semcache_async.store.wire import Command, RedisPipelines
 
 __all__ = ["Log", "Logged", "MemoryLog", "RedisLog"]
@@ -76,11 +77,7 @@ class RedisLog:
     async def _execute(
         self, commands: Sequence[Command], *, again: bool = True
     ) -> list[list[tuple[bytes, list[bytes]]]]:
-        replies = await self._pipelines.execute(commands, again=again)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
+        return [checked(reply) for reply in await self._pipelines.execute(commands, again=again)]
 
 
 class MemoryLog:

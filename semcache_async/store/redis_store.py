@@ -18,12 +18,13 @@ from semcache_async.store.fences import Fences
 from semcache_async.store.keys import KeySpace
 from semcache_async.store.payload import read_entries, read_entry
 from semcache_async.store.removal import Removal, entries_filter
+from semcache_async.store.replies import checked
 from semcache_async.store.schema import (
     ENTRY,
     IndexShape,
     ensure_index,
 )
-from semcache_async.store.searching import Searcher, checked, each
+from semcache_async.store.searching import Searcher, each
 from semcache_async.store.wire import Command, RedisPipelines, redis_pipelines
 from semcache_async.store.writing import Writer
 from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, VectorQuery

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from semcache_async.errors import (
     SearchModuleMissingError,
     StoreAuthError,
@@ -10,7 +12,7 @@ from semcache_async.errors import (
     StoreUnavailableError,
 )
 
-__all__ = ["NEEDED_COMMANDS", "ReadOnlyError", "reply_error"]
+__all__ = ["NEEDED_COMMANDS", "ReadOnlyError", "checked", "reply_error"]
 
 NEEDED_COMMANDS = (
     *("MULTI", "EXEC", "WATCH", "UNWATCH", "TIME", "PING"),
@@ -24,6 +26,13 @@ answers."""
 
 class ReadOnlyError(StoreUnavailableError):
     """A replica refused a write: the connection leads to a demoted master."""
+
+
+def checked(outcome: Any) -> Any:
+    """``outcome``; raised where it is an error."""
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 def reply_error(message: str) -> StoreError:

@@ -14,11 +14,12 @@ from semcache_async.store.clock import ServerClock
 from semcache_async.store.keys import KeySpace
 from semcache_async.store.knn import KnnPlanner
 from semcache_async.store.payload import Found, read_neighbours
+from semcache_async.store.replies import checked
 from semcache_async.store.schema import IndexShape, is_missing_index
 from semcache_async.store.wire import Command
 from semcache_async.types import Neighbour, Vector, VectorQuery
 
-__all__ = ["Searcher", "checked", "each"]
+__all__ = ["Searcher", "each"]
 
 _WIDER, _WIDEST = 4, 100
 """Where dead neighbours took the places of live ones, so many times more are looked at; where that
@@ -117,13 +118,6 @@ class Searcher:
 
     def _bytes(self, vector: Vector) -> bytes:
         return vector.astype(self._dtype, copy=False).tobytes()
-
-
-def checked(outcome: Any) -> Any:
-    """``outcome``; raised where it is an error."""
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
 
 
 def each(make: Callable[[T], R], items: Sequence[T]) -> list[Any]:

@@ -148,14 +148,16 @@ class RedisPipelines:
 
     async def new_line(self) -> Line:
         """A connection that has just been opened, or else any."""
-        if len(self.lines.open) + len(self._opening) < self._limit:
+        if self._has_room():
             with suppress(StoreError):
                 return await asyncio.shield(self._open())
         return await self.line()
 
+    def _has_room(self) -> bool:
+        return len(self.lines.open) + len(self._opening) < self._limit
+
     def _may_open(self) -> bool:
-        free = len(self.lines.open) + len(self._opening) < self._limit
-        return free and asyncio.get_running_loop().time() >= self._not_before
+        return self._has_room() and asyncio.get_running_loop().time() >= self._not_before
 
     def _open(self) -> asyncio.Task[Line]:
         task = asyncio.create_task(connect(self._factory, self.lines, self._timeout_s))

@@ -13,6 +13,7 @@ from semcache_async.store.clock import ServerClock
 from semcache_async.store.fences import Fences
 from semcache_async.store.keys import KeySpace, plain
 from semcache_async.store.payload import Payload
+from semcache_async.store.replies import checked
 from semcache_async.store.schema import ATTRIBUTES, ENTRY, SCOPE, TAGS, TENANT, VECTOR
 from semcache_async.store.wire import Command, RedisPipelines, Session
 from semcache_async.types import Record
@@ -91,8 +92,7 @@ class Writer:
         sent = self._clock.monotonic()
         watch, *moments, time = await session.execute([*self._fences.watching(names), ("TIME",)])
         for reply in (watch, *moments):
-            if isinstance(reply, Exception):
-                raise reply
+            checked(reply)
         self._clock.learn(sent, time)
         read = dict(zip(names, moments, strict=True))
         admitted: list[_Write] = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -122,13 +122,14 @@ def calibrate_pairs(
         own = [place for place, pair in enumerate(kept) if pair.scope == name]
         chosen = [kept[place] for place in own]
         scopes[name] = _calibrate(chosen, far[own], target, confidence)
-    left_out = {
-        "identical": tidied.identical,
-        "repeated": tidied.repeated,
-        "contradicted": tidied.contradicted,
-        "too_long": len(tidied.kept) - len(kept),
-    }
-    return Calibration(**{**vars(every), **left_out, "scopes": scopes})
+    return replace(
+        every,
+        identical=tidied.identical,
+        repeated=tidied.repeated,
+        contradicted=tidied.contradicted,
+        too_long=len(tidied.kept) - len(kept),
+        scopes=scopes,
+    )
 
 
 def distances(pairs: Sequence[Pair], embed: Embed) -> NDArray[np.float64]:
