@@ -8,7 +8,7 @@ import traceback
 
 from semcache_async.errors import SemcacheError
 
-__all__ = ["Complaints"]
+__all__ = ["Complaints", "trace_of"]
 
 _logger = logging.getLogger("semcache_async")
 _EVERY_S = 1.0
@@ -36,7 +36,11 @@ class Complaints:
         _logger.warning("%s: %s%s", kind, error, f" ({more} more since)" if more else "")
 
 
-def _where(error: BaseException) -> str:
+def trace_of(error: BaseException) -> list[str]:
+    """Where ``error`` was raised, without its words: the last calls, the innermost at the end."""
     frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
-    trace = "".join(f"\n  {frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
-    return type(error).__qualname__ + trace
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+
+
+def _where(error: BaseException) -> str:
+    return type(error).__qualname__ + "".join(f"\n  {call}" for call in trace_of(error))

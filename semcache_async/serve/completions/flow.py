@@ -126,7 +126,9 @@ class Completions:
         timings: Timings,
         usage: Usage,
     ) -> None:
-        """Count an answer. ``usage``: what the LLM call would have cost, where it was saved."""
+        """Count an answer. ``usage``: of the call that a hit or a shared answer saved."""
+        if source in (Source.GENERATED, Source.BYPASSED):
+            usage = NO_USAGE
         self._metrics.answered(
             source,
             timings,

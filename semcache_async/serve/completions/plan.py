@@ -16,7 +16,7 @@ import msgspec
 from semcache_async.errors import PromptError
 from semcache_async.flow.recent import Recent
 from semcache_async.serve.bypass import Bypass
-from semcache_async.serve.completions.request import ChatRequest, text_of
+from semcache_async.serve.completions.request import ChatRequest
 from semcache_async.serve.settings import Patterns, Settings
 from semcache_async.serve.sizes import is_longer
 from semcache_async.text.anew import asks_anew
@@ -95,9 +95,10 @@ class Planner:
                 return Bypass.AUDIO
             for message in request.messages:
                 content = message.get("content")
-                if isinstance(content, list) and text_of(content) is None:
+                if isinstance(content, list):
                     kinds = (part["type"] for part in content if part["type"] != "text")
-                    return _PARTS.get(next(kinds), Bypass.CONTENT)
+                    if (kind := next(kinds, None)) is not None:
+                        return _PARTS.get(kind, Bypass.CONTENT)
         role = request.messages[-1]["role"]
         if role != "user":
             of_tool = role in ("tool", "function")

@@ -12,11 +12,11 @@ from semcache_async.protocols import Produce
 from semcache_async.serve.completions.request import ChatRequest
 from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed
 from semcache_async.serve.upstream.client import Upstream, said_error
-from semcache_async.serve.upstream.completion import Assembler, Frame, is_keepable
+from semcache_async.serve.upstream.completion import UNREADABLE, Assembler, Frame, is_keepable
 from semcache_async.serve.upstream.sse import EventSplitter, data_of
 from semcache_async.types import Produced
 
-__all__ = ["producer"]
+__all__ = ["garbage", "producer"]
 
 
 def producer(upstream: Upstream, request: ChatRequest) -> Produce[Frame]:
@@ -58,7 +58,7 @@ def _take(event: bytes, assembler: Assembler, emit: Callable[[Frame], None]) -> 
     """Hand one event on; was it the last?"""
     frame = assembler.read(event)
     if assembler.garbage:
-        raise _garbage()
+        raise garbage()
     data = data_of(event)
     if assembler.error is not None:
         raise _said_error(data or b"")
@@ -77,14 +77,14 @@ def _made(body: bytes) -> Produced:
     try:
         completion = msgspec.json.decode(body)
         text = body.decode()
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        raise _garbage() from None
+    except UNREADABLE:
+        raise garbage() from None
     if not isinstance(completion, dict):
-        raise _garbage()
+        raise garbage()
     if completion.get("error"):
         raise _said_error(body)
     if not isinstance(completion.get("choices"), list):
-        raise _garbage()
+        raise garbage()
     return Produced(text, keep=is_keepable(completion))
 
 
@@ -93,5 +93,6 @@ def _said_error(body: bytes) -> UpstreamAnswered:
     return said_error(502, body, {})
 
 
-def _garbage() -> UpstreamFailed:
+def garbage() -> UpstreamFailed:
+    """The problem of an answer that is no ``chat.completion``."""
     return UpstreamFailed("The upstream's answer is no chat completion.", code="upstream_garbage")

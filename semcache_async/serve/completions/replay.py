@@ -11,7 +11,7 @@ from semcache_async.serve.upstream.sse import event_of
 
 __all__ = ["DONE", "replay"]
 
-DONE = b"data: [DONE]\n\n"
+DONE = event_of(b"[DONE]")
 _encode = msgspec.json.encode
 _IN_EACH_CHUNK = ("id", "object", "created", "model", "service_tier", "system_fingerprint")
 _NOT_ONCE = frozenset((*_IN_EACH_CHUNK, "choices", "usage"))

@@ -13,7 +13,7 @@ import msgspec
 
 from semcache_async.serve.errors import Invalid
 
-__all__ = ["ChatRequest", "read_chat", "text_of"]
+__all__ = ["ChatRequest", "read_chat"]
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
@@ -115,15 +115,6 @@ def read_chat(body: dict[str, Any]) -> ChatRequest:
     if "cache" in body:
         body = {name: value for name, value in body.items() if name != "cache"}
     return ChatRequest(body, model, messages, cache, stream, bool(include_usage))
-
-
-def text_of(content: str | list[dict[str, Any]]) -> str | None:
-    """The text of a message; None where it has parts other than text."""
-    if isinstance(content, str):
-        return content
-    if any(part["type"] != "text" for part in content):
-        return None
-    return "\n".join(part["text"] for part in content)
 
 
 def _check_values(body: dict[str, Any]) -> None:

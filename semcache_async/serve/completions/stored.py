@@ -10,6 +10,7 @@ from functools import lru_cache
 import msgspec
 
 from semcache_async.serve.completions.replay import replay
+from semcache_async.serve.upstream.completion import UNREADABLE
 
 __all__ = ["NO_USAGE", "Usage", "as_events", "as_whole", "usage_in"]
 
@@ -32,14 +33,13 @@ _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _choices = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _used = msgspec.json.Decoder(_Used).decode
 _usage = msgspec.json.Decoder(Usage | None).decode
-_UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 def usage_in(body: bytes | str) -> Usage:
     """What a completion or a chunk says was used; nothing where it does not say."""
     try:
         return _used(body).usage or NO_USAGE
-    except _UNREADABLE:
+    except UNREADABLE:
         return NO_USAGE
 
 
@@ -71,7 +71,7 @@ def _split(text: str) -> tuple[bytes, Usage] | None:
         usage = _usage(fields["usage"]) if "usage" in fields else None
         if not _choices(fields.get("choices", b"")):
             return None
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     rest = {name: raw for name, raw in fields.items() if name not in ("id", "created")}
     return msgspec.json.encode(rest)[1:], usage or NO_USAGE
@@ -87,7 +87,7 @@ def _template(text: str, include_usage: bool) -> tuple[bytes, Usage] | None:
         events = replay(
             completion, id=_AN_ID.decode(), created=int(_A_TIME), include_usage=include_usage
         )
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     except (AttributeError, IndexError, KeyError, TypeError):  # JSON of another shape
         return None

@@ -14,7 +14,7 @@ from aiohttp import StreamReader, web
 from semcache_async.serve.errors import Invalid, TooLarge, TooSlow
 from semcache_async.serve.service import Service
 
-__all__ = ["parse_object", "read_body", "read_json"]
+__all__ = ["parse_object", "read_body", "read_json", "too_large"]
 
 _log = logging.getLogger(__name__)
 
@@ -49,11 +49,11 @@ async def read_body(request: web.Request, service: Service) -> bytes:
     limit = service.settings.max_body_bytes
     length = request.content_length
     if length is not None and length > limit:
-        _refuse(limit)
+        raise too_large(limit)
     content = request.content
     raw = content.read_nowait() if content.is_eof() else await _read(content, service)
     if len(raw) > limit:
-        _refuse(limit)
+        raise too_large(limit)
     if service.settings.log_prompts:
         shown = {"path": request.path, "body": raw.decode(errors="replace")}
         _log.info("A request's body", extra=shown)
@@ -70,7 +70,7 @@ async def _read(content: StreamReader, service: Service) -> bytes:
                 chunks.append(chunk)
                 size += len(chunk)
                 if size > limit:
-                    _refuse(limit)
+                    raise too_large(limit)
     except TimeoutError:
         raise TooSlow(
             f"The body did not arrive within {timeout_s:g} s.", code="body_timeout"
@@ -80,8 +80,9 @@ async def _read(content: StreamReader, service: Service) -> bytes:
     return b"".join(chunks)
 
 
-def _refuse(limit: int) -> NoReturn:
-    raise TooLarge(f"The body is over the limit of {limit} bytes.", code="body_too_large")
+def too_large(limit: int) -> TooLarge:
+    """The problem of a body over ``limit`` bytes."""
+    return TooLarge(f"The body is over the limit of {limit} bytes.", code="body_too_large")
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:

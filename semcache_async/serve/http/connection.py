@@ -8,7 +8,8 @@ from typing import Any
 
 from aiohttp import HttpVersion11, web
 
-from semcache_async.serve.errors import Invalid, TooLarge
+from semcache_async.serve.errors import Invalid
+from semcache_async.serve.http.body import too_large
 from semcache_async.serve.protocol import Render
 from semcache_async.serve.service import Service
 
@@ -76,9 +77,7 @@ def expecting(
         limit = service.settings.max_body_bytes
         if (request.content_length or 0) > limit:
             service.metrics.http_error(413)
-            return render(
-                TooLarge(f"The body is over the limit of {limit} bytes.", code="body_too_large")
-            )
+            return render(too_large(limit))
         if request.version == HttpVersion11 and request.headers["Expect"].lower() == "100-continue":
             await request.writer.write(_CONTINUE)
             request.writer.output_size = 0  # that was no part of the answer

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from semcache_async.complaints import Complaints
+from semcache_async.complaints import Complaints, trace_of
 from semcache_async.errors import SemcacheError
 from semcache_async.serve.errors import Draining, Problem, problem_of
 from semcache_async.serve.http.access import admit
@@ -21,6 +20,7 @@ from semcache_async.serve.http.request_id import RequestIds, request_id
 from semcache_async.serve.http.responses import render_problem
 from semcache_async.serve.protocol import Protocol, Render, Route
 from semcache_async.serve.service import Service
+from semcache_async.serve.upstream.sse import event_of
 
 __all__ = ["REQUEST_ID", "Middleware", "UndeclaredRouteError"]
 
@@ -132,7 +132,7 @@ class Middleware:
             _log.error(
                 "A request failed with %s",
                 type(error).__qualname__,
-                extra={"trace": _trace(error), "event": "bug"},
+                extra={"trace": trace_of(error), "event": "bug"},
             )
             return Problem("Something went wrong here; the log has more under this request's id.")
         if problem.status >= 500 and not isinstance(problem, Draining):
@@ -151,11 +151,6 @@ class Middleware:
         if response.content_type != "text/event-stream":
             raise ConnectionResetError("the response broke off")
         assert isinstance(refusal.body, bytes)
-        await response.write(b"data: " + refusal.body + b"\n\n")
+        await response.write(event_of(refusal.body))
         await response.write_eof()
         return response
-
-
-def _trace(error: BaseException) -> list[str]:
-    frames = traceback.extract_tb(error.__traceback__)
-    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-12:]]

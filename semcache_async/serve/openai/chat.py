@@ -11,8 +11,9 @@ from semcache_async.reply import Reply
 from semcache_async.serve.completions.control import Control, read_control
 from semcache_async.serve.completions.flow import CorruptError, text_of
 from semcache_async.serve.completions.plan import Plan
+from semcache_async.serve.completions.produce import garbage
 from semcache_async.serve.completions.request import read_chat
-from semcache_async.serve.completions.stored import NO_USAGE, as_events
+from semcache_async.serve.completions.stored import as_events
 from semcache_async.serve.errors import Problem, UpstreamFailed
 from semcache_async.serve.http.access import caller_of
 from semcache_async.serve.http.body import parse_object, read_body
@@ -21,7 +22,7 @@ from semcache_async.serve.openai.stream import STREAM, BrokeOffError, ReaderLeft
 from semcache_async.serve.service import Service
 from semcache_async.serve.upstream.client import NO_RETRY
 from semcache_async.serve.upstream.completion import Frame
-from semcache_async.types import Answer, Source, Timings
+from semcache_async.types import Answer, Timings
 
 __all__ = ["complete", "models"]
 
@@ -100,19 +101,13 @@ async def _live(
             response, usage = await send_frames(
                 request, first, frames, headers, include_usage=include_usage
             )
-            if reply.source is not Source.SHARED:
-                usage = NO_USAGE
             completions.note(plan, control, reply.source, None, reply.timings, usage)
             return response
     answer = await reply.answer()
     made = as_events(text_of(answer), include_usage=include_usage)
     if made is None:
-        raise UpstreamFailed(
-            "The upstream's answer is no chat completion.", code="upstream_garbage"
-        )
+        raise garbage()
     events, usage = made
-    if reply.source is not Source.SHARED:
-        usage = NO_USAGE
     completions.note(plan, control, reply.source, answer, reply.timings, usage)
     headers = completions.headers(plan, control, reply.source, answer)
     return web.Response(body=events, headers={**headers, **STREAM})

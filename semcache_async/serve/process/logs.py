@@ -12,7 +12,7 @@ from semcache_async.serve.http.request_id import request_id
 
 __all__ = ["log_to_stderr", "quiet_logger"]
 
-_EXTRA = ("event", "trace", "path", "body", "worker")
+_EXTRA = ("event", "trace", "path", "body")
 """What a record may bring along."""
 
 

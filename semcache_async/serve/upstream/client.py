@@ -13,6 +13,7 @@ from yarl import URL
 
 from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed, UpstreamTimedOut
 from semcache_async.serve.settings import Settings
+from semcache_async.serve.upstream.completion import UNREADABLE
 
 __all__ = ["NO_RETRY", "SIMULATED", "Upstream", "identity_of", "open_upstream", "said_error"]
 
@@ -111,7 +112,7 @@ class Upstream:
         if self._only_model is None:
             try:
                 found = msgspec.json.decode(await self.models(), type=_Models).data
-            except (UpstreamAnswered, msgspec.DecodeError, UnicodeError, RecursionError):
+            except (UpstreamAnswered, *UNREADABLE):
                 return None
             if len(found) == 1:
                 self._only_model = found[0].id
@@ -230,7 +231,7 @@ def said_error(status: int, body: bytes, headers: Mapping[str, str]) -> Upstream
     stands for it."""
     try:
         said = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except UNREADABLE:
         said = None
     if isinstance(said, dict) and said.get("error"):
         if isinstance(said["error"], dict):

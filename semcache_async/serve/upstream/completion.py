@@ -9,13 +9,14 @@ import msgspec
 from semcache_async.serve.upstream.merging import BadChunkError, Message, merge
 from semcache_async.serve.upstream.sse import data_of
 
-__all__ = ["Assembler", "Completion", "Frame", "is_keepable"]
+__all__ = ["UNREADABLE", "Assembler", "Completion", "Frame", "is_keepable"]
 
 Completion: TypeAlias = dict[str, Any]
 """A ``chat.completion`` object as decoded JSON."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
-_UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
+UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""What decoding JSON that others wrote may raise."""
 
 
 class Frame(NamedTuple):
@@ -79,7 +80,7 @@ class Assembler:
             return Frame(event)
         try:
             chunk = _decode(data)
-        except _UNREADABLE:
+        except UNREADABLE:
             self.garbage = True
             self._break()
             return Frame(event)
