@@ -10,8 +10,6 @@ it. *Caught* are pairs of label 0 that are not served, *lost* pairs of label 1 t
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import math
 import sys
 import time
@@ -23,6 +21,8 @@ import numpy as np
 
 from semcache_async import default_embedder
 from semcache_async.text.guards import DOUBT, GUARDS, Kind, Verdict, analyse, verdict
+from semcache_async.tune.intervals import wilson
+from semcache_async.tune.pairs import read_pairs
 
 DISTANCES = (0.05, 0.10, 0.15, 0.20)
 APART = "fresh_each_time"
@@ -52,26 +52,11 @@ class Share(NamedTuple):
     some: int
     of: int
 
-    def bounds(self) -> tuple[float, float]:
-        if not self.of:
-            return 0.0, 1.0
-        z, n, p = 1.96, self.of, self.some / self.of
-        middle = p + z * z / (2 * n)
-        width = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        scale = 1 + z * z / n
-        return max(0.0, (middle - width) / scale), min(1.0, (middle + width) / scale)
-
     def __str__(self) -> str:
         if not self.of:
             return "-"
-        low, high = self.bounds()
+        low, high = wilson(self.some, self.of)
         return f"{self.some}/{self.of} {self.some / self.of:.1%} ({low:.0%}-{high:.0%})"
-
-
-def rows(path: Path) -> list[dict[str, object]]:
-    data = path.read_bytes()
-    text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
 def distances(texts: Sequence[tuple[str, str]]) -> list[float]:
@@ -96,18 +81,11 @@ def distances(texts: Sequence[tuple[str, str]]) -> list[float]:
 
 
 def judged(path: Path) -> list[Pair]:
-    found = rows(path)
-    texts = [(str(row["text_a"]), str(row["text_b"])) for row in found]
+    found, name = read_pairs(path), path.name.split(".")[0]
+    texts = [(pair.text_a, pair.text_b) for pair in found]
     return [
-        Pair(
-            a,
-            b,
-            bool(row["label"]),
-            str(row.get("kind", path.name.split(".")[0])),
-            distance,
-            verdict(analyse(a), analyse(b)),
-        )
-        for row, (a, b), distance in zip(found, texts, distances(texts), strict=True)
+        Pair(a, b, pair.right, pair.kind or name, distance, verdict(analyse(a), analyse(b)))
+        for pair, (a, b), distance in zip(found, texts, distances(texts), strict=True)
     ]
 
 

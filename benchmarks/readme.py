@@ -90,10 +90,11 @@ def _equal(found: Found) -> Cell | None:
 
 
 def _burst(found: Found) -> Cell | None:
-    turns = found.records.get("intents", {}).get("turns", {}).get("burst", {})
-    if "ours" not in turns or RIVAL not in turns:
+    if "ours" not in found.bursts or RIVAL not in found.bursts:
         return None
-    ours, theirs = (Span.of([t["llm_calls"] for t in turns[name]]) for name in ("ours", RIVAL))
+    ours, theirs = (
+        Span.of([t["llm_calls"] for t in found.bursts[name]]) for name in ("ours", RIVAL)
+    )
     ratio = ours.median / theirs.median
     shown = (f"{span.median:g}" for span in (ours, theirs))
     return next(shown), next(shown), Span(ratio, ratio, ratio)
@@ -113,7 +114,7 @@ def _part(key: str) -> Callable[[Found], Cell | None]:
 def _packed(found: Found) -> Cell | None:
     if found.embedder is None:
         return None
-    padded = max(found.tokens_per_s(w) for w in found.embedder["ways"] if w.startswith("padded"))
+    padded = found.tokens_per_s(found.best_padded)
     ours = found.tokens_per_s("packed, 1 CPU")
     return f"{ours:,.0f}", f"{padded:,.0f}", found.packed_to_padded()
 

@@ -110,6 +110,13 @@ class Found:
             return None
         return Span.of([a / b for a, b in zip(row["ours"], row["theirs"], strict=True)])
 
+    @property
+    def bursts(self) -> dict[str, list[Row]]:
+        """Turns of the burst of intents, by contender."""
+        found: dict[str, list[Row]]
+        found = self.records.get("intents", {}).get("turns", {}).get("burst", {})
+        return found
+
     def part(self, key: str) -> Row | None:
         rows = self.records.get("parts", {}).get("compared", ())
         return next((row for row in rows if row["key"] == key), None)
@@ -137,13 +144,18 @@ class Found:
         flops = self.tokens_per_s(way) * self.embedder["flops_per_token"]
         return float(flops / self.embedder["peak_flops"])
 
+    @property
+    def best_padded(self) -> str:
+        """The padded way with the most tokens a second of one CPU."""
+        assert self.embedder is not None
+        ways: list[str] = [name for name in self.embedder["ways"] if name.startswith("padded")]
+        return max(ways, key=self.tokens_per_s)
+
     def packed_to_padded(self) -> Span | None:
         """Tokens a second of one CPU: packed over the best padded way, round by round."""
         if self.embedder is None:
             return None
-        ways = self.embedder["ways"]
-        padded = [name for name in ways if name.startswith("padded")]
-        best = max(padded, key=self.tokens_per_s)
+        ways, best = self.embedder["ways"], self.best_padded
         packed = ways["packed, 1 CPU"]
         return Span.of(
             [

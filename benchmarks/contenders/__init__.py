@@ -38,6 +38,10 @@ class Setup:
     """Cosine distance, 0..2."""
 
 
+class NoEmbeddingError(Exception):
+    """The contender compares no meanings: it has no embedding step to time."""
+
+
 class Contender(Protocol):
     """A semantic cache, open. Called by one task or by many."""
 
@@ -52,7 +56,7 @@ class Contender(Protocol):
         """The answer to the nearest stored prompt within ``max_distance``."""
 
     async def embed(self, prompt: str) -> None:
-        """The embedding step of ``lookup``, alone."""
+        """The embedding step of ``lookup``, alone. Raises ``NoEmbeddingError``."""
 
     async def get_or_generate(self, prompt: str, generate: Generate) -> str:
         """The answer to the nearest prompt, else the LLM's, which is then kept."""

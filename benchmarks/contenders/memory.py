@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from benchmarks.contenders import Checked, Contender, Setup, Vectors
+from benchmarks.contenders import Checked, Contender, NoEmbeddingError, Setup, Vectors
 
 ENVIRONMENT = ""
 PACKAGES: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class _Memory(Checked):
         self._answers[prompt] = answer
 
     async def embed(self, prompt: str) -> None:
-        raise NotImplementedError("a dict embeds nothing")
+        raise NoEmbeddingError("a dict embeds nothing")
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from benchmarks.contenders import Contender, Generate, Setup, Vectors
+from benchmarks.contenders import Contender, Generate, NoEmbeddingError, Setup, Vectors
 
 ENVIRONMENT = ""
 PACKAGES: tuple[str, ...] = ()
@@ -21,7 +21,7 @@ class _None:
         return None
 
     async def embed(self, prompt: str) -> None:
-        raise NotImplementedError("no cache embeds nothing")
+        raise NoEmbeddingError("no cache embeds nothing")
 
     async def get_or_generate(self, prompt: str, generate: Generate) -> str:
         return await generate(prompt)

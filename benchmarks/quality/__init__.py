@@ -1,5 +1,5 @@
 """Which answers a cache serves, and how many of them are wrong: ``make bench-quality``.
 
-``data`` brings questions with intents and pairs with labels; ``rows`` says who decides; ``replay``
-and ``pairs`` let them; ``figures`` counts; ``report`` writes.
+``data`` brings questions with intents and pairs with labels; ``rows`` says who decides; ``run``
+lets them; ``figures`` counts; ``report`` writes.
 """

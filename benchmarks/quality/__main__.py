@@ -10,7 +10,7 @@ import platform
 import sys
 from pathlib import Path
 
-from benchmarks.quality.data import pair_sets, replays
+from benchmarks.quality.data import pair_sets, read_replay, replays
 from benchmarks.quality.report import write
 from benchmarks.quality.run import Plan, run_all
 from benchmarks.quality.vectors import Remembered
@@ -35,7 +35,7 @@ def main() -> None:
     found = run_all(
         plan,
         Remembered(embedder, _OUT),
-        replays(given.data) if not given.own_only else list(replays(given.data))[2:],
+        map(read_replay, given.data) if given.own_only else replays(given.data),
         pair_sets() if not given.own_only else (),
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )

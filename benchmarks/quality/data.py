@@ -19,7 +19,7 @@ import numpy as np
 from semcache_async.data import Question, banking77
 from semcache_async.tune.pairs import Pair, read_pairs
 
-__all__ = ["PairSet", "Replay", "Skipped", "pair_sets", "replays", "shared"]
+__all__ = ["PairSet", "Replay", "Skipped", "pair_sets", "read_replay", "replays", "shared"]
 
 
 class Skipped(Exception):  # noqa: N818 - not an error

@@ -62,7 +62,6 @@ def _lines(found: Found, plan: Plan, about: str) -> Iterator[str]:
             (row, f"{target:g}", "-" if gap is None else f"{gap:.4f}")
             for row, target in found.targets.items()
             for gap in [found.calibration_error(row)]
-            if row not in found.skipped
         ],
     )
     for name, line in found.explained.items():
@@ -140,9 +139,7 @@ def as_json(found: Found, plan: Plan, about: str) -> dict[str, Any]:
             }
             for name, rows in found.pairs.items()
         },
-        "shortfall": {
-            row: found.calibration_error(row) for row in found.targets if row not in found.skipped
-        },
+        "shortfall": {row: found.calibration_error(row) for row in found.targets},
         "learnt": found.explained,
         "curves": {
             name: [list(point) for point in points[:: max(1, len(points) // 200)]]

@@ -40,9 +40,6 @@ class Row(Protocol):
     async def replay(self, questions: Sequence[Question], seed: int) -> list[Outcome]:
         """Ask one after another; what misses is stored."""
 
-    async def judge(self, pairs: Sequence[Pair]) -> list[bool]:
-        """Would the answer to ``text_a`` be served for ``text_b``?"""
-
 
 # -- the real cache
 
@@ -87,7 +84,6 @@ class Cached:
         async with self._open(intents) as cache:
             for text, intent in questions:
                 answer = await cache.get_or_generate(text, generate)
-                await settled(cache)
                 hit = answer.source in (Source.EXACT, Source.SEMANTIC)
                 right = not hit or answer.text == f"The answer to {intent}."
                 exact = answer.source is Source.EXACT
@@ -95,6 +91,7 @@ class Cached:
         return outcomes
 
     async def judge(self, pairs: Sequence[Pair]) -> list[bool]:
+        """Would the answer to ``text_a`` be served for ``text_b``?"""
         served = []
         async with self._open({}) as cache:
             for number, pair in enumerate(pairs):
@@ -102,13 +99,6 @@ class Cached:
                 await cache.store(pair.text_a, "A", scope=scope)
                 served.append(await cache.lookup(pair.text_b, scope=scope) is not None)
         return served
-
-
-async def settled(cache: Any) -> None:
-    """Let what the cache does in the background be done: a replay has no pauses."""
-    offered = getattr(cache, "settled", None)
-    if offered is not None:
-        await offered()
 
 
 # -- on the vectors alone
@@ -127,6 +117,7 @@ class Static:
         return taking(questions, vectors, lambda _: self.max_distance)
 
     async def judge(self, pairs: Sequence[Pair]) -> list[bool]:
+        """As ``Cached.judge``."""
         return [distance <= self.max_distance for distance in near(self.embedder, pairs)]
 
 
@@ -190,9 +181,6 @@ class Learnt:
             return -1.0 if tries[request] < explore else reach
 
         return taking(questions, vectors, reached, listen)
-
-    async def judge(self, pairs: Sequence[Pair]) -> list[bool]:
-        raise NotImplementedError("pairs have no traffic to learn from")
 
 
 def taking(

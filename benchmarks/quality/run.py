@@ -171,9 +171,8 @@ def _pairs(
     found.about[pairs.name] = pairs.about
     own = found.pairs.setdefault(pairs.name, {})
     for row in rows:
-        if isinstance(row, Learnt) or (isinstance(row, Cached) and row.learns):
-            continue
-        own[row.name] = count_pairs(chosen, _done(row.judge(chosen)))
+        if isinstance(row, Static) or (isinstance(row, Cached) and not row.learns):
+            own[row.name] = count_pairs(chosen, _done(row.judge(chosen)))
     far = near(embedder, chosen)
     found.curves[pairs.name] = pair_curve(far, [pair.right for pair in chosen])
 

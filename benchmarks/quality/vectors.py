@@ -78,5 +78,4 @@ class Remembered:
         return self.embed([item.text for item in items])
 
     def pieces(self, text: str) -> Sequence[Piece]:
-        offered: Any = getattr(self._embedder, "pieces", None)
-        return offered(text) if offered is not None else ()
+        return self._embedder.pieces(text)

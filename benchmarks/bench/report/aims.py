@@ -174,8 +174,7 @@ def _embedder(found: Found) -> Aim:
     span = found.packed_to_padded()
     if span is None or found.embedder is None:
         return Aim(what, aim, "not measured", None)
-    ways = found.embedder["ways"]
-    padded = max(found.share_of_peak(way) for way in ways if way.startswith("padded"))
+    padded = found.share_of_peak(found.best_padded)
     packed = found.share_of_peak("packed, 1 CPU")
     met = span.median >= 2.0 and found.embedder["cosine"] >= 0.999
     limit = (

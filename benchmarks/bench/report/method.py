@@ -41,7 +41,7 @@ def cards(found: Found) -> Iterator[tuple[str, str, str]]:
         yield f"1/{1 / p99.median:.1f}", "", "of RedisVL's p99"
     if rest and (span := rest.percentile(50.0)):
         yield milliseconds(span.median), " ms", "one lookup at rest"
-    burst = found.records.get("intents", {}).get("turns", {}).get("burst", {}).get("ours")
+    burst = found.bursts.get("ours")
     if burst:
         calls = Span.of([turn["llm_calls"] / turn["intents"] for turn in burst])
         yield f"{calls.median:.2f}", "", "LLM calls per intent of a burst"

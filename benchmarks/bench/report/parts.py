@@ -71,7 +71,7 @@ def _ablation(found: Found) -> Iterator[list[str]]:
         for metric in ("lookups/s", "p99"):
             yield [part, label, f"{metric} {times(found.ratio(label, found.callers, metric))}"]
         yield [part, label, f"CPU a lookup {times(_cpu(found, label))}"]
-    burst = found.records.get("intents", {}).get("turns", {}).get("burst", {})
+    burst = found.bursts
     if "ours" in burst and "ours-flightless" in burst:
         pairs = zip(burst["ours"], burst["ours-flightless"], strict=False)
         calls = Span.of([a["llm_calls"] / b["llm_calls"] for a, b in pairs])
