@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from semcache_async import SemanticCache
 from semcache_async.stats import Stats
+from semcache_async.types import Answer
 
 
 class GatedLLM:
@@ -30,6 +31,15 @@ class GatedLLM:
         if self.error is not None:
             raise self.error
         return f"answer to {prompt}"
+
+
+async def both_asked(cache: SemanticCache, one: str, other: str) -> list[Answer]:
+    """The answers to two who ask at once, once the LLM was called for both."""
+    llm = GatedLLM()
+    tasks = [asyncio.create_task(cache.get_or_generate(prompt, llm)) for prompt in (one, other)]
+    await until(lambda: len(llm.prompts) == 2)
+    llm.gate.set()
+    return await asyncio.gather(*tasks)
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from semcache_async import CacheConfig, SemanticCache, Source
 from semcache_async.embed import TextEmbedder
 from semcache_async.testing import MemoryStore
-from tests.helpers import GatedLLM, check_sums, until
+from tests.helpers import both_asked, check_sums
 
 pytestmark = pytest.mark.anyio
 
@@ -48,11 +47,8 @@ async def test_a_stored_answer_is_not_served(cache: SemanticCache, stored: str, 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)
 async def test_a_flight_is_not_shared(cache: SemanticCache, one: str, other: str) -> None:
-    llm = GatedLLM()
-    tasks = [asyncio.create_task(cache.get_or_generate(prompt, llm)) for prompt in (one, other)]
-    await until(lambda: len(llm.prompts) == 2)
-    llm.gate.set()
-    assert [answer.source for answer in await asyncio.gather(*tasks)] == [Source.GENERATED] * 2
+    answers = await both_asked(cache, one, other)
+    assert [answer.source for answer in answers] == [Source.GENERATED] * 2
 
 
 @pytest.mark.parametrize(

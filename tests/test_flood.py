@@ -84,7 +84,9 @@ async def test_the_same_with_every_tenth_cancelled(redis_url: str, name: str, se
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_the_same_in_memory_over_many_seeds(seed: int) -> None:
-    async with SemanticCache.open(store=MemoryStore(), embedder=AngleEmbedder()) as cache:
+    async with SemanticCache.open(
+        store=MemoryStore(), embedder=AngleEmbedder(), config=patient("memory")
+    ) as cache:
         await flood_with_cancels(cache, seed)
 
 

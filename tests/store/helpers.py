@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from semcache_async.config import CacheConfig
+from semcache_async.protocols import Store
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.redis_store import RedisStore, redis_store
 from semcache_async.types import EntryKey, Record, Scope, Vector, VectorQuery
@@ -28,7 +29,7 @@ def unit(degrees: float) -> Vector:
 
 
 def record(
-    store: RedisStore, prompt: str, degrees: float | None, scope: Scope = SCOPE, **changes: Any
+    store: Store, prompt: str, degrees: float | None, scope: Scope = SCOPE, **changes: Any
 ) -> Record:
     """A record whose answer begins to be made now."""
     fields: dict[str, Any] = {

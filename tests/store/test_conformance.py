@@ -13,8 +13,8 @@ from semcache_async.protocols import BrowsableStore, Store, WatchableStore
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.testing import AngleEmbedder, GatedStore, MemoryStore, store_conformance
 from semcache_async.testing.conformance import Check
-from semcache_async.types import EntryKey, Record, Scope
-from tests.store.helpers import open_store, record, unit
+from semcache_async.types import Record, Scope
+from tests.store.helpers import open_store, record
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 
@@ -46,16 +46,7 @@ async def test_memory(check: Check, gated: bool) -> None:
 
 
 def record_of(store: Store, prompt: str) -> Record:
-    return Record(
-        key=EntryKey(Scope(), prompt),
-        prompt=prompt,
-        text="text",
-        vector=unit(0),
-        tags=("t",),
-        exact_ttl_s=10.0,
-        semantic_ttl_s=10.0,
-        started_at=store.now(),
-    )
+    return record(store, prompt, 0, Scope(), tags=("t",))
 
 
 async def test_gates_hold_and_fail() -> None:

@@ -6,25 +6,9 @@ from typing import Any
 
 import pytest
 
-from semcache_async.serve.completions.control import read_control
-from semcache_async.serve.completions.plan import Plan, Planner
 from semcache_async.serve.completions.request import read_chat
 from semcache_async.serve.errors import Invalid
-from semcache_async.serve.settings import Settings
-
-UPSTREAM = "https://llm.example/v1"
-USER = {"role": "user", "content": "How do I pay?"}
-DATA_URL = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
-
-
-def body(*messages: Any, **fields: Any) -> dict[str, Any]:
-    return {"model": "m", "messages": list(messages) or [USER], **fields}
-
-
-def planned(asked: dict[str, Any], tenant: str = "", locale: str = "", **options: Any) -> Plan:
-    request = read_chat(asked)
-    namespace = read_control(request.cache, {}).namespace
-    return Planner(Settings(**options), UPSTREAM).plan(request, tenant, locale, namespace)
+from tests.serve.completions.helpers import USER, body, planned
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,19 @@ async def reading(setup: Setup, body: dict[str, Any]) -> AsyncIterator[Reader]:
         yield Reader(response)
 
 
+@asynccontextmanager
+async def begun() -> AsyncIterator[tuple[Setup, Scripted, Reader, asyncio.Event]]:
+    """A stream whose reader has its first event; the others wait for the gate."""
+    gate = asyncio.Event()
+    pieces = (STREAM_HEAD, chunk(EVENTS[0]), gate, chunk(b"".join(EVENTS[1:])), LAST)
+    async with (
+        scene(*pieces) as (setup, script),
+        reading(setup, asks(stream=True)) as leader,
+    ):
+        await leader.have(len(EVENTS[0]))
+        yield setup, script, leader, gate
+
+
 # -- live
 
 
@@ -206,22 +219,16 @@ async def test_followers_see_the_leaders_bytes_late_ones_from_the_start(
 
 
 async def test_a_follower_who_wants_no_stream_gets_the_whole() -> None:
-    gate = asyncio.Event()
-    async with scene(STREAM_HEAD, chunk(EVENTS[0]), gate, chunk(b"".join(EVENTS[1:])), LAST) as (
-        setup,
-        script,
-    ):
-        async with reading(setup, asks(stream=True)) as leader:
-            await leader.have(len(EVENTS[0]))
-            follower = asyncio.create_task(told(setup, asks()))
-            await until(lambda: setup.service.cache.stats().waiting == 2)
-            gate.set()
-            status, headers, body = await follower
-            assert (status, headers["x-semcache-status"]) == (200, "shared")
-            made = msgspec.json.decode(body)
-            assert made["choices"][0]["message"]["content"] == "Like this."
-            assert made["usage"] == completion()["usage"]
-            assert await leader.rest() == WITHOUT_USAGE
+    async with begun() as (setup, script, leader, gate):
+        follower = asyncio.create_task(told(setup, asks()))
+        await until(lambda: setup.service.cache.stats().waiting == 2)
+        gate.set()
+        status, headers, body = await follower
+        assert (status, headers["x-semcache-status"]) == (200, "shared")
+        made = msgspec.json.decode(body)
+        assert made["choices"][0]["message"]["content"] == "Like this."
+        assert made["usage"] == completion()["usage"]
+        assert await leader.rest() == WITHOUT_USAGE
         assert len(script.requests) == 1
 
 
@@ -439,31 +446,19 @@ async def test_a_stream_that_adds_up_to_nothing_fails_those_who_wait_for_the_who
 
 
 async def test_the_leader_leaves_in_mid_stream() -> None:
-    gate = asyncio.Event()
-    async with scene(STREAM_HEAD, chunk(EVENTS[0]), gate, chunk(b"".join(EVENTS[1:])), LAST) as (
-        setup,
-        script,
-    ):
-        async with reading(setup, asks(stream=True)) as leader:
-            await leader.have(len(EVENTS[0]))
-            follower = asyncio.create_task(told(setup, asks(stream=True)))
-            await until(lambda: setup.service.cache.stats().waiting == 2)
-            leader.response.close()
-            await until(lambda: setup.service.cache.stats().waiting == 1)
-            gate.set()
-            assert (await follower)[2] == WITHOUT_USAGE
+    async with begun() as (setup, script, leader, gate):
+        follower = asyncio.create_task(told(setup, asks(stream=True)))
+        await until(lambda: setup.service.cache.stats().waiting == 2)
+        leader.response.close()
+        await until(lambda: setup.service.cache.stats().waiting == 1)
+        gate.set()
+        assert (await follower)[2] == WITHOUT_USAGE
         assert len(script.requests) == 1
 
 
 async def test_all_leave_and_the_answer_is_kept() -> None:
-    gate = asyncio.Event()
-    async with scene(STREAM_HEAD, chunk(EVENTS[0]), gate, chunk(b"".join(EVENTS[1:])), LAST) as (
-        setup,
-        script,
-    ):
-        async with reading(setup, asks(stream=True)) as leader:
-            await leader.have(len(EVENTS[0]))
-            leader.response.close()
+    async with begun() as (setup, script, leader, gate):
+        leader.response.close()
         await until(lambda: setup.service.cache.stats().waiting == 0)
         gate.set()
         await settled(setup.service)
