@@ -30,8 +30,8 @@ from schemathesis.specs.openapi.checks import (
 from semcache_async.serve.app import PROTOCOLS
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
 from semcache_async.serve.openapi.describe import describe
+from semcache_async.serve.sse import EventSplitter, data_of
 from semcache_async.serve.upstream.completion import Assembler, is_keepable
-from semcache_async.serve.upstream.sse import EventSplitter, data_of
 from semcache_async.simulator.answer import ChatBody, chunks_of, completion_for
 from semcache_async.simulator.faults import Faults
 from tests.serve.running import Live, live, settled

@@ -22,7 +22,7 @@ from semcache_async.serve.http.body import parse_object
 from semcache_async.serve.http.forms import read_form
 from semcache_async.serve.langcache.forms import SetRequest
 from semcache_async.serve.settings import Settings
-from semcache_async.serve.upstream.sse import EventSplitter, data_of
+from semcache_async.serve.sse import EventSplitter, data_of
 from tests.serve.running import client_of, service_for
 
 MANY = 400_000

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 
 from semcache_async.cli import app as command
 from semcache_async.errors import ConfigError
+from semcache_async.serve.sse import EventSplitter, data_of
 from semcache_async.serve.upstream.completion import Assembler
-from semcache_async.serve.upstream.sse import EventSplitter, data_of
 from semcache_async.simulator import SIMULATOR, Simulator, SimulatorOptions, make_simulator
 from semcache_async.simulator.answer import ChatBody, tokens_of, user_text
 from semcache_async.simulator.faults import NoSuchFaultError, read_faults

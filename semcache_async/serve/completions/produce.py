@@ -11,9 +11,9 @@ import msgspec
 from semcache_async.protocols import Produce
 from semcache_async.serve.completions.request import ChatRequest
 from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed
+from semcache_async.serve.sse import EventSplitter, data_of
 from semcache_async.serve.upstream.client import Upstream, said_error
 from semcache_async.serve.upstream.completion import UNREADABLE, Assembler, Frame, is_keepable
-from semcache_async.serve.upstream.sse import EventSplitter, data_of
 from semcache_async.types import Produced
 
 __all__ = ["garbage", "producer"]

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from semcache_async.serve.sse import event_of
 from semcache_async.serve.upstream.completion import Completion
-from semcache_async.serve.upstream.sse import event_of
 
 __all__ = ["DONE", "replay"]
 

@@ -20,7 +20,7 @@ from semcache_async.serve.http.request_id import RequestIds, request_id
 from semcache_async.serve.http.responses import render_problem
 from semcache_async.serve.protocol import Protocol, Render, Route
 from semcache_async.serve.service import Service
-from semcache_async.serve.upstream.sse import event_of
+from semcache_async.serve.sse import event_of
 
 __all__ = ["REQUEST_ID", "Middleware", "UndeclaredRouteError"]
 

@@ -10,8 +10,8 @@ from aiohttp import web
 from semcache_async.serve.completions.stored import NO_USAGE, Usage, usage_in
 from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed, problem_of
 from semcache_async.serve.openai.errors import render
+from semcache_async.serve.sse import data_of, event_of
 from semcache_async.serve.upstream.completion import Frame
-from semcache_async.serve.upstream.sse import data_of, event_of
 
 __all__ = ["BrokeOffError", "ReaderLeftError", "STREAM", "send_frames"]
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
+from semcache_async.serve.sse import data_of
 from semcache_async.serve.upstream.merging import BadChunkError, Message, merge
-from semcache_async.serve.upstream.sse import data_of
 
 __all__ = ["UNREADABLE", "Assembler", "Completion", "Frame", "is_keepable"]
 

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from semcache_async.serve.completions.replay import DONE
 from semcache_async.serve.errors import UpstreamTimedOut
-from semcache_async.serve.upstream.sse import EventSplitter, data_of
+from semcache_async.serve.sse import EventSplitter, data_of
 from semcache_async.simulator.pace import send
 from tests.helpers import check_sums, until
 from tests.serve.running import settled

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semcache_async.serve.completions.replay import DONE, replay
+from semcache_async.serve.sse import EventSplitter, data_of, event_of
 from semcache_async.serve.upstream.completion import Assembler, Frame, is_keepable
-from semcache_async.serve.upstream.sse import EventSplitter, data_of, event_of
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 words = st.text("abc", min_size=1, max_size=3).map("x_".__add__)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semcache_async.serve.upstream.sse import EventSplitter, EventTooLargeError, data_of, event_of
+from semcache_async.serve.sse import EventSplitter, EventTooLargeError, data_of, event_of
 
 pieces = st.sampled_from(
     [b"\r\n", b"\n", b"\r", b"\n\n", b"\r\n\r\n", b"data: x", b"data:", b": alive", b"a", b"\xef"]
