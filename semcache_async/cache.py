@@ -7,13 +7,14 @@ import os
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
+    Awaitable,
+    Callable,
     Collection,
-    Coroutine,
     Generator,
-    Iterator,
     Sequence,
 )
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from threading import get_ident
 from types import TracebackType
 from typing import Any, TypeVar
@@ -39,6 +40,8 @@ from semcache_async.types import Answer, Entry, Neighbour, Scope, Source, Vector
 __all__ = ["Opening", "SemanticCache"]
 
 C = TypeVar("C")
+T = TypeVar("T")
+V = TypeVar("V")
 
 _BULK_AT_ONCE = 256
 """Items of one ``lookup_many`` under way: enough for full packs, few enough to wait behind."""
@@ -321,16 +324,12 @@ class SemanticCache:
             read_query(prompt, scope, self.config, self._policy, max_distance=max_distance)
             for prompt in prompts
         ]
-        answers: list[Answer | None] = [None] * len(queries)
-        left = iter(enumerate(queries))
 
-        async def work() -> None:
-            for n, query in left:
-                hit = self._tiers.recall(query.prompt, scope)
-                answers[n] = self._recalled(hit) if hit else await self._look(query, bulk=True)
+        async def look(query: Query) -> Answer | None:
+            hit = self._tiers.recall(query.prompt, scope)
+            return self._recalled(hit) if hit else await self._look(query, bulk=True)
 
-        await _all(work() for _ in range(min(_BULK_AT_ONCE, len(queries))))
-        return answers
+        return await _each(look, queries)
 
     async def lookup_exact(self, prompt: str, *, scope: Scope = Scope()) -> Answer | None:
         """What the exact tier alone has. Raises a ``StoreError`` where the store fails."""
@@ -392,15 +391,7 @@ class SemanticCache:
         if isinstance(texts, str):
             raise PromptError("embed takes a sequence of texts; wrap the one text in a list.")
         checked = [check_text("text", text) for text in texts]
-        vectors: list[Vector | None] = [None] * len(checked)
-        left = iter(enumerate(checked))
-
-        async def work() -> None:
-            for n, text in left:
-                vectors[n] = await self._tiers.vector(text, bulk=len(checked) > 1)
-
-        await _all(work() for _ in range(min(_BULK_AT_ONCE, len(checked))))
-        return vectors
+        return await _each(partial(self._tiers.vector, bulk=len(checked) > 1), checked)
 
     # -- writing and looking from outside
 
@@ -483,9 +474,17 @@ def _warm_guards() -> None:
     analyse("Is anybody there?")
 
 
-async def _all(work: Iterator[Coroutine[None, None, None]]) -> None:
-    """Run all of ``work`` at once; where one raises, the others are cancelled."""
-    tasks = [asyncio.ensure_future(one) for one in work]
+async def _each(one: Callable[[T], Awaitable[V]], items: Sequence[T]) -> list[V]:
+    """``one`` of each item, in order, ``_BULK_AT_ONCE`` under way; where one raises, the others are
+    cancelled."""
+    made: list[Any] = [None] * len(items)
+    left = iter(enumerate(items))
+
+    async def work() -> None:
+        for n, item in left:
+            made[n] = await one(item)
+
+    tasks = [asyncio.create_task(work()) for _ in range(min(_BULK_AT_ONCE, len(items)))]
     try:
         await asyncio.gather(*tasks)
     except BaseException:
@@ -493,3 +492,4 @@ async def _all(work: Iterator[Coroutine[None, None, None]]) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
+    return made

@@ -96,6 +96,19 @@ def test_work_grows_with_the_text_and_no_faster(unit: str) -> None:
     assert large <= 6 * small + 400
 
 
+@pytest.mark.parametrize("stems", [("word", "other"), ("wörd", "anére"), ("слово", "друг")])
+def test_work_on_texts_with_nothing_in_common_does_not_grow_with_their_pairs(
+    stems: tuple[str, str],
+) -> None:
+    def work(words: int) -> int:
+        endings = [a + b for a in "abcdefghijklmno" for b in "abcdefghijklmno"][:words]
+        one, two = (analyse(" ".join(stem + ending for ending in endings)) for stem in stems)
+        return calls(lambda: verdict(one, two))
+
+    small, large = work(50), work(200)
+    assert large <= 6 * small + 400
+
+
 @pytest.mark.parametrize("unit", HOSTILE)
 def test_a_text_beyond_the_limit_is_compared_as_written(unit: str) -> None:
     text = (unit * LIMIT)[: 3 * LIMIT]

@@ -175,25 +175,24 @@ class Analysis:
                 elif low in _HAVE:
                     past = past or _perfect(kinds, index)
                 continue
-            if kind == "negation":
-                if key == "not":
-                    if token.raw[0] != low[0] and index:
-                        continue
-                    if low == "no" and index + 1 < count and kinds[index + 1].kind in _COUNTED:
-                        continue
-                    if (
-                        low == "not"
-                        and 0 < index <= 2
-                        and kinds[index - 1].low in _AUXILIARIES
-                        and _first(kinds, index)
-                    ):
-                        continue
-                    negations += 1
+            if kind == "negation" and key == "not":
+                if token.raw[0] != low[0] and index:
                     continue
-            elif kind == "must":
+                if low == "no" and index + 1 < count and kinds[index + 1].kind in _COUNTED:
+                    continue
+                if (
+                    low == "not"
+                    and 0 < index <= 2
+                    and kinds[index - 1].low in _AUXILIARIES
+                    and _first(kinds, index)
+                ):
+                    continue
+                negations += 1
+                continue
+            if kind == "must":
                 must = True
                 continue
-            elif kind == "question":
+            if kind == "question":
                 question = question or key
                 questions.add(key)
                 continue

@@ -4,6 +4,7 @@ has been taken away."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import ne
 
 from semcache_async.text.guards.analysis import Analysis
 from semcache_async.text.guards.lists import ASKED, SETS
@@ -55,14 +56,17 @@ def _unasked(tokens: list[Token], question: str) -> list[Token]:
     return [token for token in tokens if token.low not in names] if names else tokens
 
 
-def _echoed(token: Token, other: Analysis) -> bool:
-    """Whether a word of structure in the other prompt says the same."""
-    if token.kind not in PLAIN or not token.meanings:
-        return False
-    low = token.low
-    return any(
-        each != low and not token.meanings.isdisjoint(same_hand_made(each)) for each in other.words
-    )
+def _unechoed(tokens: list[Token], other: Analysis) -> list[Token]:
+    """The tokens without those that a word of structure in the other prompt says as well."""
+    if not tokens:
+        return tokens
+    said = [(each, ids) for each in set(other.words) if (ids := same_hand_made(each))]
+    return [
+        token
+        for token in tokens
+        if token.kind not in PLAIN
+        or all(each == token.low or token.meanings.isdisjoint(ids) for each, ids in said)
+    ]
 
 
 def ends(one: Sequence[str], two: Sequence[str]) -> tuple[int, int]:
@@ -86,7 +90,7 @@ class Difference:
     """What is left of two prompts beside what they share."""
 
     __slots__ = (
-        "_slot",
+        "_apart",
         "a",
         "b",
         "common",
@@ -102,7 +106,7 @@ class Difference:
     def __init__(self, a: Analysis, b: Analysis) -> None:
         self.a = a
         self.b = b
-        self._slot: tuple[int, int] | None = None
+        self._apart: int | None = None
         self.named = False
         """Whether one prompt names what the other one's question asks for."""
         self.flipped = False
@@ -124,8 +128,7 @@ class Difference:
             left = _unasked(left, b.question)
             right = _unasked(right, a.question)
             self.named = len(left) + len(right) < size
-        left = [token for token in left if not _echoed(token, b)]
-        right = [token for token in right if not _echoed(token, a)]
+        left, right = _unechoed(left, b), _unechoed(right, a)
         self.left = left
         """Of the first prompt, the tokens that the second one has no equal of."""
         self.right = right
@@ -158,22 +161,16 @@ class Difference:
                 rest.append(one)
         return rest, right
 
-    def slot(self) -> tuple[int, int]:
-        """Between the common beginning and the common end as written: how many words of each."""
-        if self._slot is None:
-            start, end = ends(self.a.words, self.b.words)
-            self._slot = len(self.a.words) - start - end, len(self.b.words) - start - end
-        return self._slot
-
     def near(self, words: int) -> bool:
         """Whether the prompts are written alike but for one place of so many words, or for so many
         words in their places."""
-        if max(self.slot()) <= words:
-            return True
-        one, two = self.a.words, self.b.words
-        if len(one) != len(two) or not one:
-            return False
-        return sum(x != y for x, y in zip(one, two, strict=True)) <= words
+        if self._apart is None:
+            one, two = self.a.words, self.b.words
+            if len(one) == len(two):
+                self._apart = sum(map(ne, one, two))
+            else:
+                self._apart = max(len(one), len(two)) - sum(ends(one, two))
+        return self._apart <= words
 
     def alike(self, share: float) -> bool:
         """Whether so great a share of the words as written is in both prompts, in any order."""
@@ -246,9 +243,7 @@ def _over(a: Analysis, b: Analysis) -> list[Token]:
     other = b.bag
     for token in a.tokens:
         kind = token.kind
-        if kind == "function" or (
-            kind in _NO_CONTENT and not (kind == "negation" and token.key != "not")
-        ):
+        if kind in _NO_CONTENT and (kind != "negation" or token.key == "not"):
             continue
         identity = (kind, token.key)
         there = other.get(identity, 0)
@@ -258,6 +253,6 @@ def _over(a: Analysis, b: Analysis) -> list[Token]:
         used = spare.get(identity, 0)
         if used < there:
             spare[identity] = used + 1
-        elif a.bag[identity] > there:
+        else:
             found.append(token)
     return found

@@ -11,7 +11,7 @@ from semcache_async.text.guards.lists import (
     UNITS,
     UNITS_BY_CASE,
 )
-from semcache_async.text.guards.words import NONE, SAME, Token, word
+from semcache_async.text.guards.words import Token, same_hand_made, word
 
 __all__ = ["identifier", "number", "with_digits"]
 
@@ -178,7 +178,7 @@ def with_digits(core: str, low: str, ends_with_dot: bool) -> tuple[Token, ...]:
         return (Token("date", f"{year}-{int(dotted[2]):02}-{int(dotted[1]):02}", low, core),)
     if found := _TIME.match(low):
         hour = int(found[1])
-        if found[3] and hour % 12 + (12 if found[3] == "pm" else 0) != hour:
+        if found[3]:
             hour = hour % 12 + (12 if found[3] == "pm" else 0)
         return (Token("date", f"{hour:02}:{found[2]}", low, core),)
     if found := _QUARTER.match(low):
@@ -198,4 +198,4 @@ def with_digits(core: str, low: str, ends_with_dot: bool) -> tuple[Token, ...]:
             word(core[: len(found[1])]),
             Token("version", _release(found[2]), found[2], found[2]),
         )
-    return (Token("identifier", identifier(low), low, core, SAME.get(low, NONE)),)
+    return (Token("identifier", identifier(low), low, core, same_hand_made(low)),)

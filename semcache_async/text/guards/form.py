@@ -121,8 +121,6 @@ def marks(d: Difference) -> bool:
     left, right = d.of("sign")
     if left and right:
         return True
-    for one in d.left:
-        for two in d.right:
-            if one.low != two.low and fold(one.low) == fold(two.low) and d.small:
-                return True
-    return False
+    return d.small and any(
+        one.low != two.low and fold(one.low) == fold(two.low) for one in d.left for two in d.right
+    )

@@ -75,15 +75,15 @@ def _keys(section: str) -> dict[str, str]:
     return found
 
 
-def _sets() -> dict[str, frozenset[str]]:
+def _sets(section: str) -> dict[str, frozenset[str]]:
     found: dict[str, frozenset[str]] = {}
-    for line in _LINES["sets"]:
+    for line in _LINES[section]:
         name, _, words = line.partition(":")
         found[name] = found.get(name, frozenset()) | frozenset(words.split())
     return found
 
 
-SETS = _sets()
+SETS = _sets("sets")
 FUNCTION = frozenset(_words("function"))
 """Words that carry structure or politeness rather than the subject, in any of the languages."""
 CONTRACTIONS = {written[0]: read for written, read in _read_as("contractions").items()}
@@ -117,9 +117,7 @@ WEEKDAYS = _keys("weekdays")
 UNSURE_DAYS = SETS["unsure-days"]
 CURRENCIES = _keys("currencies")
 QUESTIONS = _keys("questions")
-ASKED = {
-    line.partition(":")[0]: frozenset(line.partition(":")[2].split()) for line in _LINES["asked"]
-}
+ASKED = _sets("asked")
 """What a question asks for, by the words that name it ("how much": "price")."""
 UNITS = _keys("units")
 UNITS_BY_CASE = _keys("cased-units")

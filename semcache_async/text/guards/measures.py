@@ -132,14 +132,11 @@ def _month(tokens: list[Token], index: int, out: list[Token]) -> int:
     if not day and index < len(tokens) and _day(tokens[index]):
         day = f"{int(tokens[index].key):02}"
         index += 1
-    skip = index
-    while skip < len(tokens) and skip < index + 1 and tokens[skip].low in _FILLERS:
-        skip += 1
+    skip = index + (index < len(tokens) and tokens[index].low in _FILLERS)
     if skip < len(tokens) and _year(tokens[skip]):
         year = tokens[skip].key
         index = skip + 1
-    key = f"{year}-{month}-{day}".strip("-") if day else f"{year}-{month}"
-    key = f"{year}-{month}-{day}" if day else key
+    key = f"{year}-{month}-{day}" if day else f"{year}-{month}"
     out.append(Token("date", key, key, key))
     return index
 

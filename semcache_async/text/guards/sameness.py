@@ -111,13 +111,12 @@ def same(one: Token, two: Token) -> bool:
         return True
     low, other = one.low, two.low
     if one.kind == "name" or two.kind == "name":
-        if not (low.isascii() and other.isascii()) and _folded(low, other):
+        plain = low.isascii() and other.isascii()
+        if not plain and _folded(low, other):
             return True
-        typo = one.kind != two.kind or not (low.isascii() and other.isascii())
         if (
-            typo
-            and low.isascii()
-            and other.isascii()
+            plain
+            and one.kind != two.kind
             and (_near_miss(low, other) or _near_miss(one.key, two.key))
         ):
             return (one if one.kind == "name" else two).raw.islower()
@@ -138,12 +137,12 @@ def as_typed(one: Token, two: Token) -> bool:
     return len(one.low) > 3 and fold(one.low) == fold(two.low)
 
 
+_UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
+
+
 def _folded(one: str, two: str) -> bool:
     """Whether one word is the other as typed without accents. A short word may be another one."""
-    if one.replace("ß", "ss") == two.replace("ß", "ss"):
-        return True
-    umlauts = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
-    if one.translate(umlauts) == two.translate(umlauts):
+    if one.translate(_UMLAUTS) == two.translate(_UMLAUTS):
         return True
     if not (one.isascii() or two.isascii()) or fold(one) != fold(two):
         return False

@@ -159,13 +159,11 @@ def _signs(piece: str, ends: bool) -> Piece:
             plain = piece in {"*", "-", "--", "**", "/"}
             return Piece((Token("code", piece, piece, piece),), ends, "", not plain)
         return Piece((), ends)
-    signs = tuple(
-        Token("sign", c, c, c) for c in piece if unicodedata.category(c) in {"So", "Sm", "Sc"}
-    )
     return Piece(
         tuple(
-            Token("currency", CURRENCIES[t.key], t.low, t.raw) if t.key in CURRENCIES else t
-            for t in signs
+            Token("currency", CURRENCIES[c], c, c) if c in CURRENCIES else Token("sign", c, c, c)
+            for c in piece
+            if unicodedata.category(c) in {"So", "Sm", "Sc"}
         ),
         ends,
     )

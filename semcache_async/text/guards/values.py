@@ -11,15 +11,11 @@ from semcache_async.text.guards.words import Token
 __all__ = ["dates", "identifiers", "numbers", "units", "versions"]
 
 
-def _values(tokens: list[Token]) -> list[Token]:
-    return [token for token in tokens if token.kind == "number"]
-
-
 def numbers(d: Difference) -> bool:
     """A number, amount or currency that the other prompt does not have."""
     if not (d.kinds & {"number", "currency"} or "number" in d.a.typed):
         return unspaced_numbers(d)
-    left, right = _values(d.left), _values(d.right)
+    left, right = d.of("number")
     if left and right:
         return not _unitless(left, right)
     for token in left or right:
@@ -28,7 +24,7 @@ def numbers(d: Difference) -> bool:
     currencies = d.of("currency")
     if currencies[0] and currencies[1]:
         return True
-    return _different_currencies(d)
+    return _different_units(d, True)
 
 
 def _unitless(left: list[Token], right: list[Token]) -> bool:
@@ -51,6 +47,8 @@ _MONEY = frozenset(CURRENCIES.values())
 
 
 def _different_units(d: Difference, currencies: bool) -> bool:
+    if "number" not in d.a.typed:
+        return False
     units: dict[str, set[str]] = {}
     for token in d.a.tokens:
         if token.kind == "number" and token.meanings:
@@ -63,10 +61,6 @@ def _different_units(d: Difference, currencies: bool) -> bool:
                 continue
             return currencies != token.meanings.isdisjoint(_MONEY)
     return False
-
-
-def _different_currencies(d: Difference) -> bool:
-    return "number" in d.a.typed and _different_units(d, True)
 
 
 def dates(d: Difference) -> bool:
@@ -106,12 +100,12 @@ def versions(d: Difference) -> bool:
     if left and right:
         return True
     if left or right:
-        others = _values(d.right if left else d.left)
+        others = d.of("number")[1 if left else 0]
         key = (left or right)[0].key
         if any(token.low == key or token.key == key for token in others):
             return False
         return d.small
-    left, right = _values(d.left), _values(d.right)
+    left, right = d.of("number")
     return bool(left and right) and any("." in t.raw and not t.meanings for t in left + right)
 
 
@@ -142,7 +136,7 @@ def units(d: Difference) -> bool:
         left, right = d.of("unit", "caseunit")
         if left and right and d.common:
             return True
-    if "number" in d.a.typed and _different_units(d, False):
+    if _different_units(d, False):
         return True
     if d.left or d.right:
         return False

@@ -26,7 +26,7 @@ from semcache_async.text.guards.lists import (
     WEEKDAYS,
 )
 
-__all__ = ["NONE", "SAME", "Token", "fold", "same_hand_made", "stem", "word"]
+__all__ = ["Token", "fold", "same_hand_made", "stem", "word"]
 
 
 class Token(NamedTuple):
@@ -144,7 +144,7 @@ def word(raw: str) -> Token:
         return Token("function" if root in _HANGUL_SOFT else "name", root, low, raw)
     if low.isascii():
         base = lemma(low)
-        senses = meanings(low) | meanings(base) | SAME.get(low, NONE) | SAME.get(base, NONE)
+        senses = meanings(low) | meanings(base) | same_hand_made(low) | same_hand_made(base)
         if base in FUNCTION and base != low and len(base) > 3:
             return Token("function", base, low, raw)
         if base in lexicon().words:
@@ -156,5 +156,5 @@ def word(raw: str) -> Token:
         low,
         low,
         raw,
-        SAME.get(low, NONE) | SAME.get(fold(low), NONE) | _SAME_STEM.get(stem(low), NONE),
+        same_hand_made(low) | same_hand_made(fold(low)) | _SAME_STEM.get(stem(low), NONE),
     )
