@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 
 from semcache_async import default_embedder
+from semcache_async.bounds.intervals import wilson
 from semcache_async.text.guards import DOUBT, GUARDS, Kind, Verdict, analyse, verdict
-from semcache_async.tune.intervals import wilson
 from semcache_async.tune.pairs import read_pairs
 
 DISTANCES = (0.05, 0.10, 0.15, 0.20)

@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from semcache_async.attempt import Attempt
 from semcache_async.config import CacheConfig
+from semcache_async.evidence.learner import Call, Learner
 from semcache_async.flow.flight import Flight, Seat
 from semcache_async.flow.flights import Flights
 from semcache_async.protocols import Generate, GenerateStream, Produce
@@ -38,8 +39,11 @@ Outcome: TypeAlias = Answer | Generated
 class Answering(Generic[C]):
     """Queries of one cache on their way to an answer. ``C`` is what LLM calls emit."""
 
-    def __init__(self, tiers: Tiers, config: CacheConfig, counters: Counters) -> None:
+    def __init__(
+        self, tiers: Tiers, learner: Learner, config: CacheConfig, counters: Counters
+    ) -> None:
         self._tiers = tiers
+        self._learner = learner
         self._config = config
         self._counters = counters
         self._flights: Flights[C, Outcome] = Flights(finish_abandoned=config.finish_abandoned)
@@ -58,6 +62,7 @@ class Answering(Generic[C]):
         while True:
             found = await self.seek(attempt, produce)
             if isinstance(found, Answer):
+                self.audit(attempt, partial(self._call, attempt.query.prompt, produce, _nobody))
                 return found
             try:
                 outcome = await self.outcome(attempt, found)
@@ -69,8 +74,9 @@ class Answering(Generic[C]):
     async def seek(self, attempt: Attempt, produce: Produce[C]) -> Answer | Seat[C, Outcome]:
         """A stored answer, or else a seat in a flight."""
         query = attempt.query
+        shadow = self._config.shadow and query.reads
         if query.reads:
-            seat = self._flights.join(query.key, query.tags)
+            seat = None if shadow else self._flights.join(query.key, query.tags)
             if seat is not None:
                 return seat
             found = await self._tiers.find(attempt)
@@ -85,11 +91,18 @@ class Answering(Generic[C]):
             stored=query.writes,
         )
         body = partial(self._fly, attempt.anew(), produce)
-        if not query.writes:
+        if shadow or not query.writes:
             return self._flights.fly_alone(flight, body)
         if not query.reads:
             return self._flights.refresh(flight, body)
         return self._flights.board(flight, query.policy, body)
+
+    def audit(self, attempt: Attempt, call: Call | None = None) -> None:
+        """Have a semantic hit judged, if it is drawn; ``call`` is the LLM call it saved, for where
+        nothing else can tell."""
+        if attempt.served is not None and self._learner.listens:
+            query = attempt.query
+            self._learner.hit(query.prompt, query.key.scope, attempt.served, call)
 
     # -- in a flight
 
@@ -131,7 +144,7 @@ class Answering(Generic[C]):
         """A flight's body: look a second time, since another's store may have landed between this
         query's search and its boarding; else call the LLM and store what it says."""
         query = attempt.query
-        if query.reads:
+        if query.reads and not self._config.shadow:
             found = await self._tiers.find(attempt)
             if found is not None:
                 return found
@@ -142,7 +155,17 @@ class Answering(Generic[C]):
             entry_id = None
             if query.reads or query.writes:
                 entry_id = await self._tiers.keep(attempt, made, flight.started_at, flight.tags)
+        if query.reads and made.keep:
+            self._learn(attempt, made.text)
         return Generated(made.text, entry_id, max(0.0, self._tiers.now() - flight.started_at))
+
+    def _learn(self, attempt: Attempt, text: str) -> None:
+        """A fresh answer tells whether the neighbours' would have been right."""
+        query, shadow = attempt.query, attempt.shadow
+        if shadow is None:
+            self._learner.missed(query.prompt, query.key.scope, attempt.near, text)
+        elif shadow.distance > 0.0:
+            self._learner.held_back(query.prompt, query.key.scope, shadow, text)
 
     async def _call(self, prompt: str, produce: Produce[C], emit: Callable[[C], None]) -> Produced:
         self._counters.llm_calls += 1
@@ -164,6 +187,10 @@ class Answering(Generic[C]):
     async def aclose(self) -> None:
         """Cancel every LLM call; what is being stored gets ``close_timeout_s``."""
         await self._flights.aclose(patience_s=self._config.close_timeout_s)
+
+
+def _nobody(_chunk: object) -> None:
+    """Nobody listens to the call of an audit."""
 
 
 def whole(generate: Generate) -> Produce[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from semcache_async.query import Query
 from semcache_async.types import Answer, Entry, Neighbour, Source, Timings, Vector
@@ -21,9 +22,12 @@ class Attempt:
         "embedded",
         "exact_s",
         "generate_s",
+        "near",
         "query",
         "refused",
         "search_s",
+        "served",
+        "shadow",
         "vector",
     )
 
@@ -38,7 +42,13 @@ class Attempt:
         self.embed_failed = False
         """It failed or was late; it is asked once more when there is something to store."""
         self.refused: tuple[Neighbour, ...] = ()
-        """Near enough, but not served for their words."""
+        """Near enough, but not served."""
+        self.near: Sequence[Neighbour] = ()
+        """The neighbours that were found, nearest first."""
+        self.served: Neighbour | None = None
+        """The one whose answer was found good enough."""
+        self.shadow: Neighbour | None = None
+        """The one that shadow mode held back."""
         self.exact_s = self.embed_s = self.search_s = self.generate_s = 0.0
 
     def anew(self) -> Attempt:
@@ -46,6 +56,7 @@ class Attempt:
         other = Attempt(self.query)
         other.vector, other.embedded = self.vector, self.embedded
         other.embed_failed = self.embed_failed
+        other.near, other.shadow = self.near, self.shadow
         return other
 
     def hit(self, source: Source, entry: Entry, distance: float, now: float) -> Answer:
@@ -81,6 +92,7 @@ class Attempt:
             age_s=age_s,
             timings=self.timings(),
             refused=self.refused,
+            shadow=self.shadow,
         )
 
     def timings(self) -> Timings:

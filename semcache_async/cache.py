@@ -24,16 +24,25 @@ import anyio.to_thread
 
 from semcache_async.answering import Answering, in_pieces, whole
 from semcache_async.attempt import Attempt
+from semcache_async.bounds.choice import Choice
 from semcache_async.config import CacheConfig, check_limit
 from semcache_async.errors import ConfigError, PromptError, WrongLoopError
+from semcache_async.evidence.judging import Judging
+from semcache_async.evidence.learner import Learner
 from semcache_async.flow.vectors import Vectors, open_vectors
-from semcache_async.protocols import Embedder, Generate, GenerateStream, Produce, Store
+from semcache_async.protocols import (
+    Embedder,
+    Generate,
+    GenerateStream,
+    Judge,
+    Produce,
+    Store,
+)
 from semcache_async.query import Query, check_answer, check_tags, read_query
 from semcache_async.reply import Reply
 from semcache_async.stats import Counters, Stats
-from semcache_async.text.decide import Policy
 from semcache_async.text.guards import analyse
-from semcache_async.text.prompt import check_text
+from semcache_async.text.prompt import check_text, normalise
 from semcache_async.tiers import Tiers
 from semcache_async.types import Answer, Entry, Neighbour, Scope, Source, Vector
 
@@ -68,11 +77,13 @@ class Opening:
         config: CacheConfig,
         embedder: Embedder | None,
         store: Store | None,
+        judge: Judge | None,
     ) -> None:
         self._redis_url = redis_url
         self._config = config
         self._embedder = embedder
         self._store = store
+        self._judge = judge
         self._cache: SemanticCache | None = None
 
     def __await__(self) -> Generator[Any, None, SemanticCache]:
@@ -94,7 +105,7 @@ class Opening:
     async def _open(self) -> SemanticCache:
         closing = AsyncExitStack()
         cache = await closing.enter_async_context(
-            _opened(self._redis_url, self._config, self._embedder, self._store)
+            _opened(self._redis_url, self._config, self._embedder, self._store, self._judge)
         )
         cache._closing = closing
         return cache
@@ -102,7 +113,11 @@ class Opening:
 
 @asynccontextmanager
 async def _opened(
-    redis_url: str | None, config: CacheConfig, embedder: Embedder | None, store: Store | None
+    redis_url: str | None,
+    config: CacheConfig,
+    embedder: Embedder | None,
+    store: Store | None,
+    judge: Judge | None,
 ) -> AsyncIterator[SemanticCache]:
     async with AsyncExitStack() as stack:
         if embedder is None:
@@ -123,7 +138,9 @@ async def _opened(
             redis_url, kept_in = await stack.enter_async_context(
                 open_redis(redis_url, embedder.dim, embedder.fingerprint, config)
             )
-        cache = SemanticCache(vectors=vectors, store=kept_in, config=config, redis_url=redis_url)
+        cache = SemanticCache(
+            vectors=vectors, store=kept_in, config=config, redis_url=redis_url, judge=judge
+        )
         try:
             yield cache
         finally:
@@ -139,7 +156,13 @@ class SemanticCache:
     """
 
     def __init__(
-        self, *, vectors: Vectors, store: Store, config: CacheConfig, redis_url: str | None
+        self,
+        *,
+        vectors: Vectors,
+        store: Store,
+        config: CacheConfig,
+        redis_url: str | None,
+        judge: Judge | None,
     ) -> None:
         self.config = config
         self.redis_url = redis_url
@@ -150,8 +173,15 @@ class SemanticCache:
         self._closing: AsyncExitStack | None = None
         self._counters = Counters()
         self._tiers = Tiers(vectors, store, config, self._counters)
-        self._answering: Answering[Any] = Answering(self._tiers, config, self._counters)
-        self._policy = Policy(config.max_distance, self._tiers.refusal)
+        self._learner = Learner(
+            *(store, config, self._counters, self._tiers.words),
+            Judging(judge, self._tiers.agree, self._counters, rate=config.judge_rate),
+            judged=judge is not None,
+            busy=lambda: self._tiers.busy,
+        )
+        self._answering: Answering[Any] = Answering(
+            self._tiers, self._learner, config, self._counters
+        )
 
     @classmethod
     def open(
@@ -161,6 +191,7 @@ class SemanticCache:
         config: CacheConfig | None = None,
         embedder: Embedder | None = None,
         store: Store | None = None,
+        judge: Judge | None = None,
     ) -> Opening:
         """A cache for as long as the ``async with`` lasts; or ``await`` it, where nothing can be
         nested, and ``aclose`` it in the end.
@@ -168,14 +199,16 @@ class SemanticCache:
         ``redis_url``: None for an embedded Redis that ends with the cache, ``"embedded:DIRECTORY"``
         for one that persists there and is shared by every process that names it, or the URL of
         your own Redis with Search. ``embedder``: None for the default model. ``store``: one you
-        opened yourself, instead of Redis.
+        opened yourself, instead of Redis. ``judge``: says whether stored answers near a miss, and
+        a share of the hits, are right, after callers have been answered (``CacheConfig.judge_rate``
+        bounds its calls).
 
         Raises ``ConfigError``; opening raises ``ModelError``, ``EmbeddingError``,
         ``EmbeddedRedisError`` or a ``StoreError``, each with what to do about it.
         """
         if store is not None and redis_url is not None:
             raise ConfigError("Give a redis_url or a store, not both.")
-        return Opening(redis_url, config or CacheConfig(), embedder, store)
+        return Opening(redis_url, config or CacheConfig(), embedder, store, judge)
 
     async def aclose(self) -> None:
         """Close what ``await SemanticCache.open(...)`` opened; a second time does nothing."""
@@ -214,7 +247,7 @@ class SemanticCache:
             self._counters.exact += 1
             return recalled
         query = read_query(
-            *(prompt, scope, self.config, self._policy),
+            *(prompt, scope, self.config, self._learner.policy),
             tags=tags,
             ttl_s=ttl_s,
             max_distance=max_distance,
@@ -287,7 +320,7 @@ class SemanticCache:
             if hit is not None:
                 return Reply(self._counters, self._answering, None, produce, hit)
         query = read_query(
-            *(prompt, scope, self.config, self._policy),
+            *(prompt, scope, self.config, self._learner.policy),
             tags=tags,
             ttl_s=ttl_s,
             max_distance=max_distance,
@@ -305,7 +338,7 @@ class SemanticCache:
         recalled = self._tiers.recall(prompt, scope)
         if recalled is not None:
             return self._recalled(recalled)
-        policy = self._policy
+        policy = self._learner.policy
         query = read_query(prompt, scope, self.config, policy, max_distance=max_distance)
         return await self._look(query)
 
@@ -320,8 +353,9 @@ class SemanticCache:
         self._check_loop()
         if isinstance(prompts, str):
             raise PromptError("lookup_many takes a sequence of prompts; for one, use lookup.")
+        policy = self._learner.policy
         queries = [
-            read_query(prompt, scope, self.config, self._policy, max_distance=max_distance)
+            read_query(prompt, scope, self.config, policy, max_distance=max_distance)
             for prompt in prompts
         ]
 
@@ -334,7 +368,7 @@ class SemanticCache:
     async def lookup_exact(self, prompt: str, *, scope: Scope = Scope()) -> Answer | None:
         """What the exact tier alone has. Raises a ``StoreError`` where the store fails."""
         self._check_loop()
-        query = read_query(prompt, scope, self.config, self._policy)
+        query = read_query(prompt, scope, self.config, self._learner.policy)
         self._counters.lookups += 1
         entry = await self._tiers.exact(query)
         self._counters.lookup_hits += entry is not None
@@ -350,7 +384,7 @@ class SemanticCache:
         exact tier serves. Raises ``EmbeddingError`` or a
         ``StoreError`` where those parts fail."""
         self._check_loop()
-        query = read_query(prompt, scope, self.config, self._policy)
+        query = read_query(prompt, scope, self.config, self._learner.policy)
         return await self._tiers.nearest(query, check_limit(limit))
 
     def _recalled(self, hit: Answer) -> Answer:
@@ -360,8 +394,15 @@ class SemanticCache:
 
     async def _look(self, query: Query, *, bulk: bool = False) -> Answer | None:
         self._counters.lookups += 1
-        answer = await self._tiers.find(Attempt(query, bulk=bulk)) if query.reads else None
-        self._counters.lookup_hits += answer is not None
+        if not query.reads:
+            return None
+        attempt = Attempt(query, bulk=bulk)
+        answer = await self._tiers.find(attempt)
+        if answer is not None:
+            self._counters.lookup_hits += 1
+            self._answering.audit(attempt)
+        else:
+            self._learner.missed(query.prompt, query.key.scope, attempt.near, None)
         return answer
 
     def _check_loop(self) -> None:
@@ -408,7 +449,7 @@ class SemanticCache:
         id once the store has acknowledged. Raises ``PromptError`` for what cannot be kept,
         ``EmbeddingError`` or a ``StoreError`` where those parts fail."""
         self._check_loop()
-        query = read_query(prompt, scope, self.config, self._policy, tags=tags, ttl_s=ttl_s)
+        query = read_query(prompt, scope, self.config, self._learner.policy, tags=tags, ttl_s=ttl_s)
         if not query.writes:
             raise PromptError(
                 f"The prompt is longer than max_prompt_bytes={self.config.max_prompt_bytes}."
@@ -449,6 +490,42 @@ class SemanticCache:
         finally:
             self._answering.let_nobody_board(scope, tenant, tags)
 
+    async def feedback(self, prompt: str, entry_id: str, *, right: bool) -> bool:
+        """Somebody's verdict on the answer ``entry_id`` to ``prompt``; it holds on return, in every
+        process. A right one is served to this very prompt from now on, whatever distance and words
+        say; a wrong one serves nobody at that distance any longer, and one on the entry's own
+        wording deletes it. Both count as evidence for ``target_precision``, more than a judge's.
+
+        False where there is no such entry any longer. Raises ``PromptError``, or ``EmbeddingError``
+        or a ``StoreError`` where those parts fail.
+        """
+        self._check_loop()
+        text, entry_id = check_text("prompt", prompt), check_text("entry_id", entry_id)
+        if not isinstance(right, bool):
+            raise ConfigError(f"right={right!r}: must be True or False.")
+        entry = await self._learner.entry(entry_id)
+        if entry is None:
+            return False
+        if normalise(text) == normalise(entry.prompt):
+            await self._learner.said(text, entry, None, right)
+            if not right:
+                await self.invalidate(entry_ids=(entry_id,))
+            return True
+        distance = await self._tiers.distance(text, entry.prompt)
+        await self._learner.said(text, entry, distance, right)
+        return True
+
+    async def reach(self, scope: Scope = Scope()) -> Choice | None:
+        """The distance that ``target_precision`` has led to in a scope, from what evidence, and
+        ``explain()``; None where the config sets it. Raises a ``StoreError`` where the store
+        fails."""
+        self._check_loop()
+        return await self._learner.choice(scope)
+
+    def reaches(self) -> list[tuple[Scope, Choice]]:
+        """``reach`` of each scope that this process has served, as far as it knows."""
+        return self._learner.choices()
+
     async def browse(self, *, tags: Collection[str] = (), limit: int = 100) -> Sequence[Entry]:
         """Some ``limit`` (1..1,000) live entries of any scope, newest of them first; where tags are
         named, those that carry one. Raises ``StoreError`` where the store fails."""
@@ -462,10 +539,15 @@ class SemanticCache:
 
     def stats(self) -> Stats:
         """A snapshot of every counter and gauge."""
-        return self._tiers.stats(flights=len(self._answering), waiting=self._answering.waiting)
+        return self._tiers.stats(
+            flights=len(self._answering),
+            waiting=self._answering.waiting,
+            judging=self._learner.judging,
+        )
 
     async def _end(self) -> None:
         await self._answering.aclose()
+        await self._learner.aclose()
         await self._tiers.aclose()
 
 

@@ -19,6 +19,9 @@ GUARDS = (
 )
 """Every guard there is; ``text.guards`` says what each refuses."""
 
+DEFAULT_DISTANCE, LEARNT_CEILING = 0.12, 0.3
+"""``max_distance`` where it is not given: without evidence, and with."""
+_NOT_GIVEN = float("nan")
 MAX_TTL_S = 10 * 365 * 86_400.0
 
 
@@ -31,10 +34,27 @@ class CacheConfig:
 
     name: str = "semcache"
     """Prefix of every key and of the index: letters, digits, ``_ . : -``, at most 64."""
-    max_distance: float = 0.12
+    max_distance: float = _NOT_GIVEN
     """Largest cosine distance (0..2) at which another prompt's answer may be served, if no guard
-    speaks against it. The default is for traffic that nobody has measured (docs/decisions.md has
-    the figures): calibrate it on your own (``semcache calibrate``)."""
+    speaks against it: 0.12 where it is not given, for traffic that nobody has measured
+    (docs/decisions.md has the figures); calibrate it on your own (``semcache calibrate``). With
+    ``target_precision`` or ``verified`` it is the ceiling of what they find, and 0.30 where it is
+    not given."""
+    target_precision: float | None = None
+    """The share of right ones among the semantic hits (over 0.5, below 1) that each scope's
+    distance is set for, from evidence of its own traffic; None: it is ``max_distance``."""
+    verified: float | None = None
+    """Each entry serves other prompts only as its own verdicts allow, so that of all requests near
+    it at least this share (over 0.5, below 1) get a right answer; None: its scope decides."""
+    review_distance: float = 0.25
+    """How near (0..0.3) a stored answer must lie to a prompt that missed to be judged."""
+    audit_share: float = 0.01
+    """Of the semantic hits, the share (0..1) that is judged afterwards, in the background."""
+    judge_rate: float | None = 1.0
+    """The judge's calls a second on average (over 0), of which a minute's may be spent at once;
+    None: no limit."""
+    shadow: bool = False
+    """Serve nothing: decide and measure what would have been served, and always call the LLM."""
     guards: tuple[str, ...] = GUARDS
     """What of two prompts' words speaks against serving one's answer to the other, however near
     they are: names of guards; ``()`` leaves it to the distance."""
@@ -91,7 +111,22 @@ class CacheConfig:
             raise ConfigError(
                 f"name={self.name!r}: use 1 to 64 letters, digits or any of '_', '.', ':', '-'."
             )
+        learns = self.target_precision is not None or self.verified is not None
+        if self.max_distance is _NOT_GIVEN:
+            object.__setattr__(self, "max_distance", LEARNT_CEILING if learns else DEFAULT_DISTANCE)
         check_max_distance(self.max_distance)
+        if self.target_precision is not None and self.verified is not None:
+            raise ConfigError("Give target_precision or verified, not both.")
+        for name in ("target_precision", "verified"):
+            if getattr(self, name) is not None:
+                _check_share(name, getattr(self, name))
+        _check_range("review_distance", self.review_distance, 0.0, 0.3)
+        _check_range("audit_share", self.audit_share, 0.0, 1.0)
+        if self.judge_rate is not None:
+            _check_range("judge_rate", self.judge_rate, 0.001, 1e6)
+        for name in ("lenient_typing", "shadow"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name}={getattr(self, name)!r}: must be True or False.")
         check_ttl("exact_ttl_s", self.exact_ttl_s)
         check_ttl("semantic_ttl_s", self.semantic_ttl_s)
         _check_range("ttl_jitter", self.ttl_jitter, 0.0, 1.0, below=True)
@@ -107,8 +142,6 @@ class CacheConfig:
         _check_count("embedding_cache_size", self.embedding_cache_size, 0, 10**9)
         _check_count("local_answers", self.local_answers, 0, 10**9)
         object.__setattr__(self, "guards", check_guards(self.guards))
-        if not isinstance(self.lenient_typing, bool):
-            raise ConfigError(f"lenient_typing={self.lenient_typing!r}: must be True or False.")
         _check_choice("vector_dtype", self.vector_dtype, ("float32", "float16"))
         _check_choice("index", self.index, ("hnsw", "flat"))
         if len(str(self.secret).encode()) > 64:
@@ -118,6 +151,11 @@ class CacheConfig:
 def check_max_distance(value: object) -> float:
     """A cosine distance threshold: finite, 0..2."""
     return _check_range("max_distance", value, 0.0, 2.0)
+
+
+def _check_share(name: str, value: object) -> None:
+    if _check_range(name, value, 0.5, 1.0, below=True) == 0.5:
+        raise ConfigError(f"{name}={value!r}: must be over 0.5.")
 
 
 def check_guards(value: object) -> tuple[str, ...]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semcache_async.types import (
+    Case,
     Entry,
     EntryKey,
     Neighbour,
+    Owner,
     Piece,
     Produced,
     Record,
@@ -22,8 +24,10 @@ from semcache_async.types import (
 __all__ = [
     "BrowsableStore",
     "Embedder",
+    "EvidenceStore",
     "Generate",
     "GenerateStream",
+    "Judge",
     "Produce",
     "Store",
     "TokenEmbedder",
@@ -41,6 +45,10 @@ GenerateStream: TypeAlias = Callable[[str], AsyncIterator[str]]
 Produce: TypeAlias = Callable[[str, Callable[[C], None]], Awaitable[Produced]]
 """The LLM call for protocols of any kind: from prompt, and a function that hands a chunk (any
 object) to every caller of the flight, to the whole."""
+
+Judge: TypeAlias = Callable[[Case], Awaitable[float]]
+"""How likely the stored answer would have been right for the prompt, 0..1; from .5 on it counts as
+right. What it raises, or gives beyond that range, is no verdict."""
 
 
 class Embedder(Protocol):
@@ -155,3 +163,29 @@ class BrowsableStore(Store, Protocol):
 
     async def check(self) -> None:
         """Raise a ``StoreError`` unless the store answers and is as it has to be."""
+
+
+@runtime_checkable
+class EvidenceStore(Store, Protocol):
+    """A store that keeps what was learnt beside the answers, for every process: the Redis store.
+    Each method raises a ``StoreError`` where it fails."""
+
+    def owner(self, scope: Scope) -> Owner:
+        """How it names a scope and its tenant."""
+
+    async def annotate(
+        self, entry_id: str, change: Callable[[Entry, bytes | None], bytes | None]
+    ) -> tuple[Entry, Owner] | None:
+        """Replace the notes of a live entry by what ``change`` makes of them, in one atomic step;
+        it may be called again, and what it returns unchanged is not written. The notes come with
+        every neighbour and die with the entry. None for an entry that is not there."""
+
+    async def tally(
+        self, owner: Owner, period: int, amounts: Mapping[str, float], *, pooled: bool
+    ) -> None:
+        """Add amounts to the sums of a scope in a period and, if ``pooled``, of its tenant."""
+
+    async def tallies(
+        self, owner: Owner, periods: Sequence[int]
+    ) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+        """The sums of the scope, and those of the tenant, in each period."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -58,7 +58,7 @@ def read_query(
     prompt: object,
     scope: object,
     config: CacheConfig,
-    policy: Policy,
+    policy: Callable[[Scope], Policy],
     *,
     tags: Collection[str] = (),
     ttl_s: float | None = None,
@@ -67,14 +67,14 @@ def read_query(
     reads: bool = True,
     writes: bool = True,
 ) -> Query:
-    """``policy`` is the cache's own, which ``max_distance`` may tighten. Raises ``PromptError`` or
+    """``policy`` gives a scope's own, which ``max_distance`` may tighten. Raises ``PromptError`` or
     ``ConfigError`` for arguments that make no sense."""
     text = check_text("prompt", prompt)
     if not isinstance(scope, Scope):
         raise ConfigError(f"scope must be a Scope, not {type(scope).__name__}.")
+    wanted = policy(scope)
     if max_distance is not None:
-        limit = min(policy.max_distance, check_max_distance(max_distance))
-        policy = Policy(limit, policy.refusal)
+        wanted = wanted.at_most(check_max_distance(max_distance))
     if ttl_s is not None:
         check_ttl("ttl_s", ttl_s)
     if max_age_s is not None:
@@ -86,7 +86,7 @@ def read_query(
     else:
         wording = normalise(text)
     key = EntryKey(scope, wording)
-    return Query(text, key, policy, known_tags, ttl_s, max_age_s, reads, writes)
+    return Query(text, key, wanted, known_tags, ttl_s, max_age_s, reads, writes)
 
 
 def is_oversize(prompt: str, config: CacheConfig) -> bool:

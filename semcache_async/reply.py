@@ -104,6 +104,7 @@ class Reply(Generic[C]):
         while True:
             found = await self._answering.seek(attempt, self._produce)
             if isinstance(found, Answer):
+                self._answering.audit(attempt)
                 return found
             self._seat = found
             began = time.perf_counter()

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from semcache_async.bounds.intervals import wilson
 from semcache_async.types import Source
 
 __all__ = ["Counters", "Stats"]
@@ -55,6 +56,18 @@ class Counters:
     not_stored_store: int = _counter("Answers not stored: the store failed")
     not_stored_closed: int = _counter("Answers not stored: the cache was closed meanwhile")
 
+    shadow_exact: int = _counter("Exact answers that shadow mode held back")
+    shadow_semantic: int = _counter("Semantic answers that shadow mode held back")
+    judged: int = _counter("Stored answers judged: those near a miss, and audited hits")
+    judged_wrong: int = _counter("Of the judged, those that were wrong")
+    audited: int = _counter("Semantic hits judged afterwards, drawn at random")
+    audited_wrong: int = _counter("Of the audited hits, those that were wrong")
+    feedback_right: int = _counter("Verdicts by feedback that an answer was right")
+    feedback_wrong: int = _counter("Verdicts by feedback that an answer was wrong")
+    judge_errors: int = _counter("Judgements without a verdict: the judge raised, was late or odd")
+    judge_skips: int = _counter("Judgements not asked for: over budget, or under load")
+    evidence_lost: int = _counter("Verdicts that could not be kept")
+
     lookups: int = _counter("lookup calls and items of lookup_many; not among the requests")
     lookup_hits: int = _counter("Lookups that found an answer")
 
@@ -100,6 +113,7 @@ class Stats(Counters, Mapping[str, Any]):
 
     flights: int = _gauge("LLM calls under way, storing included")
     waiting: int = _gauge("Callers that wait for an LLM call")
+    judging: int = _gauge("Stored answers that wait to be judged, or are being judged")
     queued: int = _gauge("Items that wait for a batch of any kind")
     connections: int = _gauge("Open connections to Redis")
     store_up: bool = _gauge("1 while the store is asked, 0 while it is taken for unreachable")
@@ -107,6 +121,14 @@ class Stats(Counters, Mapping[str, Any]):
     embedder: str = _fact("Backend and precision, such as onnxruntime-f32-packed")
     embed_fill: float = _fact("Mean share of a pack's budget that was used, 0..1")
     hint: str | None = _fact("What would be faster on this machine, if anything")
+
+    @property
+    def wrong_hits(self) -> tuple[float, float, float] | None:
+        """The share of wrong ones among the semantic hits, as audits measure it, and its 95 %
+        interval (Wilson); None without audits."""
+        if not self.audited:
+            return None
+        return self.audited_wrong / self.audited, *wilson(self.audited_wrong, self.audited)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.__dataclass_fields__:

@@ -57,6 +57,10 @@ _SEARCH_PIPELINES = 2
 """Pipelines of searches under way: one is being read while Redis works on the other."""
 
 _WATCH_AGAIN_S = 1.0
+_AGREE = 0.1
+"""Cosine distance within which two answers may say the same."""
+_BUSY = 64
+"""Texts that wait for the embedder when what can wait has to."""
 _PROBE = EntryKey(Scope(tenant="is anybody there?"), "?")
 """What nobody has stored."""
 
@@ -106,9 +110,15 @@ class Tiers:
         """What turns prompts into vectors."""
         return self._vectors.embedder
 
-    def refusal(self, prompt: str, candidate: str) -> str | None:
-        """What speaks against serving ``candidate``'s answer to ``prompt``, however near."""
-        return self._wording.refusal(prompt, candidate)
+    @property
+    def words(self) -> Wording:
+        """What the words of two prompts say."""
+        return self._wording
+
+    @property
+    def busy(self) -> bool:
+        """Do texts queue for the embedder by the pack?"""
+        return self._vectors.queued >= _BUSY
 
     def now(self) -> float:
         """Unix seconds by the store's clock."""
@@ -116,7 +126,7 @@ class Tiers:
 
     def recall(self, prompt: str, scope: Scope) -> Answer | None:
         """An exact answer that this process remembers: no tier is asked."""
-        if self._watching is None:
+        if self._watching is None or self._config.shadow:
             return None
         now = self._store.now()
         try:
@@ -126,12 +136,17 @@ class Tiers:
         return None if entry is None else remembered(entry, now)
 
     async def find(self, attempt: Attempt) -> Answer | None:
-        """What the tiers have for this query, exact before semantic."""
+        """What the tiers have for this query, exact before semantic. In shadow mode, None: what
+        would have been served is only noted."""
         query = attempt.query
         entry = await self._fetch(attempt)
         if entry is not None:
             now = self._store.now()
             if query.max_age_s is None or now - entry.created_at <= query.max_age_s:
+                if self._config.shadow:
+                    self._counters.shadow_exact += 1
+                    attempt.shadow = Neighbour(0.0, entry)
+                    return None
                 return attempt.hit(Source.EXACT, entry, 0.0, now)
         try:
             async with asyncio.timeout(self._config.lookup_budget_s):
@@ -144,13 +159,19 @@ class Tiers:
             self._complaints.warn("lookup", "out of time, counted as a miss")
             return None
         now = self._store.now()
-        decision = decide(query.prompt, self._servable(query, neighbours, now), query.policy)
+        attempt.near = self._servable(query, neighbours, now)
+        decision = decide(query.prompt, attempt.near, query.policy)
         attempt.refused = tuple(
             msgspec.structs.replace(near, refused_by=by) for near, by in decision.refused
         )
         chosen = decision.chosen
         if chosen is None:
             return None
+        if self._config.shadow:
+            self._counters.shadow_semantic += 1
+            attempt.shadow = chosen
+            return None
+        attempt.served = chosen
         return attempt.hit(Source.SEMANTIC, chosen.entry, chosen.distance, now)
 
     async def vector(self, text: str, *, bulk: bool = False) -> Vector | None:
@@ -162,20 +183,35 @@ class Tiers:
         except Exception as error:
             raise EmbeddingError(f"The embedder failed: {error!r}") from error
 
+    async def distance(self, one: str, other: str) -> float | None:
+        """The cosine distance of two texts; None where the model cannot read both. Raises as
+        ``vector`` does."""
+        first, second = await self.vector(one), await self.vector(other)
+        if first is None or second is None:
+            return None
+        return max(0.0, 1.0 - float(first @ second))
+
+    async def agree(self, one: str, other: str) -> bool | None:
+        """Do two answers say the same, as far as their vectors and words show?"""
+        distance = await self.distance(one, other)
+        if distance is None:
+            return None
+        return distance <= _AGREE and not self._wording.objects(one, other)
+
     async def exact(self, query: Query) -> Entry | None:
         """What the exact tier has; raises a ``StoreError`` where the store fails."""
         return await self._asked(self._fetches, query.key)
 
     async def nearest(self, query: Query, limit: int) -> Sequence[Neighbour]:
-        """The nearest entries at whatever distance, each with what its words say against it; raises
+        """The nearest entries at whatever distance, each with what speaks against it; raises
         ``EmbeddingError`` or a ``StoreError``."""
         vector = await self.vector(query.prompt)
         if vector is None:
             return ()
         found = await self._asked(self._searches, VectorQuery(query.key.scope, vector, limit))
-        refusal = self._wording.refusal
+        refused_by = query.policy.refused_by
         return [
-            msgspec.structs.replace(near, refused_by=refusal(query.prompt, near.prompt))
+            msgspec.structs.replace(near, refused_by=refused_by(query.prompt, near))
             for near in self._servable(query, found, self._store.now())
         ]
 
@@ -262,7 +298,7 @@ class Tiers:
         finally:
             self._recent.forget_all()
 
-    def stats(self, *, flights: int, waiting: int) -> Stats:
+    def stats(self, *, flights: int, waiting: int, judging: int) -> Stats:
         """A snapshot of every counter and gauge."""
         packer = self._vectors.packer
         batchers = (self._fetches, self._searches, self._puts)
@@ -272,6 +308,7 @@ class Tiers:
             not_stored=self._counters.all_not_stored(),
             flights=flights,
             waiting=waiting,
+            judging=judging,
             queued=self._vectors.queued + sum(batcher.queued for batcher in batchers),
             connections=self._store.connections,
             erased=self._wording.erased,

@@ -202,12 +202,36 @@ class Neighbour(msgspec.Struct, frozen=True):
     distance: float
     entry: Entry
     refused_by: str | None = None
-    """What of its words speaks against serving it, where that was looked at: ``erased`` (they
-    differ in what the model cannot see), the name of a guard, or ``doubt``."""
+    """What speaks against serving it, where that was looked at: ``erased`` (they differ in what the
+    model cannot see), the name of a guard, ``doubt``, ``verdict`` (it lies as far off as what was
+    judged wrong) or ``unverified`` (its entry has too few verdicts yet)."""
+    notes: bytes | None = None
+    """What ``EvidenceStore.annotate`` left with the entry."""
 
     @property
     def prompt(self) -> str:
         return self.entry.prompt
+
+
+class Owner(NamedTuple):
+    """Whose evidence it is, as a store names them."""
+
+    scope: str
+    tenant: str
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """What a judge is asked: would ``stored_text``, the answer to ``matched_prompt``, have been
+    right for ``prompt``?"""
+
+    prompt: str
+    matched_prompt: str
+    stored_text: str
+    fresh_text: str | None
+    """What the LLM answered to ``prompt``; None where it was not asked."""
+    distance: float
+    """Cosine distance of the two prompts, 0..2."""
+    scope: Scope
 
 
 class VectorQuery(NamedTuple):
@@ -290,7 +314,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     age_s: float = 0.0
     timings: Timings = Timings()
     refused: tuple[Neighbour, ...] = ()
-    """Stored answers within reach that were not served for their prompts' words, nearest first."""
+    """Stored answers within reach that were not served, each with what spoke against it, nearest
+    first."""
+    shadow: Neighbour | None = None
+    """In shadow mode: the stored answer that would have been served."""
 
     @property
     def similarity(self) -> float | None:

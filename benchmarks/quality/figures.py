@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from benchmarks.quality.rows import Outcome
-from semcache_async.tune.intervals import Interval, wilson
+from semcache_async.bounds.intervals import Interval, wilson
 from semcache_async.tune.pairs import Pair
 
 __all__ = [

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from semcache_async.bounds.histogram import WIDTH, Histogram
+from semcache_async.bounds.precision import promise
 from semcache_async.tune.calibrate import clearest
-from semcache_async.tune.histogram import WIDTH, Histogram
-from semcache_async.tune.precision import promise
 
 __all__ = ["curves", "simulate"]
 

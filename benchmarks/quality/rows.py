@@ -1,23 +1,21 @@
-"""Who decides: the real cache with options, what peers do by default, a model of the rule."""
+"""Who decides: the real cache with options, and what peers do by default."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality.choice import EXPLORED, Choice, choose
 from benchmarks.quality.store import MatrixStore
 from benchmarks.quality.vectors import Remembered
 from semcache_async import CacheConfig, Scope, SemanticCache, Source
 from semcache_async.data import Question
-from semcache_async.tune.histogram import Histogram
 from semcache_async.tune.pairs import Pair
 
-__all__ = ["CACHE_ROWS", "PEERS", "Cached", "Learnt", "Outcome", "Row", "Static", "near", "taking"]
+__all__ = ["CACHE_ROWS", "PEERS", "Cached", "Outcome", "Row", "Static", "near", "taking"]
 
 
 class Outcome(NamedTuple):
@@ -55,12 +53,8 @@ class Cached:
     opened: Mapping[str, Any] = field(default_factory=dict)
     learns: bool = False
     """Single pairs say nothing about it."""
-
-    def missing(self) -> str | None:
-        """Which of its options there is not yet."""
-        known = {part.name for part in fields(CacheConfig)}
-        lacking = sorted(self.options.keys() - known)
-        return f"CacheConfig has no {', '.join(lacking)} yet" if lacking else None
+    explained: list[str] = field(default_factory=list, repr=False)
+    """What each replay came to."""
 
     def _open(self, intents: Mapping[str, str]) -> Any:
         config = CacheConfig(exact_ttl_s=1e7, semantic_ttl_s=1e7, **self.options)
@@ -88,6 +82,8 @@ class Cached:
                 right = not hit or answer.text == f"The answer to {intent}."
                 exact = answer.source is Source.EXACT
                 outcomes.append(Outcome(hit, right, answer.distance, exact))
+            found = await cache.reach()
+            self.explained.append("" if found is None else found.explain())
         return outcomes
 
     async def judge(self, pairs: Sequence[Pair]) -> list[bool]:
@@ -114,80 +110,17 @@ class Static:
 
     async def replay(self, questions: Sequence[Question], seed: int) -> list[Outcome]:
         vectors = self.embedder.embed([question.text for question in questions])
-        return taking(questions, vectors, lambda _: self.max_distance)
+        return taking(questions, vectors, self.max_distance)
 
     async def judge(self, pairs: Sequence[Pair]) -> list[bool]:
         """As ``Cached.judge``."""
         return [distance <= self.max_distance for distance in near(self.embedder, pairs)]
 
 
-class Reach(Protocol):
-    """How far may be served now; told afterwards, where it listens, what became of it."""
-
-    def __call__(self, request: int, /) -> float: ...
-
-
-@dataclass
-class Learnt:
-    """A model of ``target_precision``: a label for each miss with a neighbour within ``review``,
-    and for ``audited`` of the hits; every ``every`` labels the distance is chosen anew."""
-
-    name: str
-    embedder: Remembered = field(repr=False)
-    target: float
-    default: float = 0.05
-    ceiling: float = 0.25
-    review: float = 0.25
-    audited: float = 0.015
-    every: int = 20
-    careful: bool = False
-    confidence: float = 0.95
-    explores: bool = False
-    """Does it ask the LLM for some of what the unproven default would serve?"""
-    choices: list[Choice] = field(default_factory=list, repr=False)
-    """Of the last replay."""
-
-    async def replay(self, questions: Sequence[Question], seed: int) -> list[Outcome]:
-        vectors = self.embedder.embed([question.text for question in questions])
-        draws, tries = np.random.default_rng(seed + 1).random((2, len(questions)))
-        evidence = Histogram(buckets=round(self.review / 0.002))
-        self.choices = []
-        reach, labels = self.default, 0
-        explore = EXPLORED if self.explores else 0.0
-
-        def listen(request: int, outcome: Outcome, right: bool) -> None:
-            nonlocal reach, labels, explore
-            if outcome.distance is None or outcome.exact:
-                return
-            if outcome.hit and draws[request] >= self.audited:
-                return
-            if not evidence.add(outcome.distance, right):
-                return
-            labels += 1
-            if labels % self.every == 0:
-                chosen = choose(
-                    evidence,
-                    target=self.target,
-                    default=self.default,
-                    ceiling=self.ceiling,
-                    confidence=self.confidence,
-                    careful=self.careful,
-                )
-                self.choices.append(chosen)
-                reach = -1.0 if chosen.max_distance is None else chosen.max_distance
-                explore = chosen.explore if self.explores else 0.0
-
-        def reached(request: int, /) -> float:
-            return -1.0 if tries[request] < explore else reach
-
-        return taking(questions, vectors, reached, listen)
-
-
 def taking(
     questions: Sequence[Question],
     vectors: NDArray[np.float32],
-    reach: Reach,
-    listen: Any = None,
+    reach: float,
 ) -> list[Outcome]:
     """Questions one after another: the nearest stored one is served within ``reach``, else the
     question is stored. Equal texts are exact hits."""
@@ -205,11 +138,8 @@ def taking(
             best = int(similar.argmax())
             distance = max(0.0, 1.0 - float(similar[best]))
             right = intents[best] == intent
-        hit = distance is not None and distance <= reach(request)
-        outcome = Outcome(hit, right or not hit, distance)
-        outcomes.append(outcome)
-        if listen is not None:
-            listen(request, outcome, right)
+        hit = distance is not None and distance <= reach
+        outcomes.append(Outcome(hit, right or not hit, distance))
         if not hit:
             stored[len(intents)] = vectors[request]
             intents.append(intent)
@@ -253,5 +183,4 @@ CACHE_ROWS: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = (
     ),
     ("cache, verified .98", {"verified": 0.98, **_NO_LIMIT}, {"judge": True}),
 )
-"""Name, options of ``CacheConfig``, arguments of ``open``. Rows whose options do not exist are left
-out of the report, with the reason."""
+"""Name, options of ``CacheConfig``, arguments of ``open``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,20 +19,13 @@ from benchmarks.quality.figures import (
     pair_curve,
     promise_gap,
 )
-from benchmarks.quality.rows import CACHE_ROWS, PEERS, Cached, Learnt, Row, Static, near
+from benchmarks.quality.rows import CACHE_ROWS, PEERS, Cached, Row, Static, near
 from benchmarks.quality.vectors import Remembered
 from semcache_async.data import Question
 
 __all__ = ["Found", "Plan", "make_rows", "run_all"]
 
 SWEEP = (0.02, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3)
-TARGETS = (0.98, 0.95, 0.9)
-LEARNERS: Mapping[str, dict[str, Any]] = {
-    "": {},
-    ", exploring": {"explores": True},
-    ", exploring, 90 %": {"explores": True, "confidence": 0.9},
-    ", careful": {"careful": True},
-}
 
 
 @dataclass(frozen=True)
@@ -76,24 +69,15 @@ class Found:
 
 
 def make_rows(embedder: Remembered, found: Found) -> list[Row]:
-    """The cache's rows that can be had, the peers', and the model of the rule."""
+    """The cache's rows and the peers'."""
     rows: list[Row] = []
     for name, options, opened in CACHE_ROWS:
         learns = "target_precision" in options or "verified" in options
         row = Cached(name, embedder, options, opened, learns)
-        lacking = row.missing()
-        if lacking is not None:
-            found.skipped[name] = lacking
-            continue
         if "target_precision" in options:
             found.targets[name] = options["target_precision"]
         rows.append(row)
     rows += [Static(name, embedder, distance) for name, distance in PEERS.items()]
-    for target in TARGETS:
-        for words, options in LEARNERS.items():
-            name = f"model of the rule, {target:g}{words}"
-            found.targets[name] = target
-            rows.append(Learnt(name, embedder, target, **options))
     return rows
 
 
@@ -141,8 +125,8 @@ def _replay(
         began = time.perf_counter()
         runs = [_done(row.replay(order, seed)) for seed, order in enumerate(orders)]
         own[row.name] = count_replays(runs)
-        if isinstance(row, Learnt) and row.choices:
-            found.explained[f"{replay.name}: {row.name}"] = row.choices[-1].explain()
+        if isinstance(row, Cached) and row.explained[-1]:
+            found.explained[f"{replay.name}: {row.name}"] = row.explained[-1]
         say(
             f"  {row.name}: hits {own[row.name].hits}, wrong {own[row.name].wrong}"
             f" [{time.perf_counter() - began:.1f} s]"

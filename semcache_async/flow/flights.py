@@ -43,6 +43,7 @@ class Leader(NamedTuple, Generic[C, R]):
     distance: float
     prompt: str
     flight: Flight[C, R]
+    notes: bytes | None = None
 
 
 class Flights(Generic[C, R]):

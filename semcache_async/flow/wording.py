@@ -36,7 +36,7 @@ class Wording:
         refuses or doubts, ``doubt`` for any other small difference; None where none does."""
         if prompt == candidate:
             return None
-        if self._embedder is not None and self._erases(self._embedder, prompt, candidate):
+        if self.erases(prompt, candidate):
             self.erased += 1
             return ERASED
         if not self._guards:
@@ -50,9 +50,19 @@ class Wording:
             self.doubted += 1
         return found.guard or DOUBT
 
-    def _erases(self, embedder: TokenEmbedder, prompt: str, candidate: str) -> bool:
-        one, other = self._reading(embedder, prompt), self._reading(embedder, candidate)
+    def erases(self, prompt: str, candidate: str) -> bool:
+        """Do the two differ in what the embedder drops?"""
+        if self._embedder is None:
+            return False
+        one, other = (self._reading(self._embedder, text) for text in (prompt, candidate))
         return erases(one, other, lenient=self._lenient)
+
+    def objects(self, prompt: str, candidate: str) -> bool:
+        """Do the words of the two speak against serving one's answer to the other? Not counted."""
+        if not self._guards:
+            return False
+        analyses = self._analysis(prompt), self._analysis(candidate)
+        return verdict(*analyses, self._guards).kind is not Kind.ACCEPT
 
     def _reading(self, embedder: TokenEmbedder, text: str) -> Reading:
         reading = self._readings.get(text)

@@ -36,6 +36,7 @@ _WORDS = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
+    float | None: "a number",
     str: "text",
     str | None: "text",
     Path | None: "a path",

@@ -45,6 +45,7 @@ class KeySpace:
         self.index = f"{name}:{{{partition}}}:{fingerprint}"
         self.prefix = f"{self.index}:"
         self._fence = f"{name}:{{{partition}}}:fence:"
+        self._evidence = f"{name}:{{{partition}}}:evidence:{fingerprint}:"
         self._secret = secret.encode()
         self.scope = lru_cache(maxsize=_SCOPES_REMEMBERED)(self._scope)
         self.tag = lru_cache(maxsize=_SCOPES_REMEMBERED)(self._tag)
@@ -59,6 +60,10 @@ class KeySpace:
     def key(self, entry_id: str) -> str:
         """The Redis key of an entry."""
         return self.prefix + entry_id
+
+    def sums(self, owner: str, period: int) -> str:
+        """The Redis key of somebody's evidence in a period. Distances of two models never mix."""
+        return f"{self._evidence}{owner}:{period}"
 
     def _tag(self, tag: str) -> str:
         return self._digest(b"tag", plain(tag).encode()).hex()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from semcache_async.store.keys import ScopeDigest
-from semcache_async.store.schema import ENTRY
+from semcache_async.store.schema import ENTRY, NOTES
 from semcache_async.store.wire import Command
 from semcache_async.types import VectorQuery
 
@@ -64,7 +64,7 @@ class KnnPlanner:
             *("PARAMS", 4 + len(params)),
             *params,
             *("k", query.neighbours, "v", vector),
-            *("RETURN", 2, "d", ENTRY, "LIMIT", 0, query.neighbours, "DIALECT", 2),
+            *("RETURN", 3, "d", ENTRY, NOTES, "LIMIT", 0, query.neighbours, "DIALECT", 2),
         )
 
     def questions(self, digests: Iterable[ScopeDigest]) -> dict[ScopeDigest | None, Command]:

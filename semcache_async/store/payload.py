@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import msgspec
 
 from semcache_async.errors import StoreError
 from semcache_async.store.keys import ScopeDigest
-from semcache_async.store.schema import ENTRY
-from semcache_async.types import Entry, Neighbour
+from semcache_async.store.schema import ENTRY, NOTES
+from semcache_async.types import Entry, Neighbour, Owner
 
-__all__ = ["Found", "Page", "Payload", "read_entries", "read_entry", "read_neighbours", "read_page"]
+__all__ = [
+    "Found",
+    "Page",
+    "Payload",
+    "read_entries",
+    "read_entry",
+    "read_neighbours",
+    "read_noted",
+    "read_page",
+]
 
 _KEY = b"__key"
 
@@ -64,6 +73,25 @@ def read_entry(raw: object, entry_id: str, scope: ScopeDigest, now: float) -> En
     return payload.entry(entry_id)
 
 
+class Noted(NamedTuple):
+    """An entry with what was learnt of it, and whose it is."""
+
+    entry: Entry | None
+    """None where there is none that any tier may serve."""
+    owner: Owner
+    notes: bytes | None
+
+
+def read_noted(row: Sequence[bytes | None], entry_id: str, now: float) -> Noted:
+    """``HMGET key entry scope tenant notes``."""
+    raw, scope, tenant, notes = row
+    owner = Owner((scope or b"").decode(), (tenant or b"").decode())
+    payload = _payload(raw, None)
+    if payload is None or max(payload.exact_until, payload.semantic_until) <= now:
+        return Noted(None, owner, notes)
+    return Noted(payload.entry(entry_id), owner, notes)
+
+
 class Found(NamedTuple):
     """What a search brought."""
 
@@ -100,7 +128,8 @@ def read_neighbours(
         distance = _distance(fields.get(b"d"))
         if distance is None:
             continue
-        neighbours.append(Neighbour(distance, payload.entry(key[len(prefix) :].decode())))
+        entry = payload.entry(key[len(prefix) :].decode())
+        neighbours.append(Neighbour(distance, entry, None, fields.get(NOTES)))
     neighbours.sort(key=lambda neighbour: neighbour.distance)
     total = cast("Mapping[bytes, Any]", reply).get(b"total_results", 0)
     return Found(neighbours, len(neighbours) < wanted and asked <= total)

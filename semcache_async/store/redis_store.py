@@ -14,6 +14,7 @@ from semcache_async.config import CacheConfig
 from semcache_async.errors import StoreError, StoreUnavailableError
 from semcache_async.store.address import check_database
 from semcache_async.store.clock import ServerClock
+from semcache_async.store.evidence import EvidenceKeeper
 from semcache_async.store.fences import Fences
 from semcache_async.store.keys import KeySpace
 from semcache_async.store.payload import read_entries, read_entry
@@ -86,6 +87,9 @@ class RedisStore:
         self._clock = clock
         self._prefix = keys.prefix.encode()
         self._searcher = Searcher(self._timed, self._remake, keys, shape, clock)
+        self._evidence = EvidenceKeeper(writing, keys, clock)
+        self.owner, self.annotate = self._evidence.owner, self._evidence.annotate
+        self.tally, self.tallies = self._evidence.tally, self._evidence.tallies
         self._writer = Writer(writing, keys, fences, clock, np.dtype(shape.dtype))
 
     @property

@@ -11,6 +11,7 @@ from semcache_async.errors import ConfigError, IndexMismatchError, StoreError
 __all__ = [
     "ATTRIBUTES",
     "ENTRY",
+    "NOTES",
     "SCOPE",
     "TAGS",
     "TENANT",
@@ -23,9 +24,9 @@ __all__ = [
 SCHEMA_VERSION = 2
 
 SCOPE, TENANT, ATTRIBUTES, TAGS = b"scope", b"tenant", b"attr", b"tags"
-VECTOR, ENTRY = b"vec", b"entry"
+VECTOR, ENTRY, NOTES = b"vec", b"entry", b"notes"
 """Fields of an entry's hash. The first four hold digests alone; ``entry`` is the JSON payload, in
-clear, and the one field that is returned."""
+clear, and ``notes`` what was learnt of it: the fields that are returned."""
 
 _HNSW = ("M", "16", "EF_CONSTRUCTION", "200", "EF_RUNTIME", "40")
 

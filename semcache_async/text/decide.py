@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
-__all__ = ["Candidate", "Decision", "Policy", "Reason", "Refusal", "Refused", "decide"]
+__all__ = [
+    "Candidate",
+    "Decision",
+    "Policy",
+    "Reason",
+    "Refusal",
+    "Refused",
+    "Standing",
+    "decide",
+]
 
 
 class Candidate(Protocol):
@@ -19,6 +28,10 @@ class Candidate(Protocol):
     @property
     def prompt(self) -> str:
         """The candidate's own prompt."""
+
+    @property
+    def notes(self) -> bytes | None:
+        """What was learnt of its answer; None for one that is still being made."""
 
 
 C = TypeVar("C", bound=Candidate)
@@ -39,15 +52,52 @@ Refusal: TypeAlias = Callable[[str, str], str | None]
 ``erased``, the name of a guard, or ``doubt``."""
 
 
+class Standing(StrEnum):
+    """What is known of serving one candidate's answer to one prompt."""
+
+    OPEN = "open"
+    """Nothing: distance and words decide."""
+    RIGHT = "right"
+    """It was judged right: served, whatever distance and words say."""
+    VERDICT = "verdict"
+    """It lies as far off as what was judged wrong."""
+    UNVERIFIED = "unverified"
+    """The entry has too few verdicts to serve it at this distance."""
+
+
 def _nothing(_prompt: str, _candidate: str) -> None:
     return None
+
+
+def _open(_prompt: str, _candidate: Candidate) -> Standing:
+    return Standing.OPEN
 
 
 class Policy(NamedTuple):
     """What a neighbour has to meet."""
 
     max_distance: float
+    """Negative: nothing is served by distance."""
     refusal: Refusal = _nothing
+    standing: Callable[[str, Any], Standing] = _open
+    """What is known of a candidate for a prompt."""
+    ceiling: float = -1.0
+    """How far, where that is more, an answer may lie that was judged right for the very prompt."""
+
+    def refused_by(self, prompt: str, candidate: Candidate) -> str | None:
+        """What speaks against serving a candidate's answer to a prompt, but for its distance."""
+        standing = self.standing(prompt, candidate)
+        if standing is Standing.RIGHT:
+            return None
+        if standing is not Standing.OPEN:
+            return standing.value
+        return self.refusal(prompt, candidate.prompt)
+
+    def at_most(self, limit: float) -> Policy:
+        """This, tightened to a distance."""
+        return self._replace(
+            max_distance=min(self.max_distance, limit), ceiling=min(self.ceiling, limit)
+        )
 
 
 class Refused(NamedTuple, Generic[C]):
@@ -76,10 +126,15 @@ def decide(prompt: str, candidates: Iterable[C], policy: Policy) -> Decision[C]:
     if not ranked:
         return Decision(None, Reason.NO_NEIGHBOUR, None)
     refused: list[Refused[C]] = []
+    farthest = max(policy.max_distance, policy.ceiling)
     for candidate in ranked:
-        if candidate.distance > policy.max_distance:
+        if candidate.distance > farthest:
             break
-        by = policy.refusal(prompt, candidate.prompt)
+        if candidate.distance > policy.max_distance and (
+            policy.standing(prompt, candidate) is not Standing.RIGHT
+        ):
+            continue
+        by = policy.refused_by(prompt, candidate)
         if by is None:
             return Decision(candidate, Reason.ACCEPTED, ranked[0], tuple(refused))
         refused.append(Refused(candidate, by))

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semcache_async.tune.histogram import Counts, Histogram
-from semcache_async.tune.intervals import exact_low
+from semcache_async.bounds.histogram import Counts, Histogram
+from semcache_async.bounds.intervals import exact_low
+from semcache_async.bounds.precision import Promise, check_share, promise
 from semcache_async.tune.pairs import CalibrationError, Pair, halves, tidy_pairs
-from semcache_async.tune.precision import Promise, check_share, promise
 
 __all__ = ["CEILING", "Calibration", "Embed", "Point", "calibrate_pairs", "clearest", "distances"]
 

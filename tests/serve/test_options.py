@@ -26,6 +26,10 @@ SPECIAL = {
     "name": "other",
     "guards": "numbers,negation",
     "secret": "s3cret",
+    "max_distance": "0.07",
+    "target_precision": "0.9",
+    "verified": "0.9",
+    "judge_rate": "2.5",
 }
 LLM = {"SEMCACHE_UPSTREAM_URL": "https://llm.example/v1"}
 FLAGS = [row for row in OPTIONS.values() if row.option is not None]
@@ -46,7 +50,7 @@ def sample(row: Row) -> str:
 
 
 def in_toml(row: Row, text: str) -> str:
-    if row.kind in (bool, int, float):
+    if row.kind in (bool, int, float, float | None):
         return text
     if row.name in ("bypass_personal", "bypass_time_bound", "bypass_anew"):
         return "false"

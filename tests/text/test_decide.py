@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semcache_async.text.decide import Policy, Reason, decide
+from semcache_async.text.decide import Candidate, Policy, Reason, Standing, decide
 
 
 class Near(NamedTuple):
     distance: float
     prompt: str = "stored"
+    notes: bytes | None = None
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,26 @@ def test_never_beyond_the_policy_and_never_misses_a_near_one(
         assert all(d > limit for d in distances)
     else:
         assert decision.chosen.distance == min(distances) <= limit
+
+
+def test_what_is_known_of_a_pair_goes_before_distance_and_words() -> None:
+    known = {
+        "right": Standing.RIGHT,
+        "wrong": Standing.VERDICT,
+        "few": Standing.UNVERIFIED,
+    }
+
+    def standing(_prompt: str, candidate: Candidate) -> Standing:
+        return known.get(candidate.prompt, Standing.OPEN)
+
+    def refusal(_prompt: str, candidate: str) -> str | None:
+        return "negation" if candidate in ("right", "other") else None
+
+    policy = Policy(0.1, refusal, standing, ceiling=0.2)
+    near = [Near(0.01, "wrong"), Near(0.02, "few"), Near(0.03, "other"), Near(0.15, "far")]
+    found = decide("asked", [*near, Near(0.19, "right")], policy)
+    assert found.chosen == Near(0.19, "right")
+    assert [one.by for one in found.refused] == ["verdict", "unverified", "negation"]
+    assert decide("asked", [*near, Near(0.21, "right")], policy).reason is Reason.REFUSED
+    assert decide("asked", [Near(0.19, "right")], policy.at_most(0.15)).chosen is None
+    assert decide("asked", [Near(0.05, "open")], policy._replace(max_distance=-1.0)).chosen is None

@@ -21,7 +21,7 @@ from benchmarks.quality.figures import (
     promise_gap,
 )
 from benchmarks.quality.report import write
-from benchmarks.quality.rows import Cached, Learnt, Outcome, Static, near, taking
+from benchmarks.quality.rows import Cached, Outcome, Static, near, taking
 from benchmarks.quality.run import Plan, run_all
 from benchmarks.quality.store import MatrixStore
 from benchmarks.quality.vectors import Remembered
@@ -153,27 +153,9 @@ async def test_the_cache_decides_as_its_distance_alone_would(embedder: Remembere
         assert await cache.judge(pairs) == await Static("", embedder, distance).judge(pairs)
 
 
-def test_options_that_do_not_exist_yet(embedder: Remembered) -> None:
-    assert Cached("", embedder, {"max_distance": 0.1}).missing() is None
-    assert Cached("", embedder, {"no_such": 1}).missing() == "CacheConfig has no no_such yet"
-
-
-@pytest.mark.anyio
-async def test_the_model_of_the_rule_learns(embedder: Remembered) -> None:
-    """Questions at most a degree apart are one intent: far more can be served than by default."""
-    questions = [
-        Question(f"q{n} at {n % 6 * 60 + (n * 7 % 100) / 10}", str(n % 6)) for n in range(1_500)
-    ]
-    row = Learnt("", embedder, 0.95, default=1e-5)
-    hits = count_replays([await row.replay(questions, 0)]).hits
-    fixed = count_replays([await Static("", embedder, 1e-5).replay(questions, 0)]).hits
-    assert row.choices
-    assert hits.part > fixed.part
-
-
 def test_taking_counts_equal_texts_as_exact(embedder: Remembered) -> None:
     questions = [Question("a at 1", "x"), Question("a at 1", "y")]
-    outcomes = taking(questions, embedder.embed([q.text for q in questions]), lambda _: 0.0)
+    outcomes = taking(questions, embedder.embed([q.text for q in questions]), 0.0)
     assert outcomes[1] == Outcome(True, False, 0.0, exact=True)
     assert near(embedder, [Pair("at 0", "at 60", True)]) == pytest.approx([0.5])
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.quality.choice import ENOUGH, Choice, Origin, choose, refuted
-from semcache_async.tune.histogram import Histogram, Sample
-from semcache_async.tune.precision import needed
+from semcache_async.bounds.choice import ENOUGH, Choice, Origin, choose, refuted
+from semcache_async.bounds.histogram import Histogram, Sample
 
 
 def chosen(own: Histogram, like: Histogram | None = None, target: float = 0.95) -> Choice:
@@ -18,7 +17,9 @@ def samples(distance: float, right: int, wrong: int) -> list[Sample]:
 def test_without_evidence_the_default_serves() -> None:
     found = chosen(Histogram())
     assert (found.max_distance, found.origin) == (0.05, Origin.DEFAULT)
-    assert found.explain() == "0.05, the default: too little evidence so far"
+    assert (
+        found.explain() == "0.05, the default: what was seen neither proves nor refutes .950 so far"
+    )
 
 
 def test_evidence_sets_the_distance() -> None:
@@ -70,11 +71,3 @@ def test_a_few_wrong_hits_refute_the_default() -> None:
     assert not refuted(own, 0.02, 0.95)
     found = chosen(own)
     assert (found.max_distance or 0.0) < 0.03
-
-
-def test_an_unproven_default_is_explored_until_enough_of_it_is_judged() -> None:
-    assert chosen(Histogram()).explore == 0.5
-    some = Histogram.of(samples(0.03, needed(0.95) // 2 + 1, 0))
-    assert chosen(some).explore == 0.0
-    proven = Histogram.of(samples(0.1, 1_000, 0))
-    assert chosen(proven).explore == 0.0

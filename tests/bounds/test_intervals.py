@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semcache_async.tune.intervals import beta_below, chance, exact_low, wilson, wilson_low
+from semcache_async.bounds.intervals import beta_below, chance, exact_low, wilson, wilson_low
 
 
 def tail(right: int, total: int, share: float) -> float:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semcache_async.tune.histogram import BUCKETS, WIDTH, Histogram, Sample, growth, pool
+from semcache_async.bounds.histogram import BUCKETS, PERIOD_S, WIDTH, Histogram, Sample, periods
 
 samples = st.lists(
-    st.builds(Sample, st.floats(0, 0.256), st.booleans(), st.sampled_from([1.0, 0.5, 3.0])),
+    st.builds(Sample, st.floats(0, 0.3), st.booleans(), st.sampled_from([1.0, 0.5, 3.0])),
     max_size=60,
 )
 
@@ -46,7 +46,7 @@ def test_foreign_fields_are_passed_over() -> None:
 
 @pytest.mark.parametrize(
     ("distance", "weight"),
-    [(math.nan, 1.0), (0.3, 1.0), (-0.1, 1.0), (0.1, 0.0), (0.1, math.inf), (0.1, math.nan)],
+    [(math.nan, 1.0), (0.301, 1.0), (-0.1, 1.0), (0.1, 0.0), (0.1, math.inf), (0.1, math.nan)],
 )
 def test_what_is_no_sample_is_not_counted(distance: float, weight: float) -> None:
     histogram = Histogram()
@@ -59,7 +59,7 @@ def test_edges() -> None:
     assert histogram.bucket(0.0) == histogram.bucket(WIDTH) == histogram.bucket(-1e-7) == 0
     assert histogram.bucket(WIDTH + 1e-5) == 1
     assert histogram.bucket(WIDTH * BUCKETS) == BUCKETS - 1
-    assert histogram.edges()[-1] == pytest.approx(0.256)
+    assert histogram.edges()[-1] == pytest.approx(0.3)
 
 
 def test_unequal_weights_say_less_and_faded_ones_too() -> None:
@@ -73,21 +73,21 @@ def test_unequal_weights_say_less_and_faded_ones_too() -> None:
         equal + Histogram(buckets=3)
 
 
-def test_a_scope_that_floods_evidence_weighs_no_more_than_all_others() -> None:
-    flood = Histogram.of(Sample(0.1, True) for _ in range(10_000))
-    honest = [Histogram.of([Sample(0.1, False)] * 50) for _ in range(3)]
-    pooled = pool([flood, *honest])
-    assert sum(pooled.right) == pytest.approx(150.0)
-    assert sum(pooled.wrong) == 150.0
-    assert pool([]).total == 0.0
-    assert pool([flood]).total == 10_000.0
+def test_evidence_fades_by_half_each_period_and_without_a_step() -> None:
+    start = 700 * PERIOD_S
+    for at in (start, start + 0.25 * PERIOD_S, start + 0.999 * PERIOD_S):
+        (now, one), (before, two), (_, three), (oldest, _) = periods(at)
+        assert (now, before, oldest) == (700, 699, 697)
+        assert one == 1.0
+        assert two == pytest.approx(0.5 ** (at / PERIOD_S - 700))
+        assert three == pytest.approx(two / 2.0)
+    after = dict(periods(start + PERIOD_S))
+    for number, weight in periods(start + PERIOD_S * (1.0 - 1e-9))[:-1]:
+        assert after[number] == pytest.approx(weight)
 
 
-def test_growth_fades_by_half_each_half_life() -> None:
-    day = 86_400.0
-    era, then = growth(1_000 * day, day)
-    same, now = growth(1_002 * day, day)
-    assert era == same
-    assert then / now == pytest.approx(0.25)
-    following, young = growth((era + 1) * 256 * day, day)
-    assert (following, young) == (era + 1, 1.0)
+def test_a_clock_that_jumped_leaves_nothing_behind_that_is_heavier() -> None:
+    far = {number for number, _ in periods(10_000 * PERIOD_S)}
+    back = dict(periods(700 * PERIOD_S))
+    assert far.isdisjoint(back)
+    assert max(back.values()) == 1.0

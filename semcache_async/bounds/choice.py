@@ -14,16 +14,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from benchmarks.quality.logistic import Curve, Row, fit
-from semcache_async.tune.histogram import Counts, Histogram
-from semcache_async.tune.intervals import beta_below
-from semcache_async.tune.precision import Promise, needed, promise
+from semcache_async.bounds.histogram import Counts, Histogram
+from semcache_async.bounds.intervals import beta_below
+from semcache_async.bounds.logistic import Curve, Row, fit
+from semcache_async.bounds.precision import Promise, promise
 
-__all__ = ["ENOUGH", "EXPLORED", "Choice", "Origin", "choose", "curve_of", "refuted"]
+__all__ = ["ENOUGH", "Choice", "Origin", "choose", "curve_of", "refuted"]
 
 ENOUGH = 40
 """Samples from which on the fitted curve may cut the default."""
-EXPLORED = 0.5
 _DOUBT = 0.1
 
 
@@ -46,10 +45,6 @@ class Choice:
     """None: nothing is served by meaning."""
     origin: Origin
     promise: Promise
-    explore: float = 0.0
-    """The share of would-be hits that are worth more as evidence: the LLM is asked, and its answer
-    judges the stored one. ``EXPLORED`` while the default is served unproven and few of its own
-    hits have been judged; serving all of them would keep the scope from ever learning."""
 
     def explain(self) -> str:
         """One line for people."""
@@ -58,7 +53,10 @@ class Choice:
             case Origin.LEARNED | Origin.POOLED:
                 return self.promise.explain()
             case Origin.DEFAULT:
-                return f"{self.max_distance:.4g}, the default: too little evidence so far"
+                return (
+                    f"{self.max_distance:.4g}, the default: what was seen neither proves nor "
+                    f"refutes {target} so far"
+                )
             case Origin.CUT:
                 return (
                     f"{self.max_distance:.4g}, cut from the default: what was seen farther out "
@@ -86,7 +84,7 @@ def choose(
         proven = min(learned.max_distance, ceiling)
         if fallback is not None and fallback > proven:
             origin = Origin.DEFAULT if fallback >= min(default, ceiling) else Origin.CUT
-            return Choice(fallback, origin, learned, _explore(own, fallback, target))
+            return Choice(fallback, origin, learned)
         return Choice(proven, Origin.LEARNED, learned)
     if like is not None:
         pooled = promise(like, target=target, confidence=confidence, careful=careful, pooled=True)
@@ -97,11 +95,7 @@ def choose(
     if fallback is None:
         return Choice(None, Origin.STOPPED, learned)
     origin = Origin.DEFAULT if fallback >= min(default, ceiling) else Origin.CUT
-    return Choice(fallback, origin, learned, _explore(own, fallback, target))
-
-
-def _explore(own: Histogram, distance: float, target: float) -> float:
-    return EXPLORED if _at(own, distance).total < needed(target) / 2.0 else 0.0
+    return Choice(fallback, origin, learned)
 
 
 def _unproven(own: Histogram, *, target: float, default: float) -> float | None:

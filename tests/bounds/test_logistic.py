@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.quality.logistic import WRONG_AT, Curve, Row, fit, sigmoid
-from benchmarks.quality.per_entry import (
+from semcache_async.bounds.histogram import Sample
+from semcache_async.bounds.logistic import WRONG_AT, Curve, Row, fit, sigmoid
+from semcache_async.bounds.per_entry import (
     FEWEST,
     MARGIN,
     explore_chance,
@@ -19,7 +20,6 @@ from benchmarks.quality.per_entry import (
     reach_after,
     serves,
 )
-from semcache_async.tune.histogram import Sample
 
 
 def likelihood(rows: list[Row], start: float, fall: float) -> float:

@@ -19,8 +19,8 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import NormalDist
 
-from benchmarks.quality.logistic import Curve, Row, fit, sigmoid
-from semcache_async.tune.histogram import Sample
+from semcache_async.bounds.histogram import Sample
+from semcache_async.bounds.logistic import Curve, Row, fit, sigmoid
 
 __all__ = ["FEWEST", "MARGIN", "explore_chance", "learn", "reach_after", "serves"]
 

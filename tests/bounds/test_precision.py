@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semcache_async.tune.histogram import Histogram, Sample
-from semcache_async.tune.precision import STARTS, needed, promise, promise_of
+from semcache_async.bounds.histogram import Histogram, Sample
+from semcache_async.bounds.precision import STARTS, needed, promise, promise_of
 
 EDGES = np.arange(1, 126) * 0.002
 NEAR = EDGES - 0.001

@@ -22,8 +22,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from semcache_async.tune.histogram import Counts, Histogram, Sample
-from semcache_async.tune.intervals import chance, exact_low
+from semcache_async.bounds.histogram import Counts, Histogram, Sample
+from semcache_async.bounds.intervals import chance, exact_low
 
 __all__ = ["STARTS", "Promise", "needed", "promise", "promise_of"]
 

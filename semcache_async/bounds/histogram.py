@@ -1,24 +1,24 @@
 """Evidence by distance: how many right and wrong samples lie in each bucket.
 
 What processes share through Redis is three numbers a bucket, which only ever grow by increments, so
-no process has to read before it writes. Fading is done forwards: a newer sample counts for more
-(``growth``), and whoever reads divides by what a sample of now would count (``faded``).
+no process has to read before it writes. Evidence is kept by period and fades as periods pass
+(``periods``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import NamedTuple
 
-__all__ = ["BUCKETS", "WIDTH", "Counts", "Histogram", "Sample", "growth", "pool"]
+__all__ = ["BUCKETS", "WIDTH", "Counts", "PERIODS", "PERIOD_S", "Histogram", "Sample", "periods"]
 
-WIDTH, BUCKETS = 0.002, 128
-"""Bucket ``i`` holds the distances in (.002 i, .002 (i + 1)], the first one 0 too: up to .256."""
+WIDTH, BUCKETS = 0.002, 150
+"""Bucket ``i`` holds the distances in (.002 i, .002 (i + 1)], the first one 0 too: up to .3."""
 
-_ERA = 256
-"""Half-lives after which ``growth`` starts again from 1: far below what overflows."""
+PERIOD_S, PERIODS = 14 * 86_400.0, 4
+"""Evidence is kept by periods of so many seconds, and so many of them are read."""
 
 
 class Sample(NamedTuple):
@@ -144,26 +144,11 @@ class Histogram:
         return f"<Histogram {self.total:.0f} samples, {sum(self.wrong):.0f} wrong>"
 
 
-def pool(scopes: Sequence[Histogram]) -> Histogram:
-    """Like scopes as one. None weighs more than all others together: one that floods evidence
-    moves itself alone."""
-    if not scopes:
-        return Histogram()
-    totals = [scope.total for scope in scopes]
-    cap = sum(totals) - max(totals) if len(scopes) > 1 else totals[0]
-    pooled = Histogram(width=scopes[0].width, buckets=len(scopes[0].right))
-    for scope, total in zip(scopes, totals, strict=True):
-        pooled += scope.faded(cap / total) if total > cap else scope
-    return pooled
-
-
-def growth(at: float, half_life_s: float) -> tuple[int, float]:
-    """The era of a time and what a sample of that time weighs in it: twice as much each half-life.
-
-    Evidence is kept by era. Read the last two: of ``now``'s ``(era, weight)``, the own era's sums
-    fade by ``1 / weight``, those of the era before by ``1 / (weight * 2 ** 256)``, which is nothing
-    unless the era is young. A clock that jumps back makes a sample older, never heavier.
-    """
-    lives = at / half_life_s
-    era = math.floor(lives / _ERA)
-    return era, 2.0 ** (lives - era * _ERA)
+def periods(at: float) -> list[tuple[int, float]]:
+    """The periods that count at a time (Unix seconds), the latest first, and what a sample of each
+    counts: 1 in the one under way, then half as much for each further one, without a step where one
+    begins. A clock that jumps reaches other periods, and back again: none of them is heavier for
+    it."""
+    under_way, passed = divmod(at / PERIOD_S, 1.0)
+    ages = [max(0.0, back - 1.0 + passed) if back else 0.0 for back in range(PERIODS)]
+    return [(int(under_way) - back, 2.0**-age) for back, age in enumerate(ages)]

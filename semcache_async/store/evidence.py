@@ -1,0 +1,101 @@
+"""What was learnt, beside the answers: notes in the entries, sums in hashes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from semcache_async.errors import StoreError
+from semcache_async.store.clock import ServerClock
+from semcache_async.store.keys import KeySpace
+from semcache_async.store.payload import read_noted
+from semcache_async.store.replies import checked
+from semcache_async.store.schema import ENTRY, NOTES, SCOPE, TENANT
+from semcache_async.store.wire import Command, RedisPipelines, Session
+from semcache_async.types import Entry, Owner, Scope
+
+__all__ = ["EvidenceKeeper"]
+
+_ATTEMPTS = 5
+_SUMS_TTL_MS = 90 * 86_400_000
+"""Longer than any period is read."""
+
+
+class EvidenceKeeper:
+    """See ``protocols.EvidenceStore`` for what the methods promise. It writes on the connection
+    that is kept for writing, since notes change under WATCH."""
+
+    def __init__(self, pipelines: RedisPipelines, keys: KeySpace, clock: ServerClock) -> None:
+        self._pipelines = pipelines
+        self._keys = keys
+        self._clock = clock
+
+    def owner(self, scope: Scope) -> Owner:
+        digest = self._keys.scope(scope)
+        return Owner(digest.scope, digest.tenant)
+
+    async def annotate(
+        self, entry_id: str, change: Callable[[Entry, bytes | None], bytes | None]
+    ) -> tuple[Entry, Owner] | None:
+        async with self._pipelines.session() as session:
+            for _ in range(_ATTEMPTS):
+                found, written = await self._attempt(session, entry_id, change)
+                if written:
+                    return found
+        raise StoreError("An entry kept changing while a verdict on it was to be noted.")
+
+    async def _attempt(
+        self,
+        session: Session,
+        entry_id: str,
+        change: Callable[[Entry, bytes | None], bytes | None],
+    ) -> tuple[tuple[Entry, Owner] | None, bool]:
+        key = self._keys.key(entry_id)
+        fields: Command = ("HMGET", key, ENTRY, SCOPE, TENANT, NOTES)
+        watched, row = await session.execute([("WATCH", key), fields])
+        checked(watched)
+        entry, owner, notes = read_noted(checked(row), entry_id, self._clock.now())
+        changed = notes if entry is None else change(entry, notes)
+        if entry is None or changed is None or changed == notes:
+            await session.execute([("UNWATCH",)])
+            return None if entry is None else (entry, owner), True
+        *queued, executed = await session.execute(
+            [("MULTI",), ("HSET", key, NOTES, changed), ("EXEC",)]
+        )
+        for reply in (*queued, executed):
+            checked(reply)
+        return (entry, owner), executed is not None
+
+    async def tally(
+        self, owner: Owner, period: int, amounts: Mapping[str, float], *, pooled: bool
+    ) -> None:
+        commands: list[Command] = []
+        for key in self._sums(owner, period)[: 1 + pooled]:
+            commands += [("HINCRBYFLOAT", key, name, repr(n)) for name, n in amounts.items()]
+            commands.append(("PEXPIRE", key, _SUMS_TTL_MS))
+        for reply in await self._pipelines.execute(commands, again=False):
+            checked(reply)
+
+    async def tallies(
+        self, owner: Owner, periods: Sequence[int]
+    ) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+        keys = [self._sums(owner, period) for period in periods]
+        asked = [("HGETALL", key) for column in zip(*keys, strict=True) for key in column]
+        replies = [checked(reply) for reply in await self._pipelines.execute(asked)]
+        sums = [dict(_numbers(reply)) for reply in replies]
+        return sums[: len(periods)], sums[len(periods) :]
+
+    def _sums(self, owner: Owner, period: int) -> tuple[str, str]:
+        """The keys of a scope's sums and of its tenant's."""
+        return (
+            self._keys.sums(f"s-{owner.scope}", period),
+            self._keys.sums(f"t-{owner.tenant}", period),
+        )
+
+
+def _numbers(reply: Mapping[bytes, bytes]) -> Iterator[tuple[str, float]]:
+    """What of a hash is a number; anything else is passed over."""
+    for name, value in reply.items():
+        try:
+            yield name.decode(), float(value)
+        except ValueError:
+            continue
