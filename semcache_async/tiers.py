@@ -161,9 +161,10 @@ class Tiers:
         now = self._store.now()
         attempt.near = self._servable(query, neighbours, now)
         decision = decide(query.prompt, attempt.near, query.policy)
-        attempt.refused = tuple(
-            msgspec.structs.replace(near, refused_by=by) for near, by in decision.refused
-        )
+        if decision.refused:
+            attempt.refused = tuple(
+                msgspec.structs.replace(near, refused_by=by) for near, by in decision.refused
+            )
         chosen = decision.chosen
         if chosen is None:
             return None
