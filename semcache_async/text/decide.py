@@ -47,6 +47,8 @@ class Reason(StrEnum):
     """All that were near enough were refused for their words."""
 
 
+TOO_FAR = "distance"
+
 Refusal: TypeAlias = Callable[[str, str], str | None]
 """What speaks against serving a second prompt's answer to the first, however near they are:
 ``erased``, the name of a guard, or ``doubt``."""
@@ -85,13 +87,15 @@ class Policy(NamedTuple):
     """How far, where that is more, an answer may lie that was judged right for the very prompt."""
 
     def refused_by(self, prompt: str, candidate: Candidate) -> str | None:
-        """What speaks against serving a candidate's answer to a prompt, but for its distance."""
+        """What speaks against serving a candidate's answer to a prompt; ``distance`` where nothing
+        else does."""
         standing = self.standing(prompt, candidate)
-        if standing is Standing.RIGHT:
+        if standing is Standing.RIGHT and candidate.distance <= self.ceiling:
             return None
-        if standing is not Standing.OPEN:
-            return standing.value
-        return self.refusal(prompt, candidate.prompt)
+        if standing in (Standing.OPEN, Standing.RIGHT):
+            found = self.refusal(prompt, candidate.prompt)
+            return found or (TOO_FAR if candidate.distance > self.max_distance else None)
+        return standing.value
 
     def at_most(self, limit: float) -> Policy:
         """This, tightened to a distance."""
