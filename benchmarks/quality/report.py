@@ -180,10 +180,9 @@ def _draw(found: Found, path: Path) -> None:
             wrong, hits = figures.wrong.value, figures.hits.value
             if row not in found.targets or wrong is None or hits is None:
                 continue
-            mark = "*" if row.startswith("cache,") else "x"
-            left.plot(hits, 1.0 - wrong, mark, color=f"C{number}", markersize=9)
+            left.plot(hits, 1.0 - wrong, "*", color=f"C{number}", markersize=9)
             left.annotate(f"{found.targets[row]:g}", (hits, 1.0 - wrong), fontsize=7)
-    left.set_title("Replays; x: model of the rule by target, *: the cache", fontsize=9)
+    left.set_title("Replays; *: the cache, by target_precision", fontsize=9)
     right.set_title("Pairs", fontsize=9)
     for axes in (left, right):
         axes.set(xlabel="hit ratio", ylabel="precision of the hits", xlim=(0.0, None))

@@ -39,11 +39,12 @@ PEOPLE = 3.0
 
 _QUEUED, _AT_ONCE = 256, 4
 _SCOPES = 4_096
-_REFRESH_S = 10.0
-"""How old what is known of a scope may be before it is read anew, in the background."""
+_REFRESH_S, _LONGEST_S = 10.0, 80.0
+"""How old what is known of a scope may be before it is read anew, in the background; longer each
+time that nothing has changed."""
 _ENOUGH_NEW = 20
 """Verdicts after which a scope's distance is chosen anew at once."""
-_UNPROVEN = 0.05
+_UNPROVEN = 0.08
 """Where a scope starts that is to find its distance. What lies farther out misses, and is judged:
 the farther a scope starts, the less it learns."""
 _FEW = 100.0
@@ -86,12 +87,18 @@ class _Pending(NamedTuple):
 class _Known:
     """What this process knows of one scope."""
 
-    __slots__ = ("choice", "due", "fresh", "loading", "policy", "total", "watched")
+    __slots__ = (
+        *("basis", "choice", "due", "fresh", "loading", "policy"),
+        *("total", "wait_s", "watched"),
+    )
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.choice: Choice | None = None
+        self.basis: object = None
+        """The sums that it was made from."""
         self.due = 0.0
+        self.wait_s = _REFRESH_S
         self.fresh = 0
         """Verdicts since it was chosen."""
         self.total = 0.0
@@ -376,7 +383,7 @@ class Learner:
             self._renew(scope, known)
 
     def _renew(self, scope: Scope, known: _Known) -> None:
-        known.due = time.monotonic() + _REFRESH_S
+        known.due = time.monotonic() + known.wait_s
         if known.loading is None:
             known.loading = self._spawn(self._renewed(scope, known))
 
@@ -393,12 +400,15 @@ class Learner:
         if config.target_precision is None:
             return
         known.fresh = 0
-        due = periods(self._now())
-        numbers = [number for number, _ in due]
-        own, like = (
-            _summed(parts, [weight for _, weight in due])
-            for parts in await self._keeper.tallies(self._keeper.owner(scope), numbers)
+        counted = periods(self._now())
+        found = await self._keeper.tallies(
+            self._keeper.owner(scope), [number for number, _ in counted]
         )
+        if known.choice is not None and (counted[0][0], found) == known.basis:
+            known.wait_s = min(_LONGEST_S, known.wait_s * 2.0)
+            return
+        known.basis, known.wait_s = (counted[0][0], found), _REFRESH_S
+        own, like = (_summed(parts, [weight for _, weight in counted]) for parts in found)
         known.total = own.total
         known.choice = choose(
             own,
@@ -407,11 +417,11 @@ class Learner:
             default=self._start.max_distance,
             ceiling=config.max_distance,
         )
-        found = known.choice.max_distance
-        reach = -1.0 if found is None else found
-        if reach > max(self._start.max_distance, known.policy.max_distance):
+        reach = known.choice.max_distance
+        policy = self._start._replace(max_distance=-1.0 if reach is None else reach)
+        if policy.max_distance > max(self._start.max_distance, known.policy.max_distance):
             known.watched = needed(config.target_precision)
-        known.policy = self._start._replace(max_distance=reach)
+        known.policy = policy
 
     def _verdicts(self, near: Neighbour) -> Verdicts | None:
         notes = near.notes if self._local is None else self._local.notes(near.entry.id)

@@ -58,6 +58,6 @@ class LocalEvidence:
     async def tallies(
         self, owner: Owner, periods: Sequence[int]
     ) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
-        own = [self._sums.get((owner.scope, period)) or {} for period in periods]
-        like = [self._sums.get((owner.tenant, period)) or {} for period in periods]
+        own = [dict(self._sums.get((owner.scope, period)) or {}) for period in periods]
+        like = [dict(self._sums.get((owner.tenant, period)) or {}) for period in periods]
         return own, like

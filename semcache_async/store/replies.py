@@ -16,7 +16,8 @@ __all__ = ["NEEDED_COMMANDS", "ReadOnlyError", "checked", "reply_error"]
 
 NEEDED_COMMANDS = (
     *("MULTI", "EXEC", "WATCH", "UNWATCH", "TIME", "PING"),
-    *("HGET", "HMGET", "HSET", "HDEL", "PEXPIRE", "UNLINK", "ZADD", "ZSCORE"),
+    *("HGET", "HMGET", "HGETALL", "HSET", "HDEL", "HINCRBYFLOAT", "PEXPIRE", "UNLINK"),
+    *("ZADD", "ZSCORE"),
     *("FT.CREATE", "FT.INFO", "FT.SEARCH", "FT.AGGREGATE", "FT.CURSOR"),
     *("XADD", "XRANGE", "XREVRANGE", "CLIENT|TRACKING"),
 )

@@ -424,7 +424,12 @@ async def test_the_permissions_that_the_docs_list_are_enough(
             assert await found(store, 0) == ["q"]
             assert await store.put([record(store, "q", 0, started_at=store.now())])
             assert await store.remove(tags=["t"]) == 0
-            assert len(await store.browse((), 9)) == 2
+            kept = await store.browse((), 9)
+            assert len(kept) == 2
+            assert await store.annotate(kept[0].id, lambda _entry, _notes: b"{}")
+            owner = store.owner(Scope())
+            await store.tally(owner, 1, {"r1": 1.0}, pooled=True)
+            assert await store.tallies(owner, [1]) == ([{"r1": 1.0}], [{"r1": 1.0}])
             assert await store.remove(tenant="a") == 2
             begun = asyncio.Event()
             async with asyncio.TaskGroup() as group:
