@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,6 +10,7 @@ from typing import NamedTuple
 
 from benchmarks.quality.rows import Outcome
 from semcache_async.bounds.intervals import Interval, wilson
+from semcache_async.text.guards import DOUBT, Kind, analyse, verdict
 from semcache_async.tune.pairs import Pair
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "ReplayFigures",
     "Share",
     "area",
+    "count_guards",
     "count_pairs",
     "count_replays",
     "pair_curve",
@@ -96,6 +99,24 @@ def count_pairs(pairs: Sequence[Pair], served: Sequence[bool]) -> PairFigures:
     kinds = sorted({pair.kind for pair in pairs} - {""})
     by_kind = {kind: (share(True, kind), share(False, kind)) for kind in kinds}
     return PairFigures(share(True), share(False), by_kind)
+
+
+def count_guards(
+    pairs: Sequence[Pair], distances: Sequence[float], reach: float
+) -> dict[str, tuple[Share, Share]]:
+    """Which guard is the first to speak against a pair within ``reach``: its share of the wrong
+    pairs, and of the right ones."""
+    near = [pair for pair, distance in zip(pairs, distances, strict=True) if distance <= reach]
+    found: Counter[tuple[str, bool]] = Counter()
+    for pair in near:
+        said = verdict(analyse(pair.text_a), analyse(pair.text_b))
+        if said.kind is not Kind.ACCEPT:
+            found[said.guard or DOUBT, pair.right] += 1
+    wrong, right = (sum(pair.right is label for pair in near) for label in (False, True))
+    names = sorted({name for name, _ in found}, key=lambda name: -found[name, False])
+    return {
+        name: (Share(found[name, False], wrong), Share(found[name, True], right)) for name in names
+    }
 
 
 class CurvePoint(NamedTuple):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quality.figures import Share
-from benchmarks.quality.run import Found, Plan
+from benchmarks.quality.run import GUARDED, Found, Plan
 
 __all__ = ["as_json", "as_markdown", "write"]
 
@@ -75,6 +75,7 @@ def _lines(found: Found, plan: Plan, about: str) -> Iterator[str]:
             [(row, str(figures.right), str(figures.wrong)) for row, figures in pairs.items()],
         )
         yield from _kinds(found, name)
+    yield from _guards(found)
     if found.skipped:
         yield from ("", "## Left out", "")
         yield from (f"- {name}: {why}" for name, why in found.skipped.items())
@@ -95,6 +96,29 @@ def _kinds(found: Found, name: str) -> Iterator[str]:
     yield from _table(
         ("kind", *rows),
         [(kind, *(cell(figures.by_kind[kind]) for figures in rows.values())) for kind in kinds],
+    )
+
+
+def _guards(found: Found) -> Iterator[str]:
+    if not found.guards:
+        return
+    yield from ("", "## By guard", "")
+    yield (
+        f"Which guard is the first to refuse a pair within {GUARDED:g}: of the wrong ones / of the "
+        "right ones."
+    )
+    yield ""
+    names = list(dict.fromkeys(name for guards in found.guards.values() for name in guards))
+
+    def cell(guards: dict[str, tuple[Share, Share]], name: str) -> str:
+        shares = guards.get(name)
+        if shares is None:
+            return "-"
+        return " / ".join(f"{share.part} of {share.whole}" for share in shares)
+
+    yield from _table(
+        ("guard", *found.guards),
+        [(name, *(cell(guards, name) for guards in found.guards.values())) for name in names],
     )
 
 

@@ -13,7 +13,9 @@ from benchmarks.quality.figures import (
     CurvePoint,
     PairFigures,
     ReplayFigures,
+    Share,
     area,
+    count_guards,
     count_pairs,
     count_replays,
     pair_curve,
@@ -25,6 +27,8 @@ from semcache_async.data import Question
 
 __all__ = ["Found", "Plan", "make_rows", "run_all"]
 
+GUARDED = 0.2
+"""Pairs within this distance are what guards are counted on."""
 SWEEP = (0.02, 0.04, 0.06, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3)
 
 
@@ -47,6 +51,8 @@ class Found:
     """Rows that promise a precision."""
     curves: dict[str, list[CurvePoint]] = field(default_factory=dict)
     pairs: dict[str, dict[str, PairFigures]] = field(default_factory=dict)
+    guards: dict[str, dict[str, tuple[Share, Share]]] = field(default_factory=dict)
+    """By guard and set of pairs: its share of the wrong ones, and of the right ones."""
     about: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     explained: dict[str, str] = field(default_factory=dict)
@@ -158,6 +164,7 @@ def _pairs(
         if isinstance(row, Static) or (isinstance(row, Cached) and not row.learns):
             own[row.name] = count_pairs(chosen, _done(row.judge(chosen)))
     far = near(embedder, chosen)
+    found.guards[pairs.name] = count_guards(chosen, far, GUARDED)
     found.curves[pairs.name] = pair_curve(far, [pair.right for pair in chosen])
 
 
