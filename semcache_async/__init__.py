@@ -10,6 +10,7 @@ and searched in micro-batches (``tiers``, ``flow``, ``embed``, ``store``), decid
     tiers.py      both tiers, failing open           text/    wording, what is erased, the decision
     query.py      what is asked; attempt.py: by whom serve/   the HTTP service and its page
     flow/         batches, flights, the breaker      cli/     the ``semcache`` command
+    evidence/     what traffic teaches               bounds/  the statistics behind it
     testing/      an in-memory store, fakes          protocols.py  every seam
 """
 
@@ -18,13 +19,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from semcache_async import errors as _errors
+from semcache_async.bounds.choice import Choice
 from semcache_async.cache import SemanticCache
 from semcache_async.config import CacheConfig
 from semcache_async.errors import *  # noqa: F403 - every error is public
-from semcache_async.protocols import Embedder, Generate, GenerateStream, Produce, Store
+from semcache_async.protocols import Embedder, Generate, GenerateStream, Judge, Produce, Store
 from semcache_async.reply import Reply
 from semcache_async.stats import Stats
-from semcache_async.types import Answer, Entry, Neighbour, Produced, Scope, Source, Timings
+from semcache_async.types import Answer, Case, Entry, Neighbour, Produced, Scope, Source, Timings
 
 if TYPE_CHECKING:
     from semcache_async.embed import default_embedder
@@ -33,10 +35,13 @@ __all__ = [
     *_errors.__all__,
     "Answer",
     "CacheConfig",
+    "Case",
+    "Choice",
     "Embedder",
     "Entry",
     "Generate",
     "GenerateStream",
+    "Judge",
     "Neighbour",
     "Produce",
     "Produced",

@@ -15,6 +15,7 @@ from semcache_async.flow.flight import Flight, Seat
 from semcache_async.flow.flights import Flights
 from semcache_async.protocols import Generate, GenerateStream, Produce
 from semcache_async.stats import Counters
+from semcache_async.text.prompt import normalise
 from semcache_async.tiers import Tiers
 from semcache_async.types import Answer, Produced, Scope, Source
 
@@ -164,7 +165,7 @@ class Answering(Generic[C]):
         query, shadow = attempt.query, attempt.shadow
         if shadow is None:
             self._learner.missed(query.prompt, query.key.scope, attempt.near, text)
-        elif shadow.distance > 0.0:
+        elif normalise(shadow.prompt) != query.key.normalised:
             self._learner.held_back(query.prompt, query.key.scope, shadow, text)
 
     async def _call(self, prompt: str, produce: Produce[C], emit: Callable[[C], None]) -> Produced:

@@ -526,6 +526,10 @@ class SemanticCache:
         """``reach`` of each scope that this process has served, as far as it knows."""
         return self._learner.choices()
 
+    def serves_up_to(self, scope: Scope = Scope()) -> float:
+        """The distance up to which a scope serves other wordings now; negative: none."""
+        return self._learner.policy(scope).max_distance
+
     async def browse(self, *, tags: Collection[str] = (), limit: int = 100) -> Sequence[Entry]:
         """Some ``limit`` (1..1,000) live entries of any scope, newest of them first; where tags are
         named, those that carry one. Raises ``StoreError`` where the store fails."""

@@ -46,9 +46,10 @@ Produce: TypeAlias = Callable[[str, Callable[[C], None]], Awaitable[Produced]]
 """The LLM call for protocols of any kind: from prompt, and a function that hands a chunk (any
 object) to every caller of the flight, to the whole."""
 
-Judge: TypeAlias = Callable[[Case], Awaitable[float]]
+Judge: TypeAlias = Callable[[Case], Awaitable[float | None]]
 """How likely the stored answer would have been right for the prompt, 0..1; from .5 on it counts as
-right. What it raises, or gives beyond that range, is no verdict."""
+right; None where it cannot tell. What it raises, or gives beyond that range, is no verdict, but an
+error."""
 
 
 class Embedder(Protocol):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from semcache_async.attempt import Attempt
 from semcache_async.errors import SemcacheError
 from semcache_async.stats import Counters
-from semcache_async.types import Answer, Source, Timings
+from semcache_async.types import Answer, Neighbour, Source, Timings
 
 if TYPE_CHECKING:
     from semcache_async.answering import Answering, Outcome
@@ -55,6 +55,11 @@ class Reply(Generic[C]):
     def timings(self) -> Timings:
         """Seconds spent so far."""
         return Timings() if self._attempt is None else self._attempt.timings()
+
+    @property
+    def shadow(self) -> Neighbour | None:
+        """In shadow mode: the stored answer that would have been served."""
+        return None if self._attempt is None else self._attempt.shadow
 
     async def __aenter__(self) -> Reply[C]:
         if self._attempt is None:

@@ -48,5 +48,5 @@ def test_the_source_tour_names_what_there_is() -> None:
 def test_the_redis_user_of_the_docs_may_do_what_the_store_does() -> None:
     text = (ROOT / "docs" / "http.md").read_text()
     block = text[text.index("ACL SETUSER") :]
-    named = set(re.findall(r"\+([a-z.|]+)", block[: block.index("```")]))
+    named = set(re.findall(r"\+([a-z._|]+)", block[: block.index("```")]))
     assert named == {command.lower() for command in NEEDED_COMMANDS}

@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "evidence": {"bounds", "flow", "stats", "text"},
     "attempt": {"flow", "query", "text"},
     "tiers": {"attempt", "flow", "query", "stats", "text"},
-    "answering": {"attempt", "evidence", "flow", "stats", "tiers"},
+    "answering": {"attempt", "evidence", "flow", "stats", "text", "tiers"},
     "reply": {"answering", "attempt", "flow", "stats"},
     "cache": {
         *("answering", "attempt", "bounds", "embed", "evidence", "flow", "query", "reply"),
@@ -66,7 +66,7 @@ ROOMS: dict[str, set[str]] = {
     "serve.keys": {"serve.errors"},
     "serve.journal": {"cache", "serve.errors", "serve.metrics", "store"},
     "serve.readiness": {"cache"},
-    "serve.metrics": {"cache", "serve.bypass", "serve.settings", "stats"},
+    "serve.metrics": {"bounds", "cache", "serve.bypass", "serve.settings", "stats"},
     "serve.upstream": {"serve.errors", "serve.settings", "serve.sse"},
     "serve.completions": {
         *("cache", "flow", "reply", "text"),
@@ -88,8 +88,10 @@ ROOMS: dict[str, set[str]] = {
         *("embed", "reply", "serve.bypass", "serve.completions", "serve.sse", "serve.upstream"),
     },
     "serve.langcache": {*_PROTOCOL, "serve.sizes", "text"},
-    "serve.plain": {*_PROTOCOL, "serve.completions", "serve.keys", "text"},
-    "serve.page": {*_PROTOCOL, "serve.journal"},
+    "serve.plain": {
+        *(*_PROTOCOL, "bounds", "serve.completions", "serve.keys", "serve.upstream", "text"),
+    },
+    "serve.page": {*_PROTOCOL, "serve.journal", "serve.upstream"},
     "serve.operations": {*_PROTOCOL, "serve.metrics"},
     # What puts all together, and what runs it.
     "serve.app": {

@@ -1,4 +1,4 @@
-"""``semcache stats`` and ``semcache invalidate``: from a running service or straight from Redis."""
+"""``semcache stats``, ``invalidate`` and ``feedback``: by a running service, or in its Redis."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from semcache_async.cli.flags import Debug
 from semcache_async.shell import one_line_errors, run
 
-__all__ = ["invalidate", "stats"]
+__all__ = ["feedback", "invalidate", "stats"]
 
 Url = Annotated[
     str | None,
@@ -114,6 +114,41 @@ def invalidate(
         else:
             removed = run(lambda: redis_invalidate(str(redis_url), name, what))
         typer.echo(f"{removed} {'entry' if removed == 1 else 'entries'} deleted.")
+
+
+def feedback(
+    prompt: Annotated[str, typer.Argument(help="What was asked.", show_default=False)],
+    entry_id: Annotated[
+        str, typer.Argument(help="The entry whose answer it got.", show_default=False)
+    ],
+    right: Annotated[
+        bool, typer.Option("--right/--wrong", help="Was it right?", show_default=False)
+    ],
+    url: Url = None,
+    redis_url: RedisUrl = None,
+    name: Name = "semcache",
+    api_key: ApiKey = None,
+    debug: Debug = False,
+) -> None:
+    """Say whether a stored answer was right for a prompt. It holds at once.
+
+    A right one is served to that prompt from now on; a wrong one to nobody at that distance, and
+    one on the entry's own wording deletes it. The id is in the header x-semcache-entry-id.
+
+    Examples:
+
+      semcache feedback "Can I pay in cash?" 5f1c... --wrong --url http://localhost:8080
+
+      semcache feedback "How can I pay?" 5f1c... --right --redis-url redis://localhost:6379/0
+    """
+    with one_line_errors(debug):
+        from semcache_async.cli.remote import redis_feedback, service_feedback
+
+        if _wants_service(url, redis_url):
+            run(lambda: service_feedback(str(url), api_key, prompt, entry_id, right=right))
+        else:
+            run(lambda: redis_feedback(str(redis_url), name, prompt, entry_id, right=right))
+        typer.echo(f"Noted: {'right' if right else 'wrong'}.")
 
 
 def _wants_service(url: str | None, redis_url: str | None) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from semcache_async.cli.admin import invalidate, stats
+from semcache_async.cli.admin import feedback, invalidate, stats
 from semcache_async.cli.ask import ask
 from semcache_async.cli.demo import demo
 from semcache_async.cli.model import pull
@@ -29,7 +29,7 @@ model_app = typer.Typer(no_args_is_help=True, help="The embedding model on this 
 app.add_typer(model_app, name="model")
 
 
-for _command in (demo, ask, serve, stats, invalidate, load, calibrate, simulate_llm):
+for _command in (demo, ask, serve, stats, invalidate, feedback, load, calibrate, simulate_llm):
     app.command()(_command)
 model_app.command()(pull)
 

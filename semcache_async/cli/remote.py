@@ -11,7 +11,15 @@ import msgspec
 from semcache_async.config import CacheConfig
 from semcache_async.errors import ConfigError, SemcacheError
 
-__all__ = ["ServiceError", "redis_invalidate", "redis_stats", "service_invalidate", "service_stats"]
+__all__ = [
+    "ServiceError",
+    "redis_feedback",
+    "redis_invalidate",
+    "redis_stats",
+    "service_feedback",
+    "service_invalidate",
+    "service_stats",
+]
 
 _TIMEOUT_S = 30.0
 
@@ -30,6 +38,14 @@ async def service_invalidate(url: str, api_key: str | None, what: Mapping[str, A
     return int(
         (await _request(url, "POST", "/semantic-cache/invalidate", api_key, what))["removed"]
     )
+
+
+async def service_feedback(
+    url: str, api_key: str | None, prompt: str, entry_id: str, *, right: bool
+) -> None:
+    """Tell the service whether the entry's answer is right for the prompt."""
+    what = {"prompt": prompt, "entry_id": entry_id, "right": right}
+    await _request(url, "POST", "/semantic-cache/feedback", api_key, what)
 
 
 async def redis_stats(url: str, name: str) -> dict[str, Any]:
@@ -69,19 +85,38 @@ async def redis_stats(url: str, name: str) -> dict[str, Any]:
 
 
 async def redis_invalidate(url: str, name: str, what: Mapping[str, Any]) -> int:
-    """How many entries were removed; loads the model, whose fingerprint is in the keys."""
+    """How many entries were removed; loads the model, whose fingerprint is in the keys. The cache's
+    other options, its secret among them, come from the environment."""
     from semcache_async.cache import SemanticCache
     from semcache_async.types import scope_or_tenant
 
     named = {key: value for key, value in what.items() if key not in ("tags", "entry_ids")}
     scope, tenant = scope_or_tenant(named)
-    async with SemanticCache.open(url, config=CacheConfig(name=name)) as cache:
+    async with SemanticCache.open(url, config=_config(name)) as cache:
         return await cache.invalidate(
             scope=scope,
             tenant=tenant,
             tags=what.get("tags", ()),
             entry_ids=what.get("entry_ids", ()),
         )
+
+
+async def redis_feedback(url: str, name: str, prompt: str, entry_id: str, *, right: bool) -> None:
+    """Note in Redis whether the entry's answer is right for the prompt; loads the model, which has
+    to say how far the two prompts lie apart. The cache's other options come from the environment:
+    with ``verified``, say so there."""
+    from semcache_async.cache import SemanticCache
+
+    async with SemanticCache.open(url, config=_config(name)) as cache:
+        if not await cache.feedback(prompt, entry_id, right=right):
+            raise ServiceError("There is no such entry, or it is no longer kept.")
+
+
+def _config(name: str) -> CacheConfig:
+    """The cache's options as the service has them from the environment."""
+    from semcache_async.serve.settings import read_settings
+
+    return read_settings({"name": name}, asks_llm=False).cache
 
 
 def _index(info: Mapping[bytes, Any]) -> dict[str, Any]:
@@ -116,6 +151,8 @@ async def _request(
         raise ConfigError(f"{url!r} is no URL; give one such as http://localhost:8080.") from None
     except (aiohttp.ClientError, TimeoutError) as error:
         raise ServiceError(f"No answer from {url} ({str(error) or 'too slow'}).") from error
+    if response.status == 204:
+        return {}
     try:
         answer = msgspec.json.decode(raw, type=dict[str, Any])
     except msgspec.DecodeError:

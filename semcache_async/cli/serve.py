@@ -86,13 +86,17 @@ _OTHERS: dict[str, tuple[Any, Any]] = {
 }
 
 
+_KINDS: dict[Any, type] = {
+    **{kind: kind for kind in (bool, int, float)},
+    **{kind | None: kind for kind in (float, Path)},
+}
+
+
 def _flag(row: Row) -> tuple[Any, Any]:
     """A flag that is None where it is not given, whatever its kind: what is not given overrules
     nothing."""
     assert row.option is not None
-    kind = row.kind if row.kind in (bool, int, float) else str
-    if row.kind == Path | None:
-        kind = Path
+    kind = _KINDS.get(row.kind, str)
     flag = flag_of(row.name)
     shown = row.option.shown or (("off", "on")[row.default] if kind is bool else f"{row.default}")
     made = typer.Option(

@@ -88,13 +88,14 @@ class Judging:
         return False
 
     async def label(self, case: Case) -> Label | None:
-        """None where there is no verdict, which is counted."""
+        """None where there is no verdict; one that failed is counted."""
         if case.fresh_text is not None and same(case.fresh_text, case.stored_text):
             return Label(right=True, sure=True)
         try:
             async with asyncio.timeout(self._timeout_s):
                 if self._judge is not None:
-                    return Label(_passes(await self._judge(case)), sure=True)
+                    score = await self._judge(case)
+                    return None if score is None else Label(_passes(score), sure=True)
                 if case.fresh_text is None:
                     return None
                 agreed = await self._agree(case.fresh_text, case.stored_text)

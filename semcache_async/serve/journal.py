@@ -6,8 +6,9 @@ Noting a hit is synchronous and cheap, and may drop it; a task of the journal's 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Literal, NamedTuple, TypeAlias, TypeVar
@@ -35,12 +36,14 @@ QUEUED = 1_000
 """Hits that wait to be written; more are dropped."""
 QUIET_S, PAIRS = 600.0, 4_096
 """For this long a process notes a pair of prompts once, if it was among the last so many."""
+BAND = 0.02
+"""Hits are told apart by such bands of distance: of a crowded band fewer are noted."""
 
 _BATCH = 64
 
 
 class NearHit(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer that was served to another wording."""
+    """One answer that was served to another wording, or in shadow mode would have been."""
 
     at: float
     """Unix seconds."""
@@ -87,7 +90,7 @@ async def open_journal(
     connection of its own, so that it never stands in a lookup's way.
 
     ``keep`` near hits are kept (0 = none); a hit is near the threshold from ``fraction`` of
-    ``max_distance`` on.
+    ``max_distance`` on, and at any distance where each scope or entry finds its own.
     """
     near: Log = MemoryLog(keep=keep)
     reviews: Log = MemoryLog(keep=REVIEWS_KEPT)
@@ -99,7 +102,8 @@ async def open_journal(
             )
             near = RedisLog(pipelines, name, "near", keep=keep, ttl_s=NEAR_TTL_S)
             reviews = RedisLog(pipelines, name, "reviews", keep=REVIEWS_KEPT, ttl_s=REVIEWS_TTL_S)
-        floor = fraction * cache.config.max_distance
+        learns = cache.config.target_precision is not None or cache.config.verified is not None
+        floor = 0.0 if learns else fraction * cache.config.max_distance
         journal = Journal(near, reviews, keep=keep, floor=floor, metrics=metrics)
         writing = asyncio.create_task(journal.write())
         try:
@@ -124,6 +128,7 @@ class Journal:
         floor: float,
         metrics: Metrics | None = None,
         clock: Callable[[], float] = time.time,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self._near = near
         self._reviews = reviews
@@ -131,6 +136,9 @@ class Journal:
         self._floor = floor
         self._metrics = metrics or Metrics()
         self._clock = clock
+        self._draw = draw
+        self._lately: deque[int] = deque()
+        self._in_band: Counter[int] = Counter()
         self._queue: deque[NearHit] = deque()
         self._filled = asyncio.Event()
         self._idle = asyncio.Event()
@@ -139,11 +147,13 @@ class Journal:
         self._complaints = Complaints()
 
     def note_hit(self, *, prompt: str, answer: Answer, scope: Scope) -> None:
-        """Keep a semantic hit near the threshold. Never waits, never raises."""
+        """Keep a semantic hit near the threshold, if it is drawn. Never waits, never raises."""
         matched, distance = answer.matched_prompt, answer.distance
         if answer.source is not Source.SEMANTIC or matched is None or distance is None:
             return
         if distance < self._floor or not self._keep or max(len(prompt), len(matched)) > LONGEST:
+            return
+        if self._crowded(distance):
             return
         now = self._clock()
         hit = NearHit(
@@ -162,6 +172,7 @@ class Journal:
             self._metrics.count("near_hits", "dropped")
             return
         self._metrics.count("near_hits", "noted")
+        self._remember(distance)
         self._queue.append(hit)
         self._idle.clear()
         self._filled.set()
@@ -196,14 +207,16 @@ class Journal:
             listed.setdefault(hit.pair, Listed(id_, hit, verdicts.get(hit.pair)))
         return list(listed.values())
 
-    async def review(self, hit_id: str, verdict: Verdict) -> None:
-        """Keep a verdict on a hit; a later one on the same prompts replaces it."""
+    async def review(self, hit_id: str, verdict: Verdict) -> NearHit:
+        """Keep a verdict on a hit, which is returned; a later one on the same prompts replaces
+        it."""
         record = await self._near.get(hit_id)
         found = None if record is None else next(_read([(hit_id, record)], NearHit), None)
         if found is None:
             raise NotFound("There is no such hit, or it is no longer kept.", param="id")
         review = Review(hit=found[1], verdict=verdict, at=self._clock())
         await self._reviews.append([msgspec.json.encode(review)])
+        return review.hit
 
     async def reviews(self, limit: int = REVIEWS_KEPT) -> list[Review]:
         """The last verdict on each pair of prompts, the newest first."""
@@ -211,6 +224,21 @@ class Journal:
         for _, review in _read(await self._reviews.newest(limit), Review):
             last.setdefault(review.hit.pair, review)
         return list(last.values())
+
+    def _crowded(self, distance: float) -> bool:
+        """Is this hit left out, since of the last ``keep`` that were noted more lay in its band
+        than in another? Where most hits lie at one distance, they would push out all others."""
+        many, few = self._in_band[int(distance / BAND)], min(self._in_band.values(), default=0)
+        return many > few and self._draw() >= (1 + few) / (1 + many)
+
+    def _remember(self, distance: float) -> None:
+        self._lately.append(int(distance / BAND))
+        self._in_band[self._lately[-1]] += 1
+        if len(self._lately) > self._keep:
+            oldest = self._lately.popleft()
+            self._in_band[oldest] -= 1
+            if not self._in_band[oldest]:
+                del self._in_band[oldest]
 
     def _heard(self, pair: tuple[str, ...], now: float) -> bool:
         """Was this pair noted a short while ago? A popular one would push out all others."""

@@ -27,7 +27,7 @@ from semcache_async.serve.options import (
 
 __all__ = ["OPTIONS", "Patterns", "Settings", "read_settings"]
 
-_WHERE, _LLM, _CACHE = "Where it listens", "The LLM", "The cache"
+_WHERE, _LLM, _CACHE, _LEARN = "Where it listens", "The LLM", "The cache", "What it learns"
 _WHO, _BYPASS, _LIMITS, _REVIEW = "Who may ask", "What bypasses the cache", "Limits", "Review"
 _UPSTREAM_KEYS = (variable_of("upstream_key"), "OPENAI_API_KEY")
 _LLMS = ("upstream_url", "simulate_llm")
@@ -75,6 +75,14 @@ class Settings:
     )
     usd_per_million_tokens_out: float = option(
         10.0, "Price of completion tokens, likewise.", group=_LLM, low=0, high=1e6
+    )
+
+    judge_model: str | None = option(
+        None,
+        "A model of the upstream that says whether stored answers are right, after callers were "
+        "answered; without one, only people do.",
+        group=_LEARN,
+        shown="none",
     )
 
     redis_url: str | None = option(
@@ -217,6 +225,36 @@ _CACHE_FLAGS = {
         group=_CACHE,
         low=0,
         high=2,
+        shown="0.12; 0.30 with a target",
+    ),
+    "target_precision": Option(
+        help="The share of right ones among the semantic hits that each scope's distance is set "
+        "for, from verdicts on its own traffic; max_distance is the most.",
+        group=_LEARN,
+        low=0.5,
+        high=1,
+        shown="off",
+    ),
+    "verified": Option(
+        help="Instead of that: serve from an entry only as its own verdicts allow, so that this "
+        "share of the requests near it gets a right answer.",
+        group=_LEARN,
+        low=0.5,
+        high=1,
+        shown="off",
+    ),
+    "shadow": Option(
+        help="Serve nothing: always ask the LLM, and tell what would have been served.",
+        group=_LEARN,
+    ),
+    "audit_share": Option(
+        help="Of the semantic hits, the share that is judged afterwards.",
+        group=_LEARN,
+        low=0,
+        high=1,
+    ),
+    "judge_rate": Option(
+        help="Calls of the judge a second, on average.", group=_LEARN, low=0.001, high=1e6
     ),
     "exact_ttl_s": Option(
         help="Seconds that an answer serves the very same prompt.", group=_CACHE, shown="1 h"

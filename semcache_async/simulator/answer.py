@@ -21,6 +21,8 @@ _TEXT = (
     "unless somebody has asked before then please try again later by chat if this did not help"
 )
 _WORDS = _TEXT.split()
+_VERDICT, _NO = "yes or no.", 0.05
+"""How a judge's orders end, and the share that is told no."""
 _ONCE = {"service_tier": "default", "system_fingerprint": "fp_simulated"}
 _CALL = {
     "id": "call_simulated",
@@ -134,6 +136,8 @@ def _text(body: ChatBody, seed: bytes, tokens: int) -> tuple[str, str]:
     words = (_WORDS[byte % len(_WORDS)] for byte in hashlib.shake_128(seed).digest(tokens))
     asked = user_text(body.messages)
     text = " ".join((f"Answer to: {asked}", *words)) + "."
+    if str(body.messages[0].get("content")).endswith(_VERDICT):
+        text = "no" if hashlib.blake2b(seed).digest()[0] < 256 * _NO else "yes"
     if (body.response_format or {}).get("type") in ("json_object", "json_schema"):
         text = msgspec.json.encode({"answer": text}).decode()
     reason = "stop"

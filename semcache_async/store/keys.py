@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -42,7 +42,9 @@ class KeySpace:
     def __init__(
         self, name: str, fingerprint: str, secret: str, partition: str = _PARTITION
     ) -> None:
-        self.index = f"{name}:{{{partition}}}:{fingerprint}"
+        self._name = f"{name}:{{{partition}}}:"
+        self._again = partial(KeySpace, name, secret=secret, partition=partition)
+        self.index = f"{self._name}{fingerprint}"
         self.prefix = f"{self.index}:"
         self._fence = f"{name}:{{{partition}}}:fence:"
         self._evidence = f"{name}:{{{partition}}}:evidence:{fingerprint}:"
@@ -50,6 +52,13 @@ class KeySpace:
         self.scope = lru_cache(maxsize=_SCOPES_REMEMBERED)(self._scope)
         self.tag = lru_cache(maxsize=_SCOPES_REMEMBERED)(self._tag)
         """32 hex digits for an invalidation tag."""
+
+    def siblings(self, indexes: Sequence[str]) -> list[KeySpace]:
+        """The key spaces of those among the indexes that have the same name and another
+        fingerprint."""
+        others = [index for index in indexes if index.startswith(self._name)]
+        fingerprints = [index.removeprefix(self._name) for index in others if index != self.index]
+        return [self._again(fingerprint) for fingerprint in sorted(fingerprints)]
 
     def entry_id(self, key: EntryKey) -> str:
         """32 hex digits: one entry per scope, attributes and normalised prompt."""

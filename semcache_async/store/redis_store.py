@@ -23,7 +23,9 @@ from semcache_async.store.replies import checked
 from semcache_async.store.schema import (
     ENTRY,
     IndexShape,
+    can_be_purged,
     ensure_index,
+    is_missing_index,
 )
 from semcache_async.store.searching import Searcher, each
 from semcache_async.store.wire import Command, RedisPipelines, redis_pipelines
@@ -163,8 +165,13 @@ class RedisStore:
     ) -> int:
         """Raise the fences, then delete, a few at a time so that others are served meanwhile. Each
         step has ``store_timeout_s``. Of ``tags`` and ``entry_ids``, any one will do; an entry that
-        the index does not know yet is waited for."""
-        removal = Removal(self._keys, scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids)
+        the index does not know yet is waited for. What lies under this name for another model,
+        vector type or version goes, too: who comes back to it must not find it again."""
+
+        def removal_from(keys: KeySpace) -> Removal:
+            return Removal(keys, scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids)
+
+        removal = removal_from(self._keys)
         fences = removal.fences()
         if not fences:
             return 0
@@ -173,9 +180,23 @@ class RedisStore:
             raising = self._fences.raising(fences[start : start + _FENCES_AT_ONCE], moment)
             for part in (await self._execute(raising))[-1]:
                 checked(part)
-        if removal.searches:
-            await self._indexed()
-        return await removal.run(self._execute)
+        removed, strange = 0, []
+        for keys in await self._every_index():
+            try:
+                if removal.searches and not await self._can_be_purged(keys.index):
+                    strange.append(keys.index)
+                else:
+                    removed += await removal_from(keys).run(self._execute)
+            except StoreError as error:
+                if keys is self._keys or not is_missing_index(error):
+                    raise  # one that has been dropped meanwhile holds nothing
+        if strange:
+            raise StoreError(
+                f"{removed} entries were deleted, and others may be left in an index of another "
+                "version, which cannot be searched for them; once nobody uses it, drop it: "
+                + ", ".join(f"FT.DROPINDEX {index} DD" for index in strange)
+            )
+        return removed
 
     async def browse(self, tags: Collection[str], limit: int) -> list[Entry]:
         """Some live entries of any scope; of ``tags``, any one will do."""
@@ -211,12 +232,18 @@ class RedisStore:
             raise StoreError("Redis does not tell the time (TIME).")
         return moment
 
-    async def _indexed(self) -> None:
-        """Wait until the index has been filled: what it does not know yet, nobody could delete."""
+    async def _every_index(self) -> list[KeySpace]:
+        """The keys of this index, and of each other one under the same name."""
+        names = [name.decode() for name in await self._one("FT._LIST")]
+        return [self._keys, *self._keys.siblings(names)]
+
+    async def _can_be_purged(self, index: str) -> bool:
+        """Does it know what a removal asks for? Once it has been filled: what it does not know yet,
+        nobody could delete."""
         for _ in range(_INDEXING_LOOKS):
-            info = await self._one("FT.INFO", self._keys.index)
+            info = await self._one("FT.INFO", index)
             if not int(info.get(b"indexing", 0)):
-                return
+                return can_be_purged(info)
             await asyncio.sleep(_INDEXING_S)
         raise StoreUnavailableError(
             "The index is still being filled, so not everything can be found to be deleted; what "

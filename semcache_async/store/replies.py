@@ -18,7 +18,7 @@ NEEDED_COMMANDS = (
     *("MULTI", "EXEC", "WATCH", "UNWATCH", "TIME", "PING"),
     *("HGET", "HMGET", "HGETALL", "HSET", "HDEL", "HINCRBYFLOAT", "PEXPIRE", "UNLINK"),
     *("ZADD", "ZSCORE"),
-    *("FT.CREATE", "FT.INFO", "FT.SEARCH", "FT.AGGREGATE", "FT.CURSOR"),
+    *("FT.CREATE", "FT.INFO", "FT.SEARCH", "FT.AGGREGATE", "FT.CURSOR", "FT._LIST"),
     *("XADD", "XRANGE", "XREVRANGE", "CLIENT|TRACKING"),
 )
 """What a user of the store has to be allowed: the X... for the service's logs, TRACKING for local

@@ -17,6 +17,7 @@ __all__ = [
     "TENANT",
     "VECTOR",
     "IndexShape",
+    "can_be_purged",
     "ensure_index",
     "is_missing_index",
 ]
@@ -115,6 +116,12 @@ async def _info(one: Callable[..., Awaitable[Any]], index: str) -> Mapping[bytes
     if not isinstance(info, dict):
         raise StoreError("FT.INFO did not answer in RESP3; use Redis 7.2 or later.")
     return info
+
+
+def can_be_purged(info: Mapping[bytes, Any]) -> bool:
+    """Can the index that ``FT.INFO`` (RESP3) describes be searched for whatever is invalidated?"""
+    known = _describe(info)
+    return all(known.get(name.decode()) == "TAG" for name in (SCOPE, TENANT, ATTRIBUTES, TAGS))
 
 
 def is_missing_index(reply: object) -> bool:

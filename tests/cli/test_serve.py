@@ -1,17 +1,20 @@
-"""``semcache serve``, ``stats`` and ``invalidate`` as people meet them."""
+"""``semcache serve``, ``stats``, ``invalidate`` and ``feedback`` as people meet them."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 from anyio.from_thread import start_blocking_portal
 from typer.testing import CliRunner, Result
 
+from semcache_async import CacheConfig, SemanticCache
 from semcache_async.cli import app
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
 from semcache_async.types import Scope
@@ -33,7 +36,7 @@ def refused(*arguments: str, env: dict[str, str | None] | None = None) -> str:
     return result.stderr
 
 
-@pytest.mark.parametrize("command", ["serve", "stats", "invalidate"])
+@pytest.mark.parametrize("command", ["serve", "stats", "invalidate", "feedback"])
 def test_help(command: str) -> None:
     result = invoke(command, "--help")
     assert result.exit_code == 0
@@ -104,6 +107,14 @@ def service(redis_url: str, name: str) -> Iterator[Live]:
         yield running
 
 
+def entry_of(service: Live, prompt: str) -> str:
+    """The id of the entry with that prompt."""
+    url, headers = f"{service.url}/semantic-cache/entries", {"Authorization": "Bearer sk-root"}
+    with urlopen(Request(url, headers=headers)) as found:
+        listed = json.loads(found.read())["entries"]
+    return next(str(entry["id"]) for entry in listed if entry["prompt"] == prompt)
+
+
 def test_stats_of_a_service(service: Live) -> None:
     shown = invoke("stats", "--url", service.url, "--api-key", "sk-root")
     assert shown.exit_code == 0
@@ -132,6 +143,38 @@ def test_invalidating_in_redis(redis_url: str, name: str) -> None:
     assert invoke("invalidate", "--tag", "none", env=env).stdout == "0 entries deleted.\n"
 
 
+def test_feedback_through_a_service(service: Live) -> None:
+    at = ("--url", service.url, "--api-key", "sk-root")
+    entry_id = entry_of(service, "0")
+    assert invoke("feedback", "5", entry_id, "--wrong", *at).stdout == "Noted: wrong.\n"
+    assert invoke("feedback", "5", entry_id, "--right", *at).stdout == "Noted: right.\n"
+    stats = service.service.cache.stats()
+    assert (stats.feedback_right, stats.feedback_wrong) == (1, 1)
+    assert "no such entry" in refused("feedback", "5", "gone", "--wrong", *at)
+    assert "403" in refused(
+        *("feedback", "5", entry_id, "--right", "--url", service.url, "--api-key", "sk-a")
+    )
+
+
+def test_feedback_in_redis(redis_url: str, name: str) -> None:
+    env: dict[str, str | None] = {"SEMCACHE_REDIS_URL": redis_url, "SEMCACHE_NAME": name}
+    assert "no such entry" in refused("feedback", "How?", "gone", "--wrong", env=env)
+    config = CacheConfig(name=name)
+
+    async def asked(prompt: str) -> str | None:
+        async with SemanticCache.open(redis_url, config=config) as cache:
+            if await cache.lookup_exact("How do I reset my PIN?") is None:
+                return await cache.store("How do I reset my PIN?", "In the app.")
+            found = await cache.lookup(prompt)
+            return None if found is None else found.entry_id
+
+    reworded = "How can I reset my PIN?"
+    entry_id = str(asyncio.run(asked(reworded)))
+    assert asyncio.run(asked(reworded)) == entry_id
+    assert invoke("feedback", reworded, entry_id, "--wrong", env=env).stdout == "Noted: wrong.\n"
+    assert asyncio.run(asked(reworded)) is None
+
+
 def test_a_service_that_refuses_or_is_not_there(service: Live, redis_url: str) -> None:
     assert "401" in refused("invalidate", "--tag", "x", "--url", service.url)
     mine = ("--url", service.url, "--api-key", "sk-a")
@@ -145,6 +188,8 @@ def test_a_service_that_refuses_or_is_not_there(service: Live, redis_url: str) -
     [
         ["stats"],
         ["invalidate", "--tag", "x"],
+        ["feedback", "x", "e", "--right"],
+        ["feedback", "x", "e", "--url", "http://a"],
         ["invalidate", "--url", "http://a"],
         ["invalidate", "--url", "http://a", "--attribute", "x"],
     ],

@@ -50,7 +50,7 @@ async def test_a_score_becomes_a_verdict(score: Any, right: bool) -> None:
     assert await made.label(case()) == Label(right, sure=True)
 
 
-@pytest.mark.parametrize("score", [7, -0.1, math.nan, math.inf, "yes", None])
+@pytest.mark.parametrize("score", [7, -0.1, math.nan, math.inf, "yes"])
 async def test_an_odd_score_is_no_verdict(score: Any) -> None:
     async def judge(_case: Case) -> Any:
         return score
@@ -58,6 +58,15 @@ async def test_an_odd_score_is_no_verdict(score: Any) -> None:
     made, counters = judging(judge)
     assert await made.label(case()) is None
     assert counters.judge_errors == 1
+
+
+async def test_a_judge_that_cannot_tell_is_no_error() -> None:
+    async def undecided(_case: Case) -> float | None:
+        return None
+
+    made, counters = judging(undecided)
+    assert await made.label(case()) is None
+    assert counters.judge_errors == 0
 
 
 async def test_a_judge_that_raises_or_hangs_gives_none() -> None:

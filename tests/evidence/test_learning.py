@@ -10,9 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from semcache_async import Answer, CacheConfig, Scope, SemanticCache, Source
+from semcache_async import Answer, CacheConfig, Case, Scope, SemanticCache, Source
 from semcache_async.testing import MemoryStore
-from semcache_async.types import Case
 from tests.evidence.clusters import Clusters, intent_of, judge
 from tests.helpers import until
 
@@ -232,7 +231,7 @@ async def test_a_judge_at_fault_never_makes_a_hit(opened: Open, score: Any) -> N
             raise RuntimeError("down")
         return score
 
-    async with opened(judged=odd, **LEARNING) as cache:
+    async with opened(spread=0.2, judged=odd, **LEARNING) as cache:
         for n in range(30):
             answer = await ask(cache, f"{n % 5}:{n}", in_own_words)
             assert answer.source is Source.GENERATED
@@ -248,7 +247,7 @@ async def test_a_judge_that_hangs_holds_up_nobody(opened: Open) -> None:
         await hanging.wait()
         return 1.0
 
-    async with opened(judged=hangs, **LEARNING) as cache:
+    async with opened(spread=0.2, judged=hangs, **LEARNING) as cache:
         for n in range(1_000):
             await cache.get_or_generate(f"{n % 5}:{n}", in_own_words)
         stats = cache.stats()

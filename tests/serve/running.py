@@ -27,6 +27,7 @@ from semcache_async.serve.protocol import Access, Protocol, Route
 from semcache_async.serve.service import Service
 from semcache_async.serve.settings import Settings
 from semcache_async.serve.upstream.client import open_upstream
+from semcache_async.serve.upstream.judge import judge_of
 from semcache_async.simulator import SIMULATOR, Simulator, SimulatorOptions, make_simulator
 from semcache_async.testing import AngleEmbedder, MemoryStore
 from semcache_async.types import Answer, Scope
@@ -106,10 +107,14 @@ async def service_for(
     if redis_url is None and store is None:
         store = MemoryStore()
     async with (
-        SemanticCache.open(
-            redis_url, config=settings.cache, embedder=embedder or AngleEmbedder(), store=store
-        ) as opened,
         open_upstream(upstream_url, settings) as upstream,
+        SemanticCache.open(
+            redis_url,
+            config=settings.cache,
+            embedder=embedder or AngleEmbedder(),
+            store=store,
+            judge=judge_of(settings, upstream),
+        ) as opened,
     ):
         metrics = Metrics(settings)
         metrics.watch(opened)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from itertools import count
 
 import msgspec
 import pytest
@@ -157,6 +158,50 @@ async def test_a_popular_pair_does_not_push_out_the_others() -> None:
     assert len(await journal.near(100)) == 2
     writing.cancel()
     await asyncio.gather(writing, return_exceptions=True)
+
+
+async def test_a_crowded_band_of_distances_leaves_room_for_the_others() -> None:
+    draw = 0.99
+    metrics = Metrics()
+    journal = Journal(
+        *(MemoryLog(keep=12), MemoryLog(keep=1)),
+        keep=12,
+        floor=0.0,
+        metrics=metrics,
+        draw=lambda: draw,
+    )
+
+    def noted(distance: float, times: int = 1) -> int:
+        before = metrics.own("near_hits")["noted"]
+        for _ in range(times):
+            prompt = f"asked {next(numbers)}"
+            journal.note_hit(prompt=prompt, answer=hit(distance=distance), scope=SCOPE)
+        return int(metrics.own("near_hits")["noted"] - before)
+
+    numbers = count()
+    assert noted(0.01, 5) == 5  # there is no other band
+    assert noted(0.07) == 1
+    assert noted(0.015, 10) == 0  # five of this one, one of the other: two chances in six
+    draw = 0.33
+    assert noted(0.01) == 1
+    assert noted(0.01) == 0  # two in seven
+    draw = 0.99
+    assert noted(0.07, 9) == 6  # until it is as many
+    assert noted(0.01) == 1  # what was noted twelve notes ago counts no longer
+    for _ in range(40):
+        noted(0.07)
+    assert noted(0.01) == 1
+
+
+async def test_where_distances_are_found_any_is_of_interest(redis_url: str, name: str) -> None:
+    config = CacheConfig(name=name, target_precision=0.9)
+    async with (
+        SemanticCache.open(redis_url, config=config, embedder=AngleEmbedder()) as cache,
+        open_journal(cache) as journal,
+    ):
+        journal.note_hit(prompt="asked", answer=hit(distance=0.001), scope=SCOPE)
+        await journal.flush()
+        assert len(await journal.near(1)) == 1
 
 
 async def test_records_of_another_version_are_passed_over() -> None:

@@ -114,7 +114,8 @@ def test_a_switch_that_is_not_given_overrules_nothing(
     name: str, said: bool, served: list[Settings], tmp_path: Path
 ) -> None:
     path = tmp_path / "semcache.toml"
-    path.write_text(f"{name} = {str(said).lower()}\n")
+    table = "" if hasattr(Settings(), name) else "[cache]\n"
+    path.write_text(f"{table}{name} = {str(said).lower()}\n")
     env = {} if name == "simulate_llm" and said else LLM
     assert value_of(run(served, "--config", str(path), **env), name) is said
     variable = {variable_of(name): str(said).lower()}

@@ -446,3 +446,37 @@ async def test_the_permissions_that_the_docs_list_are_enough(
                 pass
     finally:
         await client.acl_deluser(name)
+
+
+async def test_a_removal_reaches_every_index_of_the_name(redis_url: str, name: str) -> None:
+    """A rollback to another model or vector type must not bring back what was purged."""
+    async with (
+        open_store(redis_url, name) as one,
+        open_store(redis_url, name, vector_dtype="float16") as other,
+        open_store(redis_url, f"{name}2") as stranger,
+    ):
+        for store in (one, other, stranger):
+            await store.put([record(store, "q", 0, tags=("t",)), record(store, "r", 90)])
+        assert await one.remove(tags=["t"]) == 2
+        assert await found(other, 0) == ["r"]
+        assert await one.remove(scope=SCOPE) == 2
+        assert await found(other, 0) == []
+        assert await found(stranger, 0) == ["q", "r"]
+        (id_,) = await other.put([record(other, "q", 0)])
+        assert await one.remove(entry_ids=[str(id_)]) == 1
+        assert await found(other, 0) == []
+
+
+async def test_an_index_of_another_kind_is_named_where_it_cannot_be_searched(
+    redis_url: str, name: str, client: redis.asyncio.Redis
+) -> None:
+    async with open_store(redis_url, name) as store:
+        await store.put([record(store, "q", 0, tags=("t",))])
+        old = f"{name}:{{p0}}:0123456789abcdef"
+        await client.execute_command(
+            *("FT.CREATE", old, "PREFIX", "1", f"{old}:", "SCHEMA", "kind", "TAG")
+        )
+        with pytest.raises(StoreError, match="0123456789abcdef"):
+            await store.remove(tags=["t"])
+        assert await found(store, 0) == []
+        await client.execute_command("FT.DROPINDEX", old)

@@ -19,7 +19,7 @@ from semcache_async.serve.metrics.metrics import Metrics
 from semcache_async.serve.settings import Settings
 from semcache_async.serve.upstream.client import Upstream
 from semcache_async.serve.upstream.completion import Frame
-from semcache_async.types import Answer, Source, Timings
+from semcache_async.types import Answer, Neighbour, Source, Timings
 
 __all__ = ["Completed", "Completions", "CorruptError", "text_of"]
 
@@ -70,8 +70,10 @@ class Completions:
                 body, usage = text_of(answer).encode(), NO_USAGE
                 if answer.source is Source.SHARED:
                     usage = usage_in(answer.text)
-            self.note(plan, control, reply.source, answer, reply.timings, usage)
-        return Completed(body, answer, self.headers(plan, control, answer.source, answer))
+            held_back = reply.shadow
+            self.note(plan, control, reply.source, answer, reply.timings, usage, held_back)
+        headers = self.headers(plan, control, answer.source, answer, held_back)
+        return Completed(body, answer, headers)
 
     def begin(self, plan: Plan, control: Control) -> Reply[Frame]:
         """The reply to read the answer from, as it comes."""
@@ -106,12 +108,18 @@ class Completions:
         return made
 
     def headers(
-        self, plan: Plan, control: Control, source: Source, answer: Answer | None
+        self,
+        plan: Plan,
+        control: Control,
+        source: Source,
+        answer: Answer | None,
+        shadow: Neighbour | None = None,
     ) -> dict[str, str]:
         """What the cache did; ``answer`` is None while it is still coming."""
         return headers_of(
             source,
             answer,
+            shadow=shadow,
             reason=plan.reason,
             unread=not control.read,
             hide_similarity=self._hide_similarity,
@@ -125,8 +133,10 @@ class Completions:
         answer: Answer | None,
         timings: Timings,
         usage: Usage,
+        shadow: Neighbour | None = None,
     ) -> None:
-        """Count an answer. ``usage``: of the call that a hit or a shared answer saved."""
+        """Count an answer. ``usage``: of the call that a hit or a shared answer saved; ``shadow``:
+        the stored answer that shadow mode held back, which is for people to review like a hit."""
         if source in (Source.GENERATED, Source.BYPASSED):
             usage = NO_USAGE
         self._metrics.answered(
@@ -137,8 +147,20 @@ class Completions:
         )
         if source is Source.BYPASSED:
             self._metrics.bypassed(reason_of(plan.reason, unread=not control.read))
-        if source is Source.SEMANTIC and answer is not None:
-            self._journal.note_hit(prompt=plan.prompt, answer=answer, scope=plan.scope)
+        hit = answer if shadow is None else _would_be(shadow)
+        if hit is not None and hit.source is Source.SEMANTIC:
+            self._journal.note_hit(prompt=plan.prompt, answer=hit, scope=plan.scope)
+
+
+def _would_be(shadow: Neighbour) -> Answer:
+    """The hit that shadow mode held back."""
+    return Answer(
+        text=shadow.entry.text,
+        source=Source.SEMANTIC if shadow.distance else Source.EXACT,
+        distance=shadow.distance,
+        matched_prompt=shadow.prompt,
+        entry_id=shadow.entry.id,
+    )
 
 
 def text_of(answer: Answer) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from semcache_async.serve.bypass import Bypass
-from semcache_async.types import Answer, Source
+from semcache_async.types import Answer, Neighbour, Source
 
 __all__ = ["headers_of", "reason_of"]
 
@@ -17,13 +17,16 @@ def headers_of(
     source: Source,
     answer: Answer | None,
     *,
+    shadow: Neighbour | None,
     reason: Bypass | None,
     unread: bool,
     hide_similarity: bool,
 ) -> dict[str, str]:
-    """What the cache did. ``answer``: None while it is still coming; ``unread``: the request itself
-    wanted no stored answer."""
+    """What the cache did. ``answer``: None while it is still coming; ``shadow``: the stored answer
+    that shadow mode held back; ``unread``: the request itself wanted no stored answer."""
     headers = {"x-semcache-status": source.value}
+    if shadow is not None:
+        headers["x-semcache-shadow"] = "semantic" if shadow.distance else "exact"
     if source is Source.BYPASSED:
         word = reason_of(reason, unread=unread).value
         headers["x-semcache-reason"] = word

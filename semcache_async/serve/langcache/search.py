@@ -12,6 +12,7 @@ from semcache_async.serve.errors import Unavailable, translated
 from semcache_async.serve.langcache.forms import Hit, SearchRequest, Strategy
 from semcache_async.serve.service import Service
 from semcache_async.serve.sizes import is_longer
+from semcache_async.text.decide import TOO_FAR
 from semcache_async.text.prompt import normalise
 from semcache_async.types import Answer, Entry, Neighbour, Scope, Source
 
@@ -43,16 +44,17 @@ class _Found(NamedTuple):
 async def find(
     service: Service, scope: Scope, form: SearchRequest, questions: Sequence[str]
 ) -> list[Hit]:
-    """Hits of each strategy in turn, none twice. The last of ``questions`` is the one asked, the
-    others came before it."""
+    """Hits of each strategy in turn, none twice; in shadow mode they are only noted. The last of
+    ``questions`` is the one asked, the others came before it."""
     prompt = "\n".join(questions)
     if is_longer(prompt, service.cache.config.max_prompt_bytes):
         return []  # nothing of that length is kept
-    limit = service.cache.config.max_distance
+    config = service.cache.config
+    limit = config.max_distance
     if form.similarity_threshold is not None:
         limit = min(limit, distance_of(form.similarity_threshold))
     try:
-        async with asyncio.timeout(service.cache.config.lookup_budget_s):
+        async with asyncio.timeout(config.lookup_budget_s):
             found = await _search(service, scope, form, questions, limit)
     except TimeoutError:
         raise Unavailable("The lookup ran out of time; try again.", code="lookup_timeout") from None
@@ -60,6 +62,8 @@ async def find(
     for hit in hits:
         if hit.strategy == "semantic":
             _note(service, scope, prompt, hit)
+    if config.shadow:
+        return []
     hidden = limit if service.settings.hide_similarity else None
     return [_shown(hit, hidden) for hit in hits]
 
@@ -83,7 +87,7 @@ async def _search(
         if strategy == "exact":
             _add(found, _same_wording(prompt, neighbours))
         else:
-            alike = await _of_conversation(service, questions, neighbours)
+            alike = await _of_conversation(service, scope, questions, neighbours)
             _add(found, _near(alike, limit))
     return list(found.values())
 
@@ -148,11 +152,11 @@ def _shown(hit: _Found, hidden: float | None) -> Hit:
 
 
 async def _of_conversation(
-    service: Service, questions: Sequence[str], neighbours: Sequence[Neighbour]
+    service: Service, scope: Scope, questions: Sequence[str], neighbours: Sequence[Neighbour]
 ) -> list[Neighbour]:
     """Those of ``neighbours`` whose earlier questions are the same, each at the distance of the
     whole or of the last question, whichever is larger: a long history must not hide a difference
-    in the question.
+    in the question, which refuses what is not near enough by itself.
 
     A stored prompt does not say where its last question begins, so it is taken to have as many
     lines as the one asked.
@@ -169,9 +173,13 @@ async def _of_conversation(
         return [near for near, _ in alike]
     with translated("prompt"):
         own, *others = await service.cache.embed([asked, *(last for _, last in alike)])
-    ranked = [
-        msgspec.structs.replace(near, distance=max(near.distance, 1.0 - float(own @ other)))
-        for (near, _), other in zip(alike, others, strict=True)
-        if own is not None and other is not None
-    ]
+    most = service.cache.serves_up_to(scope)
+    ranked = []
+    for (near, _), other in zip(alike, others, strict=True):
+        if own is None or other is None:
+            continue
+        last = 1.0 - float(own @ other)
+        by = near.refused_by or (TOO_FAR if near.distance <= most < last else None)
+        farther = max(near.distance, last)
+        ranked.append(msgspec.structs.replace(near, distance=farther, refused_by=by))
     return sorted(ranked, key=lambda near: near.distance)

@@ -65,6 +65,16 @@ class _Collector(Collector):
             "Estimated price of the saved tokens in US dollars.",
             value=metrics.saved()[2],
         )
+        wrong = GaugeMetricFamily(
+            "semcache_wrong_hits",
+            "Share of wrong ones among the semantic hits, as audits measure it, and its 95 % "
+            "interval; nothing without audits.",
+            labels=("bound",),
+        )
+        if (measured := metrics.wrong_hits()) is not None:
+            for bound in ("share", "low", "high"):
+                wrong.add_metric((bound,), measured[bound])
+        yield wrong
         for family in DURATIONS:
             yield _histograms(
                 family.name, family.meaning, family.label, metrics.durations(family.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from semcache_async.bounds.intervals import wilson
 from semcache_async.cache import SemanticCache
 from semcache_async.serve.bypass import Bypass
 from semcache_async.serve.metrics.counters import (
@@ -126,6 +127,16 @@ class Metrics:
         prompt, completion = self.own("saved_tokens").values()
         return prompt, completion, prompt * self._prices[0] + completion * self._prices[1]
 
+    def wrong_hits(self) -> dict[str, float] | None:
+        """The share of wrong ones among the semantic hits and its 95 % interval, as audits measure
+        it; None without audits."""
+        found = self.counts()
+        wrong, audited = found["audited_wrong"], found["audited"]
+        if not audited:
+            return None
+        low, high = wilson(wrong, audited)
+        return {"share": wrong / audited, "low": low, "high": high, "audited": int(audited)}
+
     def summary(self) -> dict[str, Any]:
         """What ``GET /semantic-cache/metrics`` tells. ``hits`` are answers from the cache, exact
         or semantic; ``misses`` those that waited for an LLM call, their own or another's."""
@@ -155,6 +166,7 @@ class Metrics:
                 "completion_tokens": int(completion),
                 "usd": round(usd, 6),
             },
+            "wrong_hits": self.wrong_hits(),
             "latency_ms": _percentiles(self.durations("request_seconds")),
             "stage_ms": _percentiles(self.durations("stage_seconds")),
         }

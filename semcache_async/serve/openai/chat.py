@@ -97,19 +97,19 @@ async def _live(
     async with aclosing(aiter(reply)) as frames:
         first = await anext(frames, None)
         if first is not None:
-            headers = completions.headers(plan, control, reply.source, None)
+            headers = completions.headers(plan, control, reply.source, None, reply.shadow)
             response, usage = await send_frames(
                 request, first, frames, headers, include_usage=include_usage
             )
-            completions.note(plan, control, reply.source, None, reply.timings, usage)
+            completions.note(plan, control, reply.source, None, reply.timings, usage, reply.shadow)
             return response
     answer = await reply.answer()
     made = as_events(text_of(answer), include_usage=include_usage)
     if made is None:
         raise garbage()
     events, usage = made
-    completions.note(plan, control, reply.source, answer, reply.timings, usage)
-    headers = completions.headers(plan, control, reply.source, answer)
+    completions.note(plan, control, reply.source, answer, reply.timings, usage, reply.shadow)
+    headers = completions.headers(plan, control, reply.source, answer, reply.shadow)
     return web.Response(body=events, headers={**headers, **STREAM})
 
 

@@ -61,6 +61,9 @@ _CHAT = operation(
         "x-semcache-similarity": text("1 - distance."),
         "x-semcache-distance": text(),
         "x-semcache-entry-id": text(),
+        "x-semcache-shadow": text(
+            "In shadow mode: what would have been served instead.", enum=["exact", "semantic"]
+        ),
         "x-semcache-reason": text(
             "Why the cache was bypassed. "
             + " ".join(f"{reason.value}: {reason.meaning}" for reason in Bypass),

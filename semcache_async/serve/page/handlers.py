@@ -15,6 +15,7 @@ from semcache_async.serve.http.forms import Form, read_form
 from semcache_async.serve.http.responses import NO_STORE, json_response
 from semcache_async.serve.journal import Review, Verdict
 from semcache_async.serve.service import Service
+from semcache_async.serve.upstream.completion import content_of
 from semcache_async.types import Entry, Scope, scope_or_tenant
 
 __all__ = [
@@ -72,6 +73,7 @@ async def config(service: Service, request: web.Request) -> web.Response:
         {
             "name": cache.config.name,
             "max_distance": cache.config.max_distance,
+            "shadow": cache.config.shadow,
             "embedder": cache.stats().embedder,
             "open": service.keys.open,
             "admin": caller.admin,
@@ -125,7 +127,9 @@ async def reviews_jsonl(service: Service, request: web.Request) -> web.Response:
 
 async def review(service: Service, request: web.Request) -> web.Response:
     given = read_form(await read_json(request, service), ReviewRequest)
-    await service.journal.review(given.id, given.verdict)
+    hit = await service.journal.review(given.id, given.verdict)
+    if hit.entry_id is not None:  # where the entry has gone, there is nothing to be done
+        await service.cache.feedback(hit.prompt, hit.entry_id, right=given.verdict == "right")
     return web.Response(status=204)
 
 
@@ -164,30 +168,10 @@ def _entry(entry: Entry) -> dict[str, Any]:
     return {
         "id": entry.id,
         "prompt": entry.prompt[:_SHOWN],
-        "answer": _readable(entry.text)[:_SHOWN],
+        "answer": (content_of(entry.text) or entry.text)[:_SHOWN],
         "tags": entry.tags,
         "created_at": entry.created_at,
     }
-
-
-class _Message(msgspec.Struct):
-    content: str
-
-
-class _Choice(msgspec.Struct):
-    message: _Message
-
-
-class _Completion(msgspec.Struct):
-    choices: list[_Choice]
-
-
-def _readable(text: str) -> str:
-    """What a chat completion says, else the text as it is."""
-    try:
-        return msgspec.json.decode(text, type=_Completion).choices[0].message.content
-    except (msgspec.DecodeError, IndexError, UnicodeError):
-        return text
 
 
 def _line(review: Review) -> bytes:

@@ -54,7 +54,12 @@ ROUTES = (
     _listed("/reviews", handlers.reviews, "What people said of hits", "Reviews", _LIMIT),
     Route(
         *("POST", f"{_BASE}/reviews", Access.ADMIN, handlers.review),
-        operation("Say whether a hit was right", ERROR, body="ReviewRequest", ok=204),
+        operation(
+            *("Say whether a hit was right", ERROR),
+            body="ReviewRequest",
+            ok=204,
+            description="It is kept for calibration, and holds for the entry at once.",
+        ),
     ),
     Route(
         *("GET", f"{_BASE}/reviews.jsonl", Access.ADMIN, handlers.reviews_jsonl),
@@ -92,6 +97,7 @@ SCHEMAS: dict[str, Schema] = {
         {
             "name": text(),
             "max_distance": DISTANCE,
+            "shadow": {"type": "boolean", "description": "Nothing is served."},
             "embedder": text(),
             "open": {"type": "boolean", "description": "Nobody needs a key."},
             "admin": {"type": "boolean"},

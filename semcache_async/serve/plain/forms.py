@@ -10,7 +10,7 @@ from msgspec import Meta
 from semcache_async.serve.http.forms import Form, Text
 from semcache_async.types import Source
 
-__all__ = ["AnswerRequest", "AnswerResponse", "Milliseconds", "Near"]
+__all__ = ["AnswerRequest", "AnswerResponse", "FeedbackRequest", "Milliseconds", "Near"]
 
 _Tag = Annotated[Text, Meta(max_length=256)]
 _Distance = Annotated[float, Meta(ge=0, le=2, description="Cosine distance: 0 is the same.")]
@@ -43,6 +43,15 @@ class AnswerRequest(Form):
     explain: Annotated[bool, Meta(description="Tell the nearest prompts too.")] | None = None
 
 
+class FeedbackRequest(Form):
+    """What somebody says of the answer that an entry has, for a prompt. It holds at once: a right
+    one is served to that prompt from now on, a wrong one to nobody at its distance."""
+
+    prompt: Text
+    entry_id: Text
+    right: bool
+
+
 class Near(msgspec.Struct):
     """A stored prompt near the one asked."""
 
@@ -53,7 +62,10 @@ class Near(msgspec.Struct):
     accepted: Annotated[bool, Meta(description="Its answer may be served.")]
     refused_by: Annotated[
         str | None,
-        Meta(description="What its words say against it: erased, the name of a guard, or doubt."),
+        Meta(
+            description="What speaks against it: distance; of its words erased, the name of a "
+            "guard, or doubt; of what was learnt verdict or unverified."
+        ),
     ]
 
 
@@ -80,6 +92,8 @@ class AnswerResponse(msgspec.Struct, omit_defaults=True):
     entry_id: str | None
     age_s: float
     timings_ms: Milliseconds
-    max_distance: Annotated[float, Meta(description="The threshold of this request.")]
+    max_distance: Annotated[
+        float, Meta(description="The threshold of this request; negative: nothing by meaning.")
+    ]
     reason: Annotated[str, Meta(description="Why the cache was bypassed.")] | None = None
     neighbours: list[Near] | None = None

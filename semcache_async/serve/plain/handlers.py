@@ -1,10 +1,7 @@
-"""/semantic-cache/answer and /semantic-cache/metrics."""
+"""/semantic-cache/answer, /feedback, /reaches and /metrics."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
 from aiohttp import web
 from msgspec.structs import asdict
 
@@ -13,20 +10,59 @@ from semcache_async.serve.completions.control import Control
 from semcache_async.serve.completions.flow import Completed
 from semcache_async.serve.completions.plan import Plan
 from semcache_async.serve.completions.request import read_chat
-from semcache_async.serve.errors import Forbidden, Invalid
+from semcache_async.serve.errors import Forbidden, Invalid, NotFound
 from semcache_async.serve.http.access import caller_of
 from semcache_async.serve.http.body import read_json
 from semcache_async.serve.http.forms import read_form, read_text
-from semcache_async.serve.http.responses import json_response
+from semcache_async.serve.http.responses import NO_STORE, json_response
 from semcache_async.serve.keys import Caller
-from semcache_async.serve.plain.forms import AnswerRequest, AnswerResponse, Milliseconds, Near
+from semcache_async.serve.plain.forms import (
+    AnswerRequest,
+    AnswerResponse,
+    FeedbackRequest,
+    Milliseconds,
+    Near,
+)
 from semcache_async.serve.service import Service
+from semcache_async.serve.upstream.completion import content_of
 from semcache_async.types import Source
 
-__all__ = ["answer", "metrics"]
+__all__ = ["answer", "feedback", "metrics", "reaches"]
 
 _EXPLAINED = 5
 """Neighbours shown, at most."""
+
+
+_REACHES = 1_000
+"""Scopes shown, at most."""
+
+
+async def feedback(service: Service, request: web.Request) -> web.Response:
+    """Somebody's verdict, which holds on return."""
+    form = read_form(await read_json(request, service), FeedbackRequest)
+    prompt = read_text("prompt", form.prompt)
+    entry_id = read_text("entry_id", form.entry_id)
+    if not await service.cache.feedback(prompt, entry_id, right=form.right):
+        raise NotFound("There is no such entry, or it is no longer kept.", param="entry_id")
+    return web.Response(status=204)
+
+
+async def reaches(service: Service, _: web.Request) -> web.Response:
+    """How far this process's scopes serve, and why: those with the most evidence first."""
+    found = sorted(service.cache.reaches(), key=lambda one: -one[1].promise.samples)
+    told = [
+        {
+            "tenant": scope.tenant,
+            "model": scope.model,
+            "locale": scope.locale,
+            "max_distance": choice.max_distance,
+            "origin": choice.origin,
+            "samples": choice.promise.samples,
+            "explanation": choice.explain(),
+        }
+        for scope, choice in found[:_REACHES]
+    ]
+    return json_response({"reaches": told}, headers=NO_STORE)
 
 
 async def metrics(service: Service, _: web.Request) -> web.Response:
@@ -53,7 +89,7 @@ async def answer(service: Service, request: web.Request) -> web.Response:
     plan = service.completions.planner.plan(chat, tenant, form.locale or "")
     control = Control(locale=form.locale or "", max_distance=limit, tags=tuple(form.tags or ()))
     done = await service.completions.whole(plan, control)
-    told = _told(service, done, limit)
+    told = _told(service, plan, done, limit)
     if form.explain:
         told.neighbours = await _near(service, plan, done, limit)
     return json_response(told, headers=done.headers)
@@ -93,6 +129,7 @@ async def _near(service: Service, plan: Plan, done: Completed, limit: float) -> 
         )
     except (StoreError, EmbeddingError):  # the answer is worth more than its explanation
         return None
+    shadow = service.cache.config.shadow
     own = done.answer.entry_id if done.answer.source is Source.GENERATED else None
     return [
         Near(
@@ -100,7 +137,7 @@ async def _near(service: Service, plan: Plan, done: Completed, limit: float) -> 
             distance=near.distance,
             similarity=1.0 - near.distance,
             entry_id=near.entry.id,
-            accepted=near.distance <= limit and near.refused_by is None,
+            accepted=near.distance <= limit and near.refused_by is None and not shadow,
             refused_by=near.refused_by,
         )
         for near in neighbours
@@ -108,11 +145,13 @@ async def _near(service: Service, plan: Plan, done: Completed, limit: float) -> 
     ][:_EXPLAINED]
 
 
-def _told(service: Service, done: Completed, limit: float) -> AnswerResponse:
+def _told(service: Service, plan: Plan, done: Completed, limit: float) -> AnswerResponse:
     answer, hidden = done.answer, service.settings.hide_similarity
+    if plan.reason is None:
+        limit = min(limit, service.cache.serves_up_to(plan.scope))
     timings = {name.removesuffix("_s"): s * 1e3 for name, s in asdict(answer.timings).items()}
     return AnswerResponse(
-        answer=_content(msgspec.json.decode(done.body)),
+        answer=content_of(done.body),
         source=answer.source,
         hit=answer.source in (Source.EXACT, Source.SEMANTIC),
         similarity=None if hidden else answer.similarity,
@@ -124,11 +163,3 @@ def _told(service: Service, done: Completed, limit: float) -> AnswerResponse:
         max_distance=limit,
         reason=done.headers.get("x-semcache-reason"),
     )
-
-
-def _content(completion: dict[str, Any]) -> str | None:
-    try:
-        content = completion["choices"][0]["message"]["content"]
-    except (LookupError, TypeError):
-        return None
-    return content if isinstance(content, str) else None

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from semcache_async.bounds.choice import Origin
 from semcache_async.serve.openapi.shapes import (
     ERROR,
     JSON,
     Schema,
+    array,
     content,
     count,
+    nullable,
     number,
     obj,
     operation,
     ref,
+    text,
 )
-from semcache_async.serve.plain.handlers import answer, metrics
+from semcache_async.serve.plain.handlers import answer, feedback, metrics, reaches
 from semcache_async.serve.protocol import Access, Route
 
 __all__ = ["ROUTES", "SCHEMAS"]
@@ -22,13 +26,25 @@ _ANSWER = operation(
     *("Answer a prompt", ERROR), body="AnswerRequest", answer=content(JSON, ref("AnswerResponse"))
 )
 _METRICS = operation("What the cache has been doing", ERROR, answer=content(JSON, ref("Metrics")))
+_FEEDBACK = operation(
+    "Say whether an entry's answer is right for a prompt", ERROR, body="FeedbackRequest", ok=204
+)
+_REACHES = operation(
+    *("How far each scope serves other wordings, and why", ERROR),
+    answer=content(JSON, ref("Reaches")),
+    description="Empty unless target_precision is set. Of the process that answers: what it goes "
+    "by, of the scopes that it has served.",
+)
 
 ROUTES = (
     Route("POST", "/semantic-cache/answer", Access.KEY, answer, _ANSWER),
+    Route("POST", "/semantic-cache/feedback", Access.ADMIN, feedback, _FEEDBACK),
+    Route("GET", "/semantic-cache/reaches", Access.ADMIN, reaches, _REACHES),
     Route("GET", "/semantic-cache/metrics", Access.KEY, metrics, _METRICS),
 )
 
 _PERCENTILES = obj({"p50": number(), "p95": number(), "p99": number(), "count": count()})
+_SHARE = number(minimum=0, maximum=1)
 _BY_NAME = {"type": "object", "additionalProperties": _PERCENTILES}
 SCHEMAS: dict[str, Schema] = {
     "Metrics": obj(
@@ -43,9 +59,36 @@ SCHEMAS: dict[str, Schema] = {
                     "usd": number("An estimate, by the configured prices."),
                 }
             ),
+            "wrong_hits": {
+                **nullable(
+                    obj({"share": _SHARE, "low": _SHARE, "high": _SHARE, "audited": count()})
+                ),
+                "description": "The share of wrong ones among the semantic hits and its 95 % "
+                "interval, as audits measure it; null without audits.",
+            },
             "latency_ms": {**_BY_NAME, "description": "Whole requests, by source."},
             "stage_ms": {**_BY_NAME, "description": "Waits, by stage."},
         },
         description="Of all processes together; every counter of the cache is there by its name.",
+    ),
+    "Reaches": obj(
+        {
+            "reaches": array(
+                obj(
+                    {
+                        "tenant": text(),
+                        "model": text(),
+                        "locale": text(),
+                        "max_distance": {
+                            **nullable(number(minimum=0, maximum=2)),
+                            "description": "Null: nothing is served by meaning.",
+                        },
+                        "origin": text(enum=[origin.value for origin in Origin]),
+                        "samples": number("What it rests on.", minimum=0),
+                        "explanation": text(),
+                    }
+                )
+            )
+        }
     ),
 }

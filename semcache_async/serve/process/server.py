@@ -25,6 +25,7 @@ from semcache_async.serve.process.logs import quiet_logger
 from semcache_async.serve.service import Service
 from semcache_async.serve.settings import Settings
 from semcache_async.serve.upstream.client import open_upstream
+from semcache_async.serve.upstream.judge import judge_of
 from semcache_async.shell import in_background
 
 if TYPE_CHECKING:
@@ -81,8 +82,14 @@ async def open_service(
             from semcache_async.embed import load_embedder
 
             embedder = await anyio.to_thread.run_sync(lambda: load_embedder(threads=part.threads))
+        upstream = await stack.enter_async_context(open_upstream(part.upstream_url, settings))
         cache = await stack.enter_async_context(
-            SemanticCache.open(part.redis_url, config=settings.cache, embedder=embedder)
+            SemanticCache.open(
+                part.redis_url,
+                config=settings.cache,
+                embedder=embedder,
+                judge=judge_of(settings, upstream),
+            )
         )
         journal = await stack.enter_async_context(
             open_journal(
@@ -92,7 +99,6 @@ async def open_service(
                 metrics=metrics,
             )
         )
-        upstream = await stack.enter_async_context(open_upstream(part.upstream_url, settings))
         metrics.watch(cache)
         if not part.alone:
             await stack.enter_async_context(in_background(_publish(metrics)))

@@ -9,7 +9,7 @@ import msgspec
 from semcache_async.serve.sse import data_of
 from semcache_async.serve.upstream.merging import BadChunkError, Message, merge
 
-__all__ = ["UNREADABLE", "Assembler", "Completion", "Frame", "is_keepable"]
+__all__ = ["UNREADABLE", "Assembler", "Completion", "Frame", "content_of", "is_keepable"]
 
 Completion: TypeAlias = dict[str, Any]
 """A ``chat.completion`` object as decoded JSON."""
@@ -17,6 +17,27 @@ Completion: TypeAlias = dict[str, Any]
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 """What decoding JSON that others wrote may raise."""
+
+
+class _Message(msgspec.Struct):
+    content: str
+
+
+class _Said(msgspec.Struct):
+    message: _Message
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Said]
+
+
+def content_of(text: bytes | str) -> str | None:
+    """What a whole completion says, in its first choice; None where that is no text, and for what
+    is no completion."""
+    try:
+        return msgspec.json.decode(text, type=_Completion).choices[0].message.content
+    except (IndexError, *UNREADABLE):
+        return None
 
 
 class Frame(NamedTuple):

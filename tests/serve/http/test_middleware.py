@@ -339,7 +339,10 @@ def test_every_route_says_who_may_ask_it() -> None:
     }
     assert {path for (_, path), access in told.items() if access is Access.ADMIN} == {
         f"/semantic-cache/{name}"
-        for name in ("near", "reviews", "reviews.jsonl", "entries", "invalidate")
+        for name in (
+            *("near", "reviews", "reviews.jsonl", "entries", "reaches"),
+            *("invalidate", "feedback"),
+        )
     }
 
 

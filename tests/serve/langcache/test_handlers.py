@@ -312,6 +312,40 @@ async def test_without_context_the_prompt_is_the_actual_one(redis_url: str, name
         assert [h["response"] for h in found["data"]] == ["A"]
 
 
+# -- what the cache itself would refuse
+
+
+async def test_a_scope_that_finds_its_own_distance_keeps_to_it(redis_url: str, name: str) -> None:
+    learning: dict[str, Any] = {"target_precision": 0.9, "max_distance": 0.3}
+    async with serving(redis_url, name, **learning) as (client, _):
+        entry_id = await put(client, "refund at 10", "A")
+        assert len(await look(client, "money back at 12")) == 1
+        assert await look(client, "money back at 45", similarityThreshold=0.5) == []  # .181
+        await put(client, "bikes at 90\ncost at 40", "100.")
+        assert len((await converse(client, ["bikes at 90"], "price at 42"))["data"]) == 1
+        assert (await converse(client, ["bikes at 90"], "price at 75"))["data"] == []
+        body = {"prompt": "money back at 12", "entry_id": entry_id, "right": False}
+        async with client.post("/semantic-cache/feedback", json=body) as said:
+            assert said.status == 204
+        assert await look(client, "money back at 12") == []
+
+
+async def test_an_entry_without_verdicts_serves_its_own_wording(redis_url: str, name: str) -> None:
+    async with serving(redis_url, name, verified=0.9) as (client, _):
+        await put(client, "refund at 10", "A")
+        assert await look(client, "money back at 12") == []
+        assert len(await look(client, "refund at 10")) == 1
+
+
+async def test_shadow_mode_only_notes_what_it_would_serve() -> None:
+    async with service_for(cache={"shadow": True}) as service, client_of(service) as client:
+        await put(client, "refund at 10", "A")
+        assert await look(client, "refund at 10") == []
+        assert await look(client, "money back at 12") == []
+        ((prompt, hit),) = notes(service)
+        assert (prompt, hit.matched_prompt) == ("money back at 12", "refund at 10")
+
+
 # -- boundaries
 
 

@@ -140,6 +140,29 @@ async def test_what_the_cache_counts_is_told() -> None:
 # -- several processes
 
 
+def test_the_share_of_wrong_hits_is_of_all_processes() -> None:
+    names = [counted.name for counted in COUNTERS]
+    with shared_file(2, WIDTH) as fd:
+        parts = [Metrics(rows=SharedRows(WIDTH, row=row, rows=2, fd=fd)) for row in range(2)]
+        assert parts[0].summary()["wrong_hits"] is None
+        assert not any(name == "semcache_wrong_hits" for name, _ in scraped(parts[0]))
+        for part, audited, wrong in zip(parts, (60, 40), (2, 3), strict=True):
+            part.rows.mine[names.index("audited")] = audited
+            part.rows.mine[names.index("audited_wrong")] = wrong
+        for part in parts:
+            found = part.summary()["wrong_hits"]
+            assert (found["share"], found["audited"]) == (0.05, 100)
+            assert found["low"] == pytest.approx(0.0215, abs=1e-4)
+            assert found["high"] == pytest.approx(0.1118, abs=1e-4)
+            samples = scraped(part)
+            told = {
+                bound: samples["semcache_wrong_hits", (bound,)]
+                for bound in found
+                if bound[0] != "a"
+            }
+            assert told == {bound: found[bound] for bound in ("share", "low", "high")}
+
+
 def test_any_process_tells_the_sum_of_all() -> None:
     with shared_file(3, WIDTH) as fd:
         parts = [Metrics(rows=SharedRows(WIDTH, row=row, rows=3, fd=fd)) for row in range(3)]

@@ -62,6 +62,8 @@ async def test_answers_are_as_described(redis_url: str, name: str) -> None:
         ("POST", "/semantic-cache/answer", {"prompt": "What is my balance?"}),
         ("POST", "/semantic-cache/answer", {"prompt": ""}),
         ("GET", "/semantic-cache/metrics", None),
+        ("POST", "/semantic-cache/feedback", {"prompt": "x", "entry_id": "e", "right": True}),
+        ("GET", "/semantic-cache/reaches", None),
         ("GET", "/semantic-cache/config", None),
         ("GET", "/semantic-cache/entries", None),
         ("POST", "/semantic-cache/invalidate", {"tags": ["none"]}),
@@ -70,7 +72,7 @@ async def test_answers_are_as_described(redis_url: str, name: str) -> None:
         ("GET", "/openapi.json", None),
     ]
     description = describe(PROTOCOLS)
-    async with serving(redis_url, name, llm=LLM) as (client, _):
+    async with serving(redis_url, name, llm=LLM, target_precision=0.9) as (client, _):
         for method, path, body in asked:
             await check(client, description, method, path, body)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from semcache_async.protocols import Embedder
 from semcache_async.serve.service import Service
@@ -22,6 +23,8 @@ async def serving(
     *,
     max_distance: float = 0.1,
     keys: Path | None = None,
+    judge_model: str | None = None,
+    **cache: Any,
 ) -> AsyncIterator[tuple[str, Service]]:
     """The service's URL and what its handlers share."""
     async with live(
@@ -29,8 +32,9 @@ async def serving(
         name,
         embedder=embedder,
         simulator=SimulatorOptions(median_ms=0.0, tokens_per_s=0.0, tokens=24),
-        cache={"max_distance": max_distance, "index": "hnsw"},
+        cache={"max_distance": max_distance, "index": "hnsw", **cache},
         simulate_llm=True,
+        judge_model=judge_model,
         api_keys_file=keys,
     ) as running:
         yield running.url, running.service

@@ -14,6 +14,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 from semcache_async.embed import TextEmbedder
 from semcache_async.testing import AngleEmbedder
+from tests.helpers import until
 from tests.serve.page.helpers import serving
 from tests.serve.running import ACME_KEY, ADMIN_KEY, write_keys
 
@@ -124,6 +125,56 @@ async def test_ask_judge_review_and_invalidate(
         await expect(page.locator("#f-requests")).to_have_text("3")
         await expect(page.locator("#f-rate")).to_have_text("33.3 %")
         await expect(page.locator("#latency")).to_contain_text("semantic")
+
+
+async def test_quality_is_told(browser: Browser, redis_url: str, name: str) -> None:
+    learning: dict[str, Any] = {"target_precision": 0.9, "audit_share": 1.0, "judge_rate": None}
+    async with (
+        serving(
+            *(redis_url, name, AngleEmbedder()),
+            max_distance=0.3,
+            judge_model="simulated",
+            **learning,
+        ) as (url, service),
+        showing(browser, url) as page,
+    ):
+        await page.get_by_role("tab", name="Quality").click()
+        await expect(page.locator("#wrong-hits")).to_contain_text("No semantic hit")
+        await expect(page.locator("#quality")).to_contain_text("No scope has found")
+        await ask(page, "refund at 10")
+        await ask(page, "money back at 50")
+        await expect(page.locator("#why")).to_contain_text("too far for")
+        await ask(page, "cash at 12")
+        await until(lambda: service.cache.stats().judging == 0)
+        await page.get_by_role("button", name="Refresh").click()
+        await expect(page.locator("#wrong-hits")).to_contain_text("by 1 audit.")
+        row = page.locator("#quality tbody tr")
+        await expect(row.locator("th")).to_have_text("no tenant · simulated")
+        await expect(row).to_contain_text("the default")
+        await page.locator("#tab-near").focus()
+        await page.keyboard.press("4")
+        await expect(page.locator("#panel-quality")).to_be_visible()
+        await page.set_viewport_size({"width": 360, "height": 740})
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"verified": 0.9}, "too few verdicts yet"),
+        ({"shadow": True}, "in shadow mode nothing is served"),
+    ],
+)
+async def test_why_something_near_was_not_served(
+    options: dict[str, Any], said: str, browser: Browser, redis_url: str, name: str
+) -> None:
+    async with (
+        serving(redis_url, name, AngleEmbedder(), **options) as (url, _),
+        showing(browser, url) as page,
+    ):
+        await ask(page, "refund at 10")
+        await ask(page, "money back at 30")
+        await expect(page.locator("#why")).to_contain_text(said)
 
 
 async def test_the_threshold_tightens(browser: Browser, redis_url: str, name: str) -> None:

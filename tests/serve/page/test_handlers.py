@@ -28,6 +28,8 @@ ADMINS_ONLY = [
     ("GET", "/semantic-cache/reviews.jsonl"),
     ("POST", "/semantic-cache/reviews"),
     ("GET", "/semantic-cache/entries"),
+    ("GET", "/semantic-cache/reaches"),
+    ("POST", "/semantic-cache/feedback"),
     ("POST", "/semantic-cache/invalidate"),
 ]
 HOSTILE = "<img src=x onerror=alert(1)> at 40"
@@ -119,6 +121,30 @@ async def test_from_a_near_hit_to_a_file_for_calibration(client: Client) -> None
         lines = (await response.text()).splitlines()
     pair = {"text_a": "money back at 30", "text_b": "refund at 10", "label": 0}
     assert [json.loads(line) for line in lines] == [pair]
+
+
+async def test_a_verdict_holds_at_once_in_every_process(
+    client: Client, redis_url: str, name: str
+) -> None:
+    async with (
+        serving(redis_url, name, AngleEmbedder()) as (url, service),
+        aiohttp.ClientSession(url) as session,
+    ):
+        other = Client(session, service)
+        await client.ask("refund at 10")
+        assert (await client.ask("money back at 30"))["source"] == "semantic"
+        await client.service.journal.flush()
+        (hit,) = (await other.get("/semantic-cache/near"))["hits"]
+        review = {"id": hit["id"], "verdict": "wrong"}
+        await other.post("/semantic-cache/reviews", review, 204)
+        assert (await client.ask("cheap at -10"))["source"] == "generated"  # as far off
+        await other.post("/semantic-cache/reviews", {**review, "verdict": "right"}, 204)
+        assert (await client.ask("money back at 30"))["matched_prompt"] == "refund at 10"
+
+        path = "/semantic-cache/invalidate"
+        assert await client.post(path, {"entry_ids": [hit["entry_id"]]}) == {"removed": 1}
+        await client.post("/semantic-cache/reviews", review, 204)
+        assert (await client.get("/semantic-cache/reviews"))["wrong"] == 1
 
 
 async def test_entries_by_tag_and_their_end(client: Client) -> None:

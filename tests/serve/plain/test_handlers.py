@@ -8,7 +8,9 @@ import pytest
 
 from semcache_async.errors import StoreUnavailableError
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
+from semcache_async.serve.service import Service
 from semcache_async.simulator import SimulatorOptions
+from tests.helpers import until
 from tests.serve.running import Client, serving
 
 TIGHT = 0.01
@@ -211,3 +213,116 @@ async def test_metrics(redis_url: str, name: str) -> None:
         assert (told["hit_rate"], told["llm_calls"]) == (0.5, 1)
         assert told["latency_ms"]["semantic"]["count"] == 1
         assert told["saved"]["tokens"] > 0
+    assert told["wrong_hits"] is None
+
+
+# -- what is learnt
+
+SAME_LLM = {"simulate_llm": True}
+"""Two services whose answers are each other's."""
+
+
+async def feedback(
+    client: Client, status: int = 204, *, key: str | None = None, **body: Any
+) -> Any:
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    async with client.post("/semantic-cache/feedback", json=body, headers=headers) as said:
+        assert said.status == status, await said.text()
+        return None if status == 204 else (await said.json())["error"]
+
+
+async def reaches(client: Client, service: Service) -> list[dict[str, Any]]:
+    """Once all that was to be learnt is."""
+    await until(lambda: service.cache.stats().judging == 0)
+    async with client.get("/semantic-cache/reaches") as found:
+        assert found.headers["Cache-Control"] == "no-store"
+        return list((await found.json())["reaches"])
+
+
+async def test_a_verdict_holds_at_once_in_every_process(redis_url: str, name: str) -> None:
+    async with (
+        serving(redis_url, name, llm=LLM, options=SAME_LLM) as (client, service),
+        serving(redis_url, name, llm=LLM, options=SAME_LLM) as (other, _),
+    ):
+        first = await answer(client, "refund at 10")
+        near = await answer(client, "money back at 12")
+        assert (near["source"], near["entry_id"]) == ("semantic", first["entry_id"])
+        about = {"entry_id": first["entry_id"]}
+        await feedback(client, prompt="money back at 12", right=False, **about)
+        found = await answer(other, "money back at 12", explain=True)
+        assert found["source"] == "generated"
+        (refused,) = found["neighbours"]
+        assert (refused["accepted"], refused["refused_by"]) == (False, "verdict")
+
+        await feedback(other, prompt="cash at 8", right=True, **about)
+        found = await answer(client, "cash at 8")
+        assert (found["source"], found["matched_prompt"]) == ("semantic", "refund at 10")
+        stats = service.metrics.summary()
+        assert (stats["feedback_right"], stats["feedback_wrong"]) == (0, 1)
+
+        await feedback(client, prompt="refund at 10", right=False, **about)
+        error = await feedback(client, 404, prompt="cash at 8", right=True, **about)
+        assert error["param"] == "entry_id"
+
+
+async def test_feedback_is_for_admins_and_checked(redis_url: str, name: str) -> None:
+    async with serving(redis_url, name, llm=LLM, keys=KEYS) as (client, _):
+        body = {"prompt": "x", "entry_id": "e", "right": True}
+        for key, status in (("sk-no", 401), ("sk-a", 403), (None, 403), ("sk-root", 404)):
+            await feedback(client, status, key=key, **body)
+        for wrong, param in (
+            ({"right": "yes"}, "right"),
+            ({"right": None}, "right"),
+            ({"prompt": " "}, "prompt"),
+            ({"entry_id": ""}, "entry_id"),
+            ({"entry_id": "\0"}, "entry_id"),
+            ({"verdict": "right"}, "verdict"),
+        ):
+            error = await feedback(client, 400, key="sk-root", **{**body, **wrong})
+            assert error["param"] == param
+        headers = {"Authorization": "Bearer sk-a"}
+        async with client.get("/semantic-cache/reaches", headers=headers) as found:
+            assert found.status == 403
+
+
+async def test_each_scope_says_how_far_it_serves_and_why(redis_url: str, name: str) -> None:
+    learning: dict[str, Any] = {"target_precision": 0.9, "max_distance": 0.3}
+    async with serving(redis_url, name, llm=LLM, **learning) as (client, service):
+        assert await reaches(client, service) == []
+        first = await answer(client, "refund at 10")
+        (told,) = await reaches(client, service)
+        assert (told["tenant"], told["model"], told["locale"]) == ("", "simulated", "")
+        assert (told["origin"], told["samples"]) == ("default", 0)
+        assert told["explanation"].startswith(f"{told['max_distance']:.4g}, the default")
+        far = await answer(client, "money at 45", explain=True)  # .181
+        assert far["source"] == "generated"
+        assert far["max_distance"] == told["max_distance"] < 0.181
+        assert [(n["accepted"], n["refused_by"]) for n in far["neighbours"]] == [
+            (False, "distance")
+        ]
+
+        for n in range(8):
+            about = {"entry_id": first["entry_id"], "right": False}
+            await feedback(client, prompt=f"wrong {n} at 11", **about)
+        (told,) = await reaches(client, service)
+        assert (told["origin"], told["max_distance"]) == ("stopped", None)
+        stopped = await answer(client, "cash at 12")
+        assert stopped["source"] == "generated"
+        assert stopped["max_distance"] < 0
+
+
+async def test_shadow_mode_accepts_nothing(redis_url: str, name: str) -> None:
+    async with serving(redis_url, name, llm=LLM, shadow=True) as (client, service):
+        await answer(client, "refund at 10")
+        body = {"prompt": "money back at 12", "explain": True}
+        async with client.post("/semantic-cache/answer", json=body) as found:
+            assert found.headers["x-semcache-shadow"] == "semantic"
+            told = await found.json()
+        assert (told["source"], told["hit"], told["distance"]) == ("generated", False, None)
+        (near,) = told["neighbours"]
+        assert (near["prompt"], near["accepted"], near["refused_by"]) == (
+            "refund at 10",
+            False,
+            None,
+        )
+        assert service.metrics.summary()["shadow_semantic"] == 1

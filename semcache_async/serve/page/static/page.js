@@ -12,7 +12,7 @@ const DECISIONS = {
   bypassed: "bypassed",
 };
 
-let config = { max_distance: 0.12, admin: true };
+let config = { max_distance: 0.12, shadow: false, admin: true };
 let asked = null; // what was answered last
 let locked = false; // no key, or a wrong one: nothing is polled until there is another
 
@@ -219,10 +219,15 @@ function why(answer) {
   if (answer.source === "bypassed") return `The cache stayed out of it${answer.reason ? `: ${answer.reason}` : ""}.`;
   const nearest = answer.neighbours?.[0];
   if (!nearest) return "Nothing near enough was stored.";
+  if (answer.max_distance < 0) return "This scope serves nothing by meaning: too much of it was wrong.";
   if (nearest.distance > answer.max_distance) return `The nearest stored prompt is ${dist(nearest.distance)} away, too far for ${dist(answer.max_distance)}.`;
   if (nearest.refused_by === "erased") return `“${nearest.prompt}” is near, but differs in what the model cannot see.`;
   if (nearest.refused_by === "doubt") return `“${nearest.prompt}” is near, but a small difference may matter.`;
+  if (nearest.refused_by === "distance") return `“${nearest.prompt}” is ${dist(nearest.distance)} away, farther than this scope serves.`;
+  if (nearest.refused_by === "verdict") return `“${nearest.prompt}” is near, but as far off as what was judged wrong.`;
+  if (nearest.refused_by === "unverified") return `“${nearest.prompt}” is near, but its answer has too few verdicts yet.`;
   if (nearest.refused_by) return `“${nearest.prompt}” is near, but refused for its ${nearest.refused_by}.`;
+  if (config.shadow) return `“${nearest.prompt}” is near enough, but in shadow mode nothing is served.`;
   return `“${nearest.prompt}” is near enough, but asks something else.`;
 }
 
@@ -682,10 +687,37 @@ $("drop-tag").addEventListener("click", async () => {
   }
 });
 
+// -- quality
+
+function reachRow({ tenant, model, locale, max_distance: reach, explanation }) {
+  const name = [tenant || "no tenant", model, locale].filter(Boolean).join(" · ");
+  return h("tr", null, h("th", { scope: "row" }, name), h("td", { class: "num" }, reach === null ? "none" : dist(reach)), h("td", null, explanation));
+}
+
+async function loadQuality() {
+  let measured, reaches;
+  try {
+    [{ wrong_hits: measured }, { reaches }] = await Promise.all([get("/semantic-cache/metrics"), get("/semantic-cache/reaches")]);
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    failed($("quality"), error, loadQuality);
+    return;
+  }
+  put("wrong-hits", measured
+    ? `${percent(measured.share)} of the semantic hits were wrong (95 % sure: ${percent(measured.low)} to ${percent(measured.high)}), by ${plural(measured.audited, "audit", "audits")}.`
+    : "No semantic hit has been audited yet.");
+  const head = ["Scope", "Serves up to", "Why"].map((name) => h("th", { scope: "col" }, name));
+  $("quality").replaceChildren(reaches.length
+    ? h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "How far each scope serves" },
+      h("table", null, h("thead", null, h("tr", null, ...head)), h("tbody", null, ...reaches.map(reachRow))))
+    : empty("No scope has found its own distance", `With target_precision each does, and says here why. Everywhere ${dist(config.max_distance)} is the most.`));
+}
+$("quality-again").addEventListener("click", loadQuality);
+
 // -- tabs and keys
 
-const TABS = ["near", "reviews", "entries"];
-const LOADERS = { near: () => loadNear(true), reviews: loadReviews, entries: loadEntries };
+const TABS = ["near", "reviews", "entries", "quality"];
+const LOADERS = { near: () => loadNear(true), reviews: loadReviews, entries: loadEntries, quality: loadQuality };
 let chosen = TABS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "near";
 
 function showTab(name) {
@@ -733,6 +765,7 @@ document.addEventListener("keydown", (event) => {
     r: () => row?.querySelector('[data-verdict="right"]').click(),
     w: () => row?.querySelector('[data-verdict="wrong"]').click(),
     1: () => choose("near", true), 2: () => choose("reviews", true), 3: () => choose("entries", true),
+    4: () => choose("quality", true),
   };
   if (actions[event.key]) {
     event.preventDefault();
