@@ -117,7 +117,9 @@ class Stats(Counters, Mapping[str, Any]):
     queued: int = _gauge("Items that wait for a batch of any kind")
     connections: int = _gauge("Open connections to Redis")
     store_up: bool = _gauge("1 while the store is asked, 0 while it is taken for unreachable")
+    store_keeps: bool = _gauge("1 while answers can be written, 0 since one could not")
 
+    store_trouble: str | None = _fact("Why the last write failed, if it did")
     embedder: str = _fact("Backend and precision, such as onnxruntime-f32-packed")
     embed_fill: float = _fact("Mean share of a pack's budget that was used, 0..1")
     hint: str | None = _fact("What would be faster on this machine, if anything")

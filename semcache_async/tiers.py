@@ -19,6 +19,7 @@ from semcache_async.errors import (
     ConfigError,
     EmbeddingError,
     PromptError,
+    SemcacheError,
     StaleWriteError,
     StoreError,
     StoreUnavailableError,
@@ -95,6 +96,8 @@ class Tiers:
         self._breaker = Breaker(
             lambda: store.fetch([_PROBE]), timeout_s=timeout_s, opened=self._store_is_gone
         )
+        self._unkept: str | None = None
+        """Why the last write failed; None where it did not."""
         self._recent = RecentAnswers(config.local_answers)
         self._watching: asyncio.Task[None] | None = None
         if config.local_answers:
@@ -316,6 +319,8 @@ class Tiers:
             guarded=self._wording.guarded,
             doubted=self._wording.doubted,
             store_up=not self._breaker.is_open,
+            store_keeps=self._unkept is None,
+            store_trouble=self._unkept,
             store_skips=self._breaker.skipped,
             embedder=getattr(self.embedder, "backend", type(self.embedder).__name__),
             hint=getattr(self.embedder, "hint", None),
@@ -418,7 +423,15 @@ class Tiers:
             self._breaker.skip()
             raise StoreUnavailableError("The store is out of reach; nothing is stored for now.")
         record = query.record(self._config, text, vector, tags=tags, started_at=started_at)
-        entry_id = await self._puts.submit(record)
+        try:
+            entry_id = await self._puts.submit(record)
+        except (StaleWriteError, CacheClosedError):
+            raise
+        except Exception as error:
+            told = isinstance(error, SemcacheError)
+            self._unkept = str(error) if told else type(error).__name__
+            raise
+        self._unkept = None
         self._recent.change(entry_id)
         return entry_id
 

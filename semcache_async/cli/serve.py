@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 import typer
 
 from semcache_async.serve.options import Row, flag_of
-from semcache_async.serve.settings import OPTIONS, read_settings
+from semcache_async.serve.settings import OPTIONS, read_settings, strange_variables
 from semcache_async.shell import one_line_errors, run
 
 __all__ = ["serve"]
+
+_log = logging.getLogger("semcache_async")
 
 
 def _serve(
@@ -45,6 +48,8 @@ def _serve(
         from semcache_async.serve.process.logs import log_to_stderr
 
         log_to_stderr()
+        for line in strange_variables():
+            _log.warning(line)
         from semcache_async.serve.process.supervisor import serve
 
         run(lambda: serve(settings))

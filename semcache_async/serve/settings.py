@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Any
 from semcache_async.config import CacheConfig
 from semcache_async.errors import ConfigError
 from semcache_async.serve.options import (
+    ENV,
     Option,
     Patterns,
     Row,
@@ -25,11 +27,18 @@ from semcache_async.serve.options import (
     variable_of,
 )
 
-__all__ = ["OPTIONS", "Patterns", "Settings", "read_settings"]
+__all__ = ["OPTIONS", "Patterns", "Settings", "read_settings", "strange_variables"]
 
 _WHERE, _LLM, _CACHE, _LEARN = "Where it listens", "The LLM", "The cache", "What it learns"
 _WHO, _BYPASS, _LIMITS, _REVIEW = "Who may ask", "What bypasses the cache", "Limits", "Review"
 _UPSTREAM_KEYS = (variable_of("upstream_key"), "OPENAI_API_KEY")
+_OTHER_VARIABLES = {
+    *(variable_of(name) for name in ("config", "url", "redis_url", "api_key", "upstream_key")),
+    *(variable_of(name) for name in ("model_dir", "cache_dir", "backend", "simulator_api_key")),
+}
+"""What the commands read besides the service's options."""
+_KUBERNETES = re.compile(rf"{ENV}(?:\w+_)?(?:SERVICE_(?:HOST|PORT)|PORT_\d+_(?:TCP|UDP))")
+"""What Kubernetes sets in every pod next to a service whose name begins with semcache."""
 _LLMS = ("upstream_url", "simulate_llm")
 """Whoever names one of them overrules the other."""
 
@@ -173,6 +182,13 @@ class Settings:
         low=0.001,
         high=3_600,
     )
+    worker_timeout_s: float = option(
+        30.0,
+        "Seconds without a sign of life after which one of several workers is killed and replaced.",
+        group=_LIMITS,
+        low=1,
+        high=3_600,
+    )
     drain_timeout_s: float = option(
         30.0,
         "Seconds that requests under way may take once the service is told to end.",
@@ -308,6 +324,22 @@ def read_settings(
             "try the service with --simulate-llm."
         )
     return Settings(**own, upstream_key=key, cache=CacheConfig(**cached))
+
+
+def strange_variables(env: Mapping[str, str] | None = None) -> list[str]:
+    """What to say of each variable that looks like an option and is none, a slip of the pen as a
+    rule."""
+    known = {variable_of(name) for name in OPTIONS} | _OTHER_VARIABLES
+    told = []
+    for name, text in sorted((os.environ if env is None else env).items()):
+        if not name.startswith(ENV) or name in known:
+            continue
+        if _KUBERNETES.match(name) or text.startswith("tcp://"):
+            continue
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        told.append(f"There is no option {name}{hint}")
+    return told
 
 
 def _from_env(name: str, env: Mapping[str, str]) -> str | None:

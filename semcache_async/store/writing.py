@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from semcache_async.errors import StaleWriteError, StoreError
+from semcache_async.errors import StaleWriteError, StoreError, StoreFullError
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.fences import Fences
 from semcache_async.store.keys import KeySpace, plain
@@ -32,6 +32,10 @@ class _Write(NamedTuple):
     record: Record
     fences: tuple[str, ...]
     commands: tuple[Command, ...]
+
+
+def _is_full(outcome: object) -> bool:
+    return isinstance(outcome, StoreFullError)
 
 
 class Writer:
@@ -119,7 +123,13 @@ class Writer:
             errors = [part for part in parts if isinstance(part, Exception)]
             outcomes[write.place] = errors[0] if errors else write.entry_id
             start = end
+        await self._drop_old(session, [w for w in admitted if _is_full(outcomes[w.place])])
         return True
+
+    async def _drop_old(self, session: Session, writes: Sequence[_Write]) -> None:
+        """What could not be replaced for want of room goes: it is no longer the answer."""
+        if writes:
+            await session.execute([("UNLINK", *(self._keys.key(w.entry_id) for w in writes))])
 
     def _write(self, place: int, record: Record) -> _Write:
         now = self._clock.now()

@@ -9,7 +9,7 @@ import pytest
 
 from semcache_async import CacheConfig
 from semcache_async.errors import ConfigError
-from semcache_async.serve.settings import Settings, read_settings
+from semcache_async.serve.settings import Settings, read_settings, strange_variables
 
 SIMULATED = {"simulate_llm": True}
 
@@ -170,3 +170,22 @@ def test_nonsense_in_a_file_names_the_file(tmp_path: Path, text: str, said: str)
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.toml cannot be read"):
         read(SIMULATED, file=tmp_path / "nowhere.toml")
+
+
+def test_a_slip_in_the_environment_is_said() -> None:
+    env = {
+        "SEMCACHE_MAX_DISTNCE": "0.1",
+        "SEMCACHE_QUITE_ELSE": "1",
+        "SEMCACHE_MAX_DISTANCE": "0.1",
+        "SEMCACHE_URL": "http://localhost",
+        "SEMCACHE_PORT": "tcp://10.0.0.1:80",
+        "SEMCACHE_SERVICE_HOST": "10.0.0.1",
+        "SEMCACHE_SERVICE_PORT_HTTP": "80",
+        "SEMCACHE_PORT_8080_TCP_ADDR": "10.0.0.1",
+        "SEMCACHE_REDIS_PORT": "tcp://10.0.0.2:6379",
+        "PATH": "/bin",
+    }
+    assert strange_variables(env) == [
+        "There is no option SEMCACHE_MAX_DISTNCE; did you mean SEMCACHE_MAX_DISTANCE?",
+        "There is no option SEMCACHE_QUITE_ELSE.",
+    ]

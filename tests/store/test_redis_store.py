@@ -241,6 +241,9 @@ async def test_out_of_memory_drops_writes_and_goes_on_reading(
         assert "OOM" in str(outcome)
         assert (await store.fetch([EntryKey(SCOPE, "before")]))[0] is not None
         assert await found(store, 0) == ["before"]
+        (outcome,) = await store.put([record(store, "before", 0, text="another answer")])
+        assert isinstance(outcome, StoreFullError)
+        assert await found(store, 0) == []  # the old answer is no longer the answer
     finally:
         await client.config_set("maxmemory", 0)
     (outcome,) = await store.put([record(store, "after", 90)])

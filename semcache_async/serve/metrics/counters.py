@@ -119,6 +119,8 @@ class _Layout:
             for family in DURATIONS
             for value in family.values
         }
+        self.alive = self._take(1)
+        """When the process last said that it lives, by ``time.monotonic``."""
 
     def _take(self, cells: int) -> int:
         start = self.width

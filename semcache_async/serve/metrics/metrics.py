@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from semcache_async.bounds.intervals import wilson
@@ -89,7 +90,7 @@ class Metrics:
         self.count("http_errors", str(status if status in _KNOWN else 500))
 
     def publish(self) -> None:
-        """Let the other processes see what this one's cache has counted."""
+        """Let the other processes see what this one's cache has counted, and that it lives."""
         mine = self._mine
         values: dict[str, float] = {"under_way": self.under_way}
         if self._cache is not None:
@@ -100,6 +101,7 @@ class Metrics:
                 mine[cell] = self._before[cell] + values[counted.name]
         for cell, counted in enumerate(GAUGES, AT.gauges):
             mine[cell] = values.get(counted.name, 0.0)
+        mine[AT.alive] = time.monotonic()
 
     # -- reading, over all processes
 

@@ -37,6 +37,10 @@ class SharedRows:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def of(self, row: int, cell: int) -> float:
+        """One process's number."""
+        return self._rows[row][cell]
+
     def total(self, cell: int) -> float:
         """The sum of one cell over all processes."""
         return sum(row[cell] for row in self._rows)

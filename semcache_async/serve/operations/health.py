@@ -18,10 +18,14 @@ async def alive(_service: Service, _request: web.Request) -> web.Response:
 
 
 async def ready(service: Service, _request: web.Request) -> web.Response:
-    """Redis answers and has the right index, and this process is not about to end."""
+    """Redis answers and has the right index, and this process is not about to end. Where nothing
+    can be written, that is said: what is stored is served as before."""
     trouble = "draining" if service.draining else await service.readiness.trouble()
     if trouble is None:
-        return json_response({"status": "ready"}, headers=NO_STORE)
+        told = {"status": "ready"}
+        if (unkept := service.cache.stats().store_trouble) is not None:
+            told["degraded"] = f"Answers are not kept: {unkept}"
+        return json_response(told, headers=NO_STORE)
     return json_response({"status": "not ready", "reason": trouble}, status=503, headers=NO_STORE)
 
 

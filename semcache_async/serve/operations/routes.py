@@ -32,5 +32,5 @@ ROUTES = (
 )
 
 SCHEMAS: dict[str, Schema] = {
-    "Health": obj({"status": text(), "reason": text()}, required=("status",)),
+    "Health": obj({"status": text(), "reason": text(), "degraded": text()}, required=("status",)),
 }

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
@@ -16,8 +17,8 @@ import msgspec
 
 from semcache_async.errors import SemcacheError
 from semcache_async.serve.keys import KeyRing
-from semcache_async.serve.metrics.counters import WIDTH
-from semcache_async.serve.metrics.shared_rows import shared_file
+from semcache_async.serve.metrics.counters import AT, WIDTH
+from semcache_async.serve.metrics.shared_rows import SharedRows, shared_file
 from semcache_async.serve.process.server import Part, Ready, bind, serve_part
 from semcache_async.serve.process.worker import Assignment, encode_assignment, until_told
 from semcache_async.serve.settings import Settings
@@ -120,7 +121,8 @@ async def _serve_many(
             )
             for row in range(rows)
         ]
-        workers = [_Worker(assignment) for assignment in assignments]
+        numbers = SharedRows(WIDTH, rows=rows, fd=rows_fd)
+        workers = [_Worker(assignment, numbers) for assignment in assignments]
         try:
             async with anyio.create_task_group() as group:
                 first, *others = workers
@@ -129,6 +131,7 @@ async def _serve_many(
                 announce(ready)
                 for worker in workers:
                     group.start_soon(worker.keep_alive)
+                    group.start_soon(worker.watch)
                 await stop.wait()
                 group.cancel_scope.cancel()
         finally:
@@ -148,12 +151,15 @@ def _reserved(host: str, port: int) -> Iterator[socket.socket]:
 class _Worker:
     """One place for a worker: the process in it, and its successors."""
 
-    def __init__(self, assignment: Assignment) -> None:
+    def __init__(self, assignment: Assignment, numbers: SharedRows) -> None:
         self._assignment = assignment
+        self._numbers = numbers
         self._process: Process | None = None
+        self._serves = False
 
     async def start(self) -> Ready:
         """Start a process and wait until it serves. Raises ``WorkerError``."""
+        self._serves = False
         self._process = process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "semcache_async.serve.process.worker"),
             stdin=PIPE,
@@ -168,6 +174,7 @@ class _Worker:
         line = await process.stdout.readline()
         if not line:
             raise WorkerError(f"A worker ended with exit code {await process.wait()}.")
+        self._serves = True
         return msgspec.json.decode(line, type=Ready)
 
     async def keep_alive(self) -> None:
@@ -184,6 +191,23 @@ class _Worker:
             pause = min(2 * pause, _LAST_PAUSE_S)
             with suppress(WorkerError):
                 await self.start()
+
+    async def watch(self) -> None:
+        """Kill a process that hangs, for ``keep_alive`` to replace. Returns never."""
+        limit_s, row = self._assignment.settings.worker_timeout_s, self._assignment.part.row
+        tick_s = limit_s / 4
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(tick_s)
+            now = time.monotonic()
+            if not self._serves or now - began > 2 * tick_s:
+                continue  # it is starting; or all of us were stopped, and nobody had a chance
+            silent_s = now - self._numbers.of(row, AT.alive)
+            if silent_s > limit_s and self._process is not None:
+                _log.error("Worker %d has been silent for %.0f s; it is killed.", row, silent_s)
+                self._serves = False
+                with suppress(ProcessLookupError):
+                    self._process.kill()
 
     async def end(self) -> None:
         """Tell it to drain, and wait until it is gone."""

@@ -38,8 +38,8 @@ def encode_assignment(assignment: Assignment) -> bytes:
 
 @contextmanager
 def until_told(stop: asyncio.Event, ready: asyncio.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT set ``stop``; a second one, or one before ``ready``, when nothing is under
-    way that could finish, ends this process."""
+    """SIGTERM, SIGINT and SIGHUP set ``stop``; a second one, or one before ``ready``, when nothing
+    is under way that could finish, ends this process. Under ``nohup`` SIGHUP does nothing."""
 
     def on_signal(number: int) -> None:
         if stop.is_set() or not ready.is_set():
@@ -47,7 +47,9 @@ def until_told(stop: asyncio.Event, ready: asyncio.Event) -> Iterator[None]:
         stop.set()
 
     loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT)
+    signals = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
     for number in signals:
         loop.add_signal_handler(number, on_signal, number)
     try:
@@ -76,7 +78,8 @@ async def _work(assignment: Assignment) -> None:
 
     loop = asyncio.get_running_loop()
     with until_told(stop, ready):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the parent's
+        for number in (signal.SIGINT, signal.SIGHUP):  # a terminal's are the parent's
+            signal.signal(number, signal.SIG_IGN)
         loop.add_reader(0, on_input)
         try:
             await serve_part(assignment.settings, assignment.part, stop, tell)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from semcache_async.errors import StoreUnavailableError
+from semcache_async.errors import StoreFullError, StoreUnavailableError
 from semcache_async.serve.readiness import REMEMBERED_S, Readiness
 from tests.serve.running import Client, Clock, client_of, service_for
 
@@ -91,3 +91,26 @@ async def test_metrics_are_prometheus_text() -> None:
         assert 'semcache_requests_total{result="exact"} 0.0' in text
         assert "semcache_under_way 1.0" in text
         assert "tenant" not in text
+
+
+async def test_what_cannot_be_written_is_said(redis_url: str, name: str) -> None:
+    async with (
+        service_for(redis_url=redis_url, cache={"name": name}) as service,
+        client_of(service) as client,
+        redis.asyncio.from_url(redis_url) as admin,
+    ):
+        await service.cache.store("before", "an answer")
+        await admin.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(StoreFullError):
+                await service.cache.store("after", "an answer")
+            status, body = await get(client, "/readyz")
+            assert (status, body["status"]) == (200, "ready")
+            assert body["degraded"].startswith("Answers are not kept: Redis keeps nothing new")
+            assert not service.cache.stats().store_keeps
+            assert await service.cache.lookup("before") is not None
+        finally:
+            await admin.config_set("maxmemory", 0)
+        await service.cache.store("after", "an answer")
+        assert await get(client, "/readyz") == (200, {"status": "ready"})
+        assert service.cache.stats().store_keeps

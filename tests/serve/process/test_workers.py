@@ -141,11 +141,14 @@ async def wait_for(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 @once
-async def test_sigterm_lets_a_stream_finish_and_keeps_its_answer(redis_url: str, name: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_signal_lets_a_stream_finish_and_keeps_its_answer(
+    redis_url: str, name: str, number: signal.Signals
+) -> None:
     arguments = ("--redis-url", redis_url, "--name", name)
     async with streaming(*arguments) as (service, upstream, response):
         assert name not in service.line
-        service.process.send_signal(signal.SIGTERM)
+        service.process.send_signal(number)
         await wait_for(service.refuses)
         upstream.gate.set()
         rest = await response.content.read()
@@ -293,6 +296,22 @@ async def test_workers_end_with_a_parent_that_is_killed() -> None:
             return not alive(workers)
 
         await wait_for(are_gone)
+
+
+@once
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+async def test_a_worker_that_hangs_is_replaced() -> None:
+    hurry = ("--worker-timeout-s", "2")
+    async with served("--simulate-llm", "--workers", "2", *hurry) as service:
+        victim = min(children(service.process.pid))
+        os.kill(victim, signal.SIGSTOP)
+
+        async def is_replaced() -> bool:
+            found = children(service.process.pid)
+            return victim not in alive(found) and len(alive(found)) == 2
+
+        await wait_for(is_replaced)
+        await ask(service.url)
 
 
 # -- mistakes
