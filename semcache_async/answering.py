@@ -13,6 +13,7 @@ from semcache_async.config import CacheConfig
 from semcache_async.evidence.learner import Call, Learner
 from semcache_async.flow.flight import Flight, Seat
 from semcache_async.flow.flights import Flights
+from semcache_async.flow.limiter import Limiter
 from semcache_async.protocols import Generate, GenerateStream, Produce
 from semcache_async.stats import Counters
 from semcache_async.text.prompt import normalise
@@ -47,6 +48,8 @@ class Answering(Generic[C]):
         self._learner = learner
         self._config = config
         self._counters = counters
+        self.limiter = Limiter(most=config.max_llm_calls, wait_s=config.llm_wait_s)
+        """Who may call the LLM now."""
         self._flights: Flights[C, Outcome] = Flights(finish_abandoned=config.finish_abandoned)
 
     def __len__(self) -> int:
@@ -169,13 +172,14 @@ class Answering(Generic[C]):
             self._learner.held_back(query.prompt, query.key.scope, shadow, text)
 
     async def _call(self, prompt: str, produce: Produce[C], emit: Callable[[C], None]) -> Produced:
-        self._counters.llm_calls += 1
-        try:
-            async with asyncio.timeout(self._config.generate_timeout_s):
-                return await produce(prompt, emit)
-        except BaseException:
-            self._counters.llm_errors += 1
-            raise
+        async with self.limiter.turn():
+            self._counters.llm_calls += 1
+            try:
+                async with asyncio.timeout(self._config.generate_timeout_s):
+                    return await produce(prompt, emit)
+            except BaseException:
+                self._counters.llm_errors += 1
+                raise
 
     # -- from outside
 

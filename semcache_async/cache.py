@@ -26,7 +26,7 @@ from semcache_async.answering import Answering, in_pieces, whole
 from semcache_async.attempt import Attempt
 from semcache_async.bounds.choice import Choice
 from semcache_async.config import CacheConfig, check_limit
-from semcache_async.errors import ConfigError, PromptError, WrongLoopError
+from semcache_async.errors import ConfigError, OverloadedError, PromptError, WrongLoopError
 from semcache_async.evidence.judging import Judging
 from semcache_async.evidence.learner import Learner
 from semcache_async.flow.vectors import Vectors, open_vectors
@@ -127,7 +127,9 @@ async def _opened(
         if config.guards:
             await anyio.to_thread.run_sync(_warm_guards)
         vectors = await stack.enter_async_context(
-            open_vectors(embedder, remembered=config.embedding_cache_size)
+            open_vectors(
+                embedder, remembered=config.embedding_cache_size, wait_s=config.lookup_budget_s / 2
+            )
         )
         kept_in: Store
         if store is not None:
@@ -238,8 +240,9 @@ class SemanticCache:
 
         ``ttl_s`` replaces both tiers' times to live; ``max_distance`` may tighten the config's,
         never loosen it. A failing store or embedder counts as a miss. Raises what ``generate``
-        raises (``TimeoutError`` past ``generate_timeout_s``), ``PromptError`` or ``ConfigError``
-        for arguments that make no sense, ``CacheClosedError`` if the cache closes meanwhile.
+        raises (``TimeoutError`` past ``generate_timeout_s``), ``OverloadedError`` where more is
+        asked than can be answered in time, ``PromptError`` or ``ConfigError`` for arguments that
+        make no sense, ``CacheClosedError`` if the cache closes meanwhile.
         """
         self._check_loop()
         recalled = self._tiers.recall(prompt, scope)
@@ -255,8 +258,7 @@ class SemanticCache:
         try:
             answer = await self._answering.answer(Attempt(query), whole(generate))
         except BaseException as error:
-            self._counters.failed += 1
-            self._counters.cancelled += isinstance(error, asyncio.CancelledError)
+            self._counters.count_error(error)
             raise
         self._counters.count(answer.source)
         return answer
@@ -397,7 +399,11 @@ class SemanticCache:
         if not query.reads:
             return None
         attempt = Attempt(query, bulk=bulk)
-        answer = await self._tiers.find(attempt)
+        try:
+            answer = await self._tiers.find(attempt)
+        except OverloadedError:
+            self._counters.lookup_timeouts += 1
+            return None
         if answer is not None:
             self._counters.lookup_hits += 1
             self._answering.audit(attempt)
@@ -547,6 +553,7 @@ class SemanticCache:
             flights=len(self._answering),
             waiting=self._answering.waiting,
             judging=self._learner.judging,
+            limiter=self._answering.limiter,
         )
 
     async def _end(self) -> None:

@@ -76,9 +76,18 @@ class CacheConfig:
     connecting included. The first one to take longer finds out for all: until the store is back,
     lookups miss at once."""
     lookup_budget_s: float = 10.0
-    """Seconds a lookup may wait for the embedder and the search before it counts as a miss."""
+    """Seconds a lookup may wait for the embedder and the search before it counts as a miss. Where
+    the embedder is foreseen to take half of that, a request is turned away at once
+    (``OverloadedError``), since what the cache cannot look up in time must not all become LLM
+    calls; a ``lookup`` is a miss."""
     close_timeout_s: float = 5.0
     """Seconds that closing waits for answers which are there but not stored yet."""
+    max_llm_calls: int = 1_000
+    """LLM calls of this process under way at most (1 to a million). Where the LLM says that they
+    are too many (a time-out; an error whose status is 429, 503 or 529), fewer, until it stops."""
+    llm_wait_s: float = 10.0
+    """Seconds an LLM call may wait for its turn before its callers get ``OverloadedError``; at once
+    where it is foreseen to take longer."""
     generate_timeout_s: float = 600.0
     """Seconds an LLM call may take before its callers get ``TimeoutError``."""
     finish_abandoned: bool = True
@@ -132,10 +141,11 @@ class CacheConfig:
         _check_range("ttl_jitter", self.ttl_jitter, 0.0, 1.0, below=True)
         for name in (
             *("store_timeout_s", "lookup_budget_s", "close_timeout_s"),
-            "generate_timeout_s",
+            *("generate_timeout_s", "llm_wait_s"),
         ):
             _check_range(name, getattr(self, name), 0.001, 86_400.0)
         _check_count("neighbours", self.neighbours, 1, 100)
+        _check_count("max_llm_calls", self.max_llm_calls, 1, 10**6)
         _check_count("connections", self.connections, 2, 100)
         _check_count("max_prompt_bytes", self.max_prompt_bytes, 1, 2**29)
         _check_count("max_answer_bytes", self.max_answer_bytes, 1, 2**29)

@@ -10,6 +10,7 @@ __all__ = [
     "FlightCancelledError",
     "IndexMismatchError",
     "ModelError",
+    "OverloadedError",
     "PromptError",
     "PromptTooLongError",
     "QueueFullError",
@@ -53,7 +54,11 @@ class ReentrancyError(SemcacheError, RuntimeError):
     """An LLM call asked the cache for the answer that it is making itself."""
 
 
-class QueueFullError(SemcacheError):
+class OverloadedError(SemcacheError):
+    """More is asked than can be answered in time, and this was turned away; ask again later."""
+
+
+class QueueFullError(OverloadedError):
     """More waits for a batch than may wait; ask less at once."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator
 from types import TracebackType
@@ -134,5 +133,4 @@ class Reply(Generic[C]):
         if error is None:
             self._counters.count(self.source)
             return
-        self._counters.failed += 1
-        self._counters.cancelled += isinstance(error, asyncio.CancelledError | GeneratorExit)
+        self._counters.count_error(error)

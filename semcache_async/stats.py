@@ -3,11 +3,13 @@ kind are what metrics, pages and documents are made from."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from semcache_async.bounds.intervals import wilson
+from semcache_async.errors import OverloadedError
 from semcache_async.types import Source
 
 __all__ = ["Counters", "Stats"]
@@ -44,7 +46,7 @@ class Counters:
     shared: int = _counter("Requests answered by another caller's flight")
     generated: int = _counter("Requests answered by the LLM call they started")
     bypassed: int = _counter("Requests answered by the LLM without the cache")
-    shed: int = _counter("Requests turned away")
+    shed: int = _counter("Requests turned away: more was asked than could be answered in time")
     failed: int = _counter("Requests that raised, or whose caller was cancelled")
     cancelled: int = _counter("Requests whose caller was cancelled; also among the failed")
 
@@ -89,6 +91,14 @@ class Counters:
             )
         )
 
+    def count_error(self, error: BaseException) -> None:
+        """One request ended with an error."""
+        if isinstance(error, OverloadedError):
+            self.shed += 1
+            return
+        self.failed += 1
+        self.cancelled += isinstance(error, asyncio.CancelledError | GeneratorExit)
+
     def count(self, source: Source) -> None:
         """One request answered from ``source``."""
         setattr(self, source.value, getattr(self, source.value) + 1)
@@ -114,6 +124,8 @@ class Stats(Counters, Mapping[str, Any]):
     flights: int = _gauge("LLM calls under way, storing included")
     waiting: int = _gauge("Callers that wait for an LLM call")
     judging: int = _gauge("Stored answers that wait to be judged, or are being judged")
+    llm_limit: int = _gauge("LLM calls that may be under way at once")
+    llm_waiting: int = _gauge("LLM calls that wait for their turn")
     queued: int = _gauge("Items that wait for a batch of any kind")
     connections: int = _gauge("Open connections to Redis")
     store_up: bool = _gauge("1 while the store is asked, 0 while it is taken for unreachable")

@@ -18,6 +18,7 @@ from semcache_async.errors import (
     CacheClosedError,
     ConfigError,
     EmbeddingError,
+    OverloadedError,
     PromptError,
     SemcacheError,
     StaleWriteError,
@@ -26,6 +27,7 @@ from semcache_async.errors import (
 )
 from semcache_async.flow.batcher import MicroBatcher
 from semcache_async.flow.breaker import Breaker
+from semcache_async.flow.limiter import Limiter
 from semcache_async.flow.recent import RecentAnswers
 from semcache_async.flow.vectors import Vectors
 from semcache_async.flow.wording import Wording
@@ -182,7 +184,7 @@ class Tiers:
         """None for a text that the model cannot read whole; raises ``EmbeddingError``."""
         try:
             return await self._vectors.vector(text, bulk=bulk)
-        except (EmbeddingError, CacheClosedError):
+        except (EmbeddingError, CacheClosedError, OverloadedError):
             raise
         except Exception as error:
             raise EmbeddingError(f"The embedder failed: {error!r}") from error
@@ -239,7 +241,7 @@ class Tiers:
         if attempt.embedded or not attempt.query.writes:
             yield
             return
-        task = asyncio.create_task(self._embed(attempt))
+        task = asyncio.create_task(self._embed_for_keeping(attempt))
         try:
             yield
         finally:
@@ -302,7 +304,7 @@ class Tiers:
         finally:
             self._recent.forget_all()
 
-    def stats(self, *, flights: int, waiting: int, judging: int) -> Stats:
+    def stats(self, *, flights: int, waiting: int, judging: int, limiter: Limiter) -> Stats:
         """A snapshot of every counter and gauge."""
         packer = self._vectors.packer
         batchers = (self._fetches, self._searches, self._puts)
@@ -313,6 +315,8 @@ class Tiers:
             flights=flights,
             waiting=waiting,
             judging=judging,
+            llm_limit=limiter.limit,
+            llm_waiting=limiter.waiting,
             queued=self._vectors.queued + sum(batcher.queued for batcher in batchers),
             connections=self._store.connections,
             erased=self._wording.erased,
@@ -376,7 +380,7 @@ class Tiers:
         try:
             attempt.vector = await self._vectors.vector(attempt.query.prompt, bulk=attempt.bulk)
             attempt.embedded = True
-        except CacheClosedError:
+        except (CacheClosedError, OverloadedError):
             raise
         except Exception as error:
             self._counters.embed_errors += not attempt.embed_failed
@@ -390,7 +394,7 @@ class Tiers:
         try:
             async with asyncio.timeout(self._config.lookup_budget_s):
                 await self._embed(attempt)
-        except TimeoutError:
+        except (TimeoutError, OverloadedError):
             self._complaints.warn("embedder", "out of time: an answer is stored without its vector")
 
     async def _search(self, attempt: Attempt) -> Sequence[Neighbour]:

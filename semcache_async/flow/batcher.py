@@ -18,6 +18,8 @@ _MISFITS = 32
 _BULK_TURN = 4
 """One batch in so many begins with the oldest bulk item, so that singles never starve it."""
 _MOST_QUEUED = 65_536
+_NEWEST = 0.2
+"""What the newest batch counts in the pace."""
 _ALARM_STEP = 1 / 16
 """How exact a time limit is, as a share of it."""
 
@@ -79,6 +81,7 @@ class MicroBatcher(Generic[K, V]):
         pure: bool = False,
         timeout_s: float | None = None,
         most_queued: int = _MOST_QUEUED,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self._run = run
         self._budget = budget
@@ -88,7 +91,7 @@ class MicroBatcher(Generic[K, V]):
         self._timeout_s = timeout_s
         self._most_queued = most_queued
         self._loop = asyncio.get_running_loop()
-        self._time = self._loop.time
+        self._time = clock or self._loop.time
         self._queue: dict[K, _Job[K, V]] = {}
         self._bulk: dict[K, _Job[K, V]] = {}
         self._running: dict[K, _Job[K, V]] = {}
@@ -101,6 +104,13 @@ class MicroBatcher(Generic[K, V]):
         self.items = 0
         """Items in them: ``items / batches`` is the mean batch size."""
         self._cost_run = 0
+        self._pace_s = 0.0
+        self._backed_up_at: float | None = None
+
+    @property
+    def backlog_s(self) -> float:
+        """How long what is queued will take, by the pace of the last batches that left a queue."""
+        return self.queued * self._pace_s
 
     @property
     def fill(self) -> float:
@@ -222,6 +232,7 @@ class MicroBatcher(Generic[K, V]):
 
     def _landed(self, task: asyncio.Task[Sequence[V | Exception]]) -> None:
         batch = self._tasks.pop(task)
+        self._keep_pace(len(batch))
         if self._pure:
             for job in batch:
                 del self._running[job.key]
@@ -233,6 +244,13 @@ class MicroBatcher(Generic[K, V]):
             for job in batch:
                 job.settle(failure)
         self._dispatch()
+
+    def _keep_pace(self, landed: int) -> None:
+        now = self._time()
+        if self._backed_up_at is not None:
+            pace_s = (now - self._backed_up_at) / landed
+            self._pace_s += (pace_s - self._pace_s) * (_NEWEST if self._pace_s else 1.0)
+        self._backed_up_at = now if self.queued else None
 
     def _failure(
         self, task: asyncio.Task[Sequence[V | Exception]], expected: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from semcache_async.errors import EmbeddingError
+from semcache_async.errors import EmbeddingError, OverloadedError
 from semcache_async.flow.batcher import MicroBatcher
 from semcache_async.flow.recent import Recent
 from semcache_async.protocols import Embedder, TokenEmbedder
@@ -61,8 +62,11 @@ class Vectors:
     are tokenised on a thread, the long ones on another; a tiny one at rest where it stands.
     """
 
-    def __init__(self, embedder: Embedder, *, remembered: int, executor: _Executor) -> None:
+    def __init__(
+        self, embedder: Embedder, *, remembered: int, wait_s: float, executor: _Executor
+    ) -> None:
         self.embedder = embedder
+        self._wait_s = wait_s
         self._executor = executor
         self._remembered = Recent[str, Vector](remembered)
         self._tokens: TokenEmbedder | None = None
@@ -106,7 +110,8 @@ class Vectors:
         longer than its window, or with characters its vocabulary lacks. ``bulk``: one of many,
         which lets others go first.
 
-        Raises ``EmbeddingError``, or what the embedder raised.
+        Raises ``OverloadedError`` where a single one would wait for longer than it may,
+        ``EmbeddingError``, or what the embedder raised.
         """
         if type(text) is not str:  # a subclass may lie about its length and its equals
             text = str.__str__(text)
@@ -116,6 +121,8 @@ class Vectors:
         if known is not None:
             self.hits += 1
             return known
+        if self._packer.backlog_s > self._wait_s and not bulk:
+            raise OverloadedError(f"{self.queued} prompts wait for the embedder; ask again later.")
         tokens = None
         if self._tokens is not None:
             if len(text) <= _TINY and not (self._packer.busy or self._lanes[0].busy):
@@ -242,11 +249,13 @@ def _read(embedder: TokenEmbedder, texts: Sequence[str]) -> list[Any]:
 
 
 @asynccontextmanager
-async def open_vectors(embedder: Embedder, *, remembered: int) -> AsyncIterator[Vectors]:
-    """``Vectors`` on worker threads that end with it. Raises ``EmbeddingError`` where the
-    embedder does not do what its ``dim`` says."""
+async def open_vectors(
+    embedder: Embedder, *, remembered: int, wait_s: float = math.inf
+) -> AsyncIterator[Vectors]:
+    """``Vectors`` on worker threads that end with it; ``wait_s``: how long a text may wait. Raises
+    ``EmbeddingError`` where the embedder does not do what its ``dim`` says."""
     executor = _Executor(int(getattr(embedder, "streams", 1)))
-    vectors = Vectors(embedder, remembered=remembered, executor=executor)
+    vectors = Vectors(embedder, remembered=remembered, wait_s=wait_s, executor=executor)
     try:
         await vectors.probe()
         yield vectors

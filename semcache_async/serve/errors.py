@@ -13,8 +13,8 @@ from semcache_async.errors import (
     CacheClosedError,
     ConfigError,
     EmbeddingError,
+    OverloadedError,
     PromptError,
-    QueueFullError,
     SemcacheError,
     StaleWriteError,
     StoreError,
@@ -174,7 +174,7 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     CacheClosedError: lambda _: Draining(
         "This process is about to end; try again.", code="draining"
     ),
-    QueueFullError: lambda _: Problem(
+    OverloadedError: lambda _: Problem(
         "More is asked at once than can wait; ask again in a moment.",
         status=429,
         code="overloaded",
