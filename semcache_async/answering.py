@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -154,7 +155,9 @@ class Answering(Generic[C]):
                 return found
         flight.started_at = self._tiers.now()
         async with self._tiers.embedding(attempt):
-            made = await self._call(query.prompt, produce, flight.emit)
+            outer = flight.within
+            nested = outer is not None and outer.is_under_way()
+            made = await self._call(query.prompt, produce, flight.emit, nested=nested)
             flight.end()
             entry_id = None
             if query.reads or query.writes:
@@ -171,8 +174,16 @@ class Answering(Generic[C]):
         elif normalise(shadow.prompt) != query.key.normalised:
             self._learner.held_back(query.prompt, query.key.scope, shadow, text)
 
-    async def _call(self, prompt: str, produce: Produce[C], emit: Callable[[C], None]) -> Produced:
-        async with self.limiter.turn():
+    async def _call(
+        self,
+        prompt: str,
+        produce: Produce[C],
+        emit: Callable[[C], None],
+        *,
+        nested: bool = False,
+    ) -> Produced:
+        """``nested``: on behalf of another call, whose turn it shares: it must not wait for it."""
+        async with nullcontext() if nested else self.limiter.turn():
             self._counters.llm_calls += 1
             try:
                 async with asyncio.timeout(self._config.generate_timeout_s):

@@ -46,6 +46,21 @@ async def test_llm_calls_beyond_the_limit_wait_and_then_are_turned_away() -> Non
         assert (stats.shed, stats.failed, stats.llm_calls) == (3, 0, 3)
 
 
+async def test_a_call_within_a_call_needs_no_turn_of_its_own() -> None:
+    async def inner(_prompt: str) -> str:
+        return "inner"
+
+    async with opened(max_llm_calls=1, llm_wait_s=30.0) as cache:
+
+        async def outer(_prompt: str) -> str:
+            answer: str = (await cache.get_or_generate("inner at 90", inner)).text
+            return f"outer of {answer}"
+
+        answer = await cache.get_or_generate("outer at 0", outer)
+        assert answer.text == "outer of inner"
+        assert check_sums(cache).llm_calls == 2
+
+
 async def test_streams_and_replies_are_turned_away_alike() -> None:
     llm = GatedLLM()
 
