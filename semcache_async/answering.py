@@ -11,6 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from semcache_async.attempt import Attempt
 from semcache_async.config import CacheConfig
+from semcache_async.errors import OverloadedError
 from semcache_async.evidence.learner import Call, Learner
 from semcache_async.flow.flight import Flight, Seat
 from semcache_async.flow.flights import Flights
@@ -67,7 +68,7 @@ class Answering(Generic[C]):
         while True:
             found = await self.seek(attempt, produce)
             if isinstance(found, Answer):
-                self.audit(attempt, partial(self._call, attempt.query.prompt, produce, _nobody))
+                self.audit(attempt, partial(self._call_to_compare, attempt.query.prompt, produce))
                 return found
             try:
                 outcome = await self.outcome(attempt, found)
@@ -108,6 +109,15 @@ class Answering(Generic[C]):
         if attempt.served is not None and self._learner.listens:
             query = attempt.query
             self._learner.hit(query.prompt, query.key.scope, attempt.served, call)
+
+    def learn(self, attempt: Attempt, text: str | None) -> None:
+        """A miss tells whether the neighbours' answers would have been right; ``text`` is the fresh
+        one, if there is one."""
+        query, shadow = attempt.query, attempt.shadow
+        if shadow is None:
+            self._learner.missed(query.prompt, query.key.scope, attempt.near, text)
+        elif normalise(shadow.prompt) != query.key.normalised:
+            self._learner.held_back(query.prompt, query.key.scope, shadow, text)
 
     # -- in a flight
 
@@ -152,39 +162,39 @@ class Answering(Generic[C]):
         if query.reads and not self._config.shadow:
             found = await self._tiers.find(attempt)
             if found is not None:
+                self.audit(attempt)
                 return found
         flight.started_at = self._tiers.now()
         async with self._tiers.embedding(attempt):
-            outer = flight.within
-            nested = outer is not None and outer.is_under_way()
-            made = await self._call(query.prompt, produce, flight.emit, nested=nested)
+            made = await self._call(query.prompt, produce, flight.emit, flight)
             flight.end()
             entry_id = None
             if query.reads or query.writes:
                 entry_id = await self._tiers.keep(attempt, made, flight.started_at, flight.tags)
         if query.reads and made.keep:
-            self._learn(attempt, made.text)
+            self.learn(attempt, made.text)
         return Generated(made.text, entry_id, max(0.0, self._tiers.now() - flight.started_at))
 
-    def _learn(self, attempt: Attempt, text: str) -> None:
-        """A fresh answer tells whether the neighbours' would have been right."""
-        query, shadow = attempt.query, attempt.shadow
-        if shadow is None:
-            self._learner.missed(query.prompt, query.key.scope, attempt.near, text)
-        elif normalise(shadow.prompt) != query.key.normalised:
-            self._learner.held_back(query.prompt, query.key.scope, shadow, text)
+    async def _call_to_compare(self, prompt: str, produce: Produce[C]) -> Produced:
+        """An audit's own call: made only where nobody has to wait for it."""
+        if self.limiter.waiting or self.limiter.under_way >= self.limiter.limit:
+            raise OverloadedError("There is no room for an audit's call.")
+        return await self._call(prompt, produce, _nobody)
 
     async def _call(
         self,
         prompt: str,
         produce: Produce[C],
         emit: Callable[[C], None],
-        *,
-        nested: bool = False,
+        flight: Flight[C, Outcome] | None = None,
     ) -> Produced:
-        """``nested``: on behalf of another call, whose turn it shares: it must not wait for it."""
-        async with nullcontext() if nested else self.limiter.turn():
+        """Call the LLM when it is this flight's turn. One within another's call shares its turn,
+        since it must not wait for it; an audit's call takes none."""
+        waits = flight is not None and not self._flights.has(flight.within)
+        async with self.limiter.turn() if waits else nullcontext():
             self._counters.llm_calls += 1
+            if flight is not None:
+                flight.called = True
             try:
                 async with asyncio.timeout(self._config.generate_timeout_s):
                     return await produce(prompt, emit)

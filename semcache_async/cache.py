@@ -38,7 +38,7 @@ from semcache_async.protocols import (
     Produce,
     Store,
 )
-from semcache_async.query import Query, check_answer, check_tags, read_query
+from semcache_async.query import Query, check_answer, check_scope, check_tags, read_query
 from semcache_async.reply import Reply
 from semcache_async.stats import Counters, Stats
 from semcache_async.text.guards import analyse
@@ -408,7 +408,7 @@ class SemanticCache:
             self._counters.lookup_hits += 1
             self._answering.audit(attempt)
         else:
-            self._learner.missed(query.prompt, query.key.scope, attempt.near, None)
+            self._answering.learn(attempt, None)
         return answer
 
     def _check_loop(self) -> None:
@@ -495,30 +495,37 @@ class SemanticCache:
             )
         finally:
             self._answering.let_nobody_board(scope, tenant, tags)
+            self._learner.forget()
 
-    async def feedback(self, prompt: str, entry_id: str, *, right: bool) -> bool:
+    async def feedback(
+        self, prompt: str, entry_id: str, *, right: bool, seen_at: float | None = None
+    ) -> bool:
         """Somebody's verdict on the answer ``entry_id`` to ``prompt``; it holds on return, in every
-        process. A right one is served to this very prompt from now on, whatever distance and words
-        say; a wrong one serves nobody at that distance any longer, and one on the entry's own
-        wording deletes it. Both count as evidence for ``target_precision``, more than a judge's.
+        process, and no judge overrules it. A right one is served to this very prompt from now on,
+        whatever its words, as far as ``max_distance``; a wrong one serves nobody at that distance
+        any longer, and one on the entry's own wording deletes it. Both count as evidence for
+        ``target_precision``, more than a judge's.
 
-        False where there is no such entry any longer. Raises ``PromptError``, or ``EmbeddingError``
-        or a ``StoreError`` where those parts fail.
+        ``seen_at``: when the answer was seen, in Unix seconds; a newer one is not meant. False
+        where there is no such entry any longer (without Redis: in this process). Raises
+        ``PromptError``, ``ConfigError``, ``EmbeddingError`` or a ``StoreError``.
         """
         self._check_loop()
         text, entry_id = check_text("prompt", prompt), check_text("entry_id", entry_id)
         if not isinstance(right, bool):
             raise ConfigError(f"right={right!r}: must be True or False.")
         entry = await self._learner.entry(entry_id)
-        if entry is None:
+        if entry is None or (seen_at is not None and entry.created_at > seen_at):
             return False
         if normalise(text) == normalise(entry.prompt):
-            await self._learner.said(text, entry, None, right)
+            self._counters.count_feedback(right)
             if not right:
                 await self.invalidate(entry_ids=(entry_id,))
             return True
         distance = await self._tiers.distance(text, entry.prompt)
-        await self._learner.said(text, entry, distance, right)
+        if distance is not None and not await self._learner.said(text, entry, distance, right):
+            return False
+        self._counters.count_feedback(right)
         return True
 
     async def reach(self, scope: Scope = Scope()) -> Choice | None:
@@ -526,7 +533,7 @@ class SemanticCache:
         ``explain()``; None where the config sets it. Raises a ``StoreError`` where the store
         fails."""
         self._check_loop()
-        return await self._learner.choice(scope)
+        return await self._learner.choice(check_scope(scope))
 
     def reaches(self) -> list[tuple[Scope, Choice]]:
         """``reach`` of each scope that this process has served, as far as it knows."""
@@ -534,7 +541,7 @@ class SemanticCache:
 
     def serves_up_to(self, scope: Scope = Scope()) -> float:
         """The distance up to which a scope serves other wordings now; negative: none."""
-        return self._learner.policy(scope).max_distance
+        return self._learner.policy(check_scope(scope)).max_distance
 
     async def browse(self, *, tags: Collection[str] = (), limit: int = 100) -> Sequence[Entry]:
         """Some ``limit`` (1..1,000) live entries of any scope, newest of them first; where tags are
@@ -558,7 +565,7 @@ class SemanticCache:
 
     async def _end(self) -> None:
         await self._answering.aclose()
-        await self._learner.aclose()
+        await self._learner.aclose(patience_s=self.config.close_timeout_s)
         await self._tiers.aclose()
 
 

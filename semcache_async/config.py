@@ -111,7 +111,7 @@ class CacheConfig:
     """Approximate search whose cost grows with log(entries), or exact search with all of them."""
     connections: int = 4
     """Connections to Redis at most (2..100): few, each with deep pipelines; one of them is kept for
-    writing."""
+    writing. Verdicts, where there are any, are noted over one more."""
     secret: str = field(default="", repr=False)
     """Keys the hashes that stand for scopes, tags and prompts in Redis."""
 

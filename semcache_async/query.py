@@ -13,7 +13,7 @@ from semcache_async.text.decide import Policy
 from semcache_async.text.prompt import check_text, normalise
 from semcache_async.types import EntryKey, Record, Scope, Vector
 
-__all__ = ["Query", "check_answer", "check_tags", "read_query"]
+__all__ = ["Query", "check_answer", "check_scope", "check_tags", "read_query"]
 
 
 class Query(msgspec.Struct, frozen=True, gc=False):
@@ -70,8 +70,7 @@ def read_query(
     """``policy`` gives a scope's own, which ``max_distance`` may tighten. Raises ``PromptError`` or
     ``ConfigError`` for arguments that make no sense."""
     text = check_text("prompt", prompt)
-    if not isinstance(scope, Scope):
-        raise ConfigError(f"scope must be a Scope, not {type(scope).__name__}.")
+    scope = check_scope(scope)
     wanted = policy(scope)
     if max_distance is not None:
         wanted = wanted.at_most(check_max_distance(max_distance))
@@ -100,6 +99,13 @@ def check_answer(text: object, config: CacheConfig) -> str:
     if len(answer.encode()) > config.max_answer_bytes:
         raise PromptError(f"The answer is longer than max_answer_bytes={config.max_answer_bytes}.")
     return answer
+
+
+def check_scope(scope: object) -> Scope:
+    """``scope`` itself, if it is one."""
+    if not isinstance(scope, Scope):
+        raise ConfigError(f"scope must be a Scope, not {type(scope).__name__}.")
+    return scope
 
 
 def check_tags(tags: object) -> tuple[str, ...]:

@@ -91,6 +91,11 @@ class Counters:
             )
         )
 
+    def count_feedback(self, right: bool) -> None:
+        """Somebody's verdict was kept."""
+        self.feedback_right += right
+        self.feedback_wrong += not right
+
     def count_error(self, error: BaseException) -> None:
         """One request ended with an error."""
         if isinstance(error, OverloadedError):

@@ -17,6 +17,8 @@ __all__ = ["BUCKETS", "WIDTH", "Counts", "PERIODS", "PERIOD_S", "Histogram", "Sa
 WIDTH, BUCKETS = 0.002, 150
 """Bucket ``i`` holds the distances in (.002 i, .002 (i + 1)], the first one 0 too: up to .3."""
 
+_MOST = 1e12
+"""More samples than that are a mistake."""
 PERIOD_S, PERIODS = 14 * 86_400.0, 4
 """Evidence is kept by periods of so many seconds, and so many of them are read."""
 
@@ -76,7 +78,7 @@ class Histogram:
             part, place = parts.get(name[:1]), name[1:]
             if part is None or not (place.isascii() and place.isdigit()):
                 continue
-            if int(place) < len(part) and math.isfinite(value) and value > 0.0:
+            if int(place) < len(part) and 0.0 < value <= _MOST:
                 part[int(place)] = value
         return made
 

@@ -63,11 +63,11 @@ async def redis_stats(url: str, name: str) -> dict[str, Any]:
         async def ask(*command: str) -> Any:
             return checked((await pipelines.execute([command]))[0])
 
-        names = sorted(index.decode() for index in await ask("FT._LIST"))
+        names = sorted(index.decode(errors="replace") for index in await ask("FT._LIST"))
         indexes = {
             index: _index(await ask("FT.INFO", index))
             for index in names
-            if index.startswith(f"{name}:")
+            if index.startswith(f"{name}:{{")
         }
         memory = dict(
             line.split(":", 1)

@@ -11,7 +11,10 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextvars import Context, copy_context
 from enum import Enum
+from hashlib import blake2b
+from types import EllipsisType
 from typing import NamedTuple, Protocol, TypeAlias
 
 from semcache_async.bounds.choice import Choice, choose
@@ -20,7 +23,8 @@ from semcache_async.bounds.per_entry import serves
 from semcache_async.bounds.precision import needed
 from semcache_async.complaints import Complaints
 from semcache_async.config import CacheConfig
-from semcache_async.evidence.judging import Judging, same
+from semcache_async.errors import CacheClosedError, OverloadedError
+from semcache_async.evidence.judging import Judging, Label, same
 from semcache_async.evidence.local import LocalEvidence
 from semcache_async.evidence.verdicts import Verdicts, pair_of, read_verdicts, write_verdicts
 from semcache_async.flow.recent import Recent
@@ -39,6 +43,8 @@ PEOPLE = 3.0
 
 _QUEUED, _AT_ONCE = 256, 4
 _SCOPES = 4_096
+_BETWEEN_S = 0.005
+"""From one scope's renewal to the next one's."""
 _REFRESH_S, _LONGEST_S = 10.0, 80.0
 """How old what is known of a scope may be before it is read anew, in the background; longer each
 time that nothing has changed."""
@@ -82,17 +88,20 @@ class _Pending(NamedTuple):
     """What the LLM said, or how to ask it."""
     how: _How
     """Of the first of ``near``."""
+    context: Context
+    """The caller's own, for the judge and the LLM."""
 
 
 class _Known:
     """What this process knows of one scope."""
 
     __slots__ = (
-        *("basis", "choice", "due", "fresh", "loading", "policy"),
-        *("total", "wait_s", "watched"),
+        *("basis", "choice", "due", "fresh", "owner", "policy"),
+        *("scope", "total", "wait_s", "watched"),
     )
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, scope: Scope, policy: Policy) -> None:
+        self.scope = scope
         self.policy = policy
         self.choice: Choice | None = None
         self.basis: object = None
@@ -106,7 +115,7 @@ class _Known:
         """Hits that are all to be judged: the first ones, and those after the distance has grown,
         which are not what was seen before, since fewer prompts are stored now, and those that
         remain serve farther."""
-        self.loading: asyncio.Task[None] | None = None
+        self.owner: Owner | None = None
 
 
 class Learner:
@@ -148,6 +157,12 @@ class Learner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._judges = 0
         self._scopes: Recent[Scope, _Known] = Recent(_SCOPES)
+        self._stale: dict[Scope, _Known] = {}
+        self._renewing = False
+        self._blank: Choice | None = None
+        """What a scope without any evidence comes to."""
+        self._closed = False
+        self._salt = repr(draw()).encode()
         self._complaints = Complaints()
         start = config.max_distance
         if config.target_precision is not None:
@@ -180,9 +195,19 @@ class Learner:
         if found is not Standing.OPEN or self._verified is None:
             return found
         curve = None if verdicts is None else verdicts.curve
-        if serves(curve, candidate.distance, 1.0 - self._verified, self._draw()):
-            return Standing.OPEN
+        if curve is not None:
+            draw = self._lot(prompt, candidate.entry, verdicts)
+            if serves(curve, candidate.distance, 1.0 - self._verified, draw):
+                return Standing.OPEN
         return Standing.UNVERIFIED
+
+    def _lot(self, prompt: str, entry: Entry, verdicts: Verdicts | None) -> float:
+        """0..1, the same however often one request looks: drawn again, it would be drawn until it
+        serves."""
+        known = 0 if verdicts is None else len(verdicts.samples)
+        text = f"{pair_of(prompt)} {entry.id} {entry.created_at} {known}"
+        digest = blake2b(text.encode(), digest_size=8, key=self._salt).digest()
+        return int.from_bytes(digest, "big") / 2.0**64
 
     # -- what requests tell
 
@@ -194,7 +219,7 @@ class Learner:
             return
         reviewed = tuple(one for one in near if one.distance <= self._config.review_distance)
         if reviewed:
-            self._put(_Pending(prompt, scope, reviewed, fresh, _How.MISSED))
+            self._put(prompt, scope, reviewed, fresh, _How.MISSED)
 
     def hit(self, prompt: str, scope: Scope, near: Neighbour, call: Call | None = None) -> None:
         """A stored answer was served: it is judged afterwards, if it is drawn. Without a judge that
@@ -208,45 +233,55 @@ class Learner:
             known = self._scopes.get(scope)
             if known is None or known.watched <= 0:
                 return
-            known.watched -= 1
             how = _How.WATCHED
-        self._put(_Pending(prompt, scope, (near,), call, how))
+        self._put(prompt, scope, (near,), call, how)
 
-    def held_back(self, prompt: str, scope: Scope, near: Neighbour, fresh: str) -> None:
+    def held_back(self, prompt: str, scope: Scope, near: Neighbour, fresh: str | None) -> None:
         """A stored answer would have been served, were it not for shadow mode."""
-        self._put(_Pending(prompt, scope, (near,), fresh, _How.AUDITED))
+        if fresh is not None or not self._judging.needs_fresh:
+            self._put(prompt, scope, (near,), fresh, _How.AUDITED)
 
     def seen(self, scope: Scope, entry: Entry) -> None:
         """An answer that verdicts may come for."""
         if self._local is not None:
             self._local.seen(scope, entry)
 
+    def forget(self) -> None:
+        """Any entry may have been deleted."""
+        if self._local is not None:
+            self._local.forget()
+
     # -- what people say
 
     async def entry(self, entry_id: str) -> Entry | None:
         """A live entry; raises a ``StoreError`` where the store fails."""
-        found = await self._keeper.annotate(entry_id, lambda _entry, notes: notes)
+        self._check_open()
+        found = await self._keeper.noted(entry_id)
         return None if found is None else found[0]
 
-    async def said(self, prompt: str, entry: Entry, distance: float | None, right: bool) -> None:
-        """Keep somebody's verdict; it holds on return. Raises a ``StoreError``."""
-        if right:
-            self._counters.feedback_right += 1
-        else:
-            self._counters.feedback_wrong += 1
-        if distance is None:
-            return
+    async def said(self, prompt: str, entry: Entry, distance: float, right: bool) -> bool:
+        """Keep somebody's verdict; it holds on return. False where the entry has gone meanwhile.
+        Raises a ``StoreError``."""
+        pair = pair_of(prompt)
         sample = Sample(distance, right, PEOPLE)
-        owner = await self._annotate(pair_of(prompt), entry, sample)
-        if owner is not None:
-            await self._tally(owner, sample, pooled=False)
-            for scope, known in self._scopes.items():
-                if self._keeper.owner(scope) == owner:
-                    await self._choose(scope, known)
+        before, owner = await self._annotate(pair, entry, sample, by_people=True)
+        if owner is None:
+            return False
+        if before is not right:  # said again, it is no further sample
+            try:
+                await self._tally(owner, sample, pooled=False)
+            except Exception as error:
+                self._counters.evidence_lost += 1
+                self._complaints.warn("evidence", error)
+            for known in self._scopes.values():
+                if known.owner == owner:
+                    self._renew(known.scope, known)
+        return True
 
     async def choice(self, scope: Scope) -> Choice | None:
         """The distance of a scope and why, from the evidence there is now; None where the config
         sets it. Raises a ``StoreError``."""
+        self._check_open()
         if self._config.target_precision is None:
             return None
         known = self._known(scope)
@@ -255,7 +290,7 @@ class Learner:
 
     def choices(self) -> list[tuple[Scope, Choice]]:
         """What this process goes by, of the scopes that it has served."""
-        return [(scope, one.choice) for scope, one in self._scopes.items() if one.choice]
+        return [(one.scope, one.choice) for one in self._scopes.values() if one.choice]
 
     # -- in the background
 
@@ -264,18 +299,35 @@ class Learner:
         """What waits to be judged, is being judged, or is being made a distance of."""
         return len(self._pending) + len(self._tasks)
 
-    async def aclose(self) -> None:
-        """Drop what is left."""
+    async def aclose(self, *, patience_s: float) -> None:
+        """Drop what is left; for a judge that cannot be cancelled, wait so long."""
+        self._closed = True
         self._pending.clear()
-        for task in list(self._tasks):
+        self._stale.clear()
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=patience_s)
 
-    def _put(self, pending: _Pending) -> None:
+    def _check_open(self) -> None:
+        if self._closed:
+            raise CacheClosedError("The cache is closed; open a new one.")
+
+    def _put(
+        self,
+        prompt: str,
+        scope: Scope,
+        near: tuple[Neighbour, ...],
+        fresh: str | Call | None,
+        how: _How,
+    ) -> None:
+        if self._closed:
+            return
         if len(self._pending) >= _QUEUED or self._busy():
             self._counters.judge_skips += 1
             return
-        self._pending.append(pending)
+        self._pending.append(_Pending(prompt, scope, near, fresh, how, copy_context()))
         if self._judges < _AT_ONCE:
             self._judges += 1
             self._spawn(self._judge_all())
@@ -284,11 +336,16 @@ class Learner:
         try:
             while self._pending:
                 pending = self._pending.popleft()
-                try:
-                    await self._judge(pending)
-                except Exception as error:
+                judging = self._spawn(self._judge(pending), pending.context)
+                await asyncio.wait([judging])
+                if judging.cancelled():
+                    self._counters.judge_errors += 1  # by the judge's own doing: this is not
+                elif (error := judging.exception()) is not None:
                     self._counters.evidence_lost += 1
                     self._complaints.warn("evidence", error)
+        except asyncio.CancelledError:
+            judging.cancel()
+            raise
         finally:
             self._judges -= 1
 
@@ -296,45 +353,75 @@ class Learner:
         """Label the neighbour that distance alone would have served; where words refuse them all,
         the nearest of those, so that a rewording refused for its words costs one call and not
         two."""
-        words, prompt = self._words, pending.prompt
-        near, objected = pending.near[0], False
-        if pending.how is _How.MISSED:
-            seen = [one for one in pending.near if not words.erases(prompt, one.prompt)]
-            if not seen:
-                return
-            served = (one for one in seen if not words.objects(prompt, one.prompt))
-            found = next(served, None)
-            near, objected = found or seen[0], found is None
-        pair = pair_of(prompt)
-        verdicts = self._verdicts(near)
-        if verdicts is not None and pair in verdicts.right and pending.how is _How.MISSED:
+        found = self._worth_judging(pending)
+        if found is None:
             return
-        fresh = pending.fresh
-        told = isinstance(fresh, str) and same(fresh, near.entry.text)
-        if not told and not self._judging.may_ask():
+        near, objected = found
+        text = await self._fresh(pending, near)
+        if text is Ellipsis:
             return
-        if callable(fresh):
-            fresh = (await fresh()).text
         label = await self._judging.label(
             Case(
-                prompt=prompt,
+                prompt=pending.prompt,
                 matched_prompt=near.prompt,
                 stored_text=near.entry.text,
-                fresh_text=fresh,
+                fresh_text=text,
                 distance=near.distance,
                 scope=pending.scope,
             )
         )
-        if label is None:
-            return
+        if label is not None:
+            await self._learn(pending, near, label, objected=objected)
+
+    def _worth_judging(self, pending: _Pending) -> tuple[Neighbour, bool] | None:
+        """The neighbour, and whether words speak against it."""
+        words, prompt = self._words, pending.prompt
+        if pending.how is not _How.MISSED:
+            return pending.near[0], False
+        seen = [one for one in pending.near if not words.erases(prompt, one.prompt)]
+        if not seen:
+            return None
+        found = next((one for one in seen if not words.objects(prompt, one.prompt)), None)
+        near = found or seen[0]
+        verdicts = self._verdicts(near)
+        if verdicts is not None and verdicts.known(pair_of(prompt)) is not None:
+            return None  # one pair is one sample, however often it is asked
+        return near, found is None
+
+    async def _fresh(self, pending: _Pending, near: Neighbour) -> str | EllipsisType | None:
+        """The fresh answer, if there is one; ``...`` where the budget allows for no verdict, or the
+        LLM gave no answer. Answers that are the same to the letter cost nothing."""
+        fresh = pending.fresh
+        if isinstance(fresh, str) and same(fresh, near.entry.text):
+            return fresh
+        if not self._judging.may_ask():
+            return ...
+        if not callable(fresh):
+            return fresh
+        try:
+            return (await fresh()).text
+        except OverloadedError:
+            self._counters.judge_skips += 1
+        except Exception as error:
+            self._counters.judge_errors += 1
+            self._complaints.warn("audit", error)
+        return ...
+
+    async def _learn(
+        self, pending: _Pending, near: Neighbour, label: Label, *, objected: bool
+    ) -> None:
         self._count(label.right, audited=pending.how is _How.AUDITED)
+        known = self._known(pending.scope)
+        if pending.how is _How.WATCHED:
+            known.watched -= 1
         sample = Sample(near.distance, label.right)
-        owner = self._keeper.owner(pending.scope)
         self.seen(pending.scope, near.entry)
-        if label.sure and (label.right or not objected):
-            await self._annotate(pair, near.entry, sample)
+        if label.sure:
+            pair = pair_of(pending.prompt)
+            await self._annotate(pair, near.entry, sample, moves_reach=not objected)
         if not objected:
-            await self._tally(owner, sample, pooled=self._known(pending.scope).total < _POOLED)
+            owner = self._keeper.owner(pending.scope)
+            await self._tally(owner, sample, pooled=known.total < _POOLED)
             self._learnt(pending.scope, sample)
 
     def _count(self, right: bool, *, audited: bool) -> None:
@@ -345,16 +432,37 @@ class Learner:
             counters.audited += 1
             counters.audited_wrong += not right
 
-    async def _annotate(self, pair: str, entry: Entry, sample: Sample) -> Owner | None:
+    async def _annotate(
+        self,
+        pair: str,
+        entry: Entry,
+        sample: Sample,
+        *,
+        by_people: bool = False,
+        moves_reach: bool = True,
+    ) -> tuple[bool | None, Owner | None]:
+        """What was known of the pair, and whose the entry is; no owner where it has gone."""
+        before: bool | None = None
+        replaced = False
+
         def change(there: Entry, notes: bytes | None) -> bytes | None:
-            if there.created_at != entry.created_at:
+            nonlocal before, replaced
+            replaced = there.created_at != entry.created_at
+            if replaced:
                 return notes
             known = read_verdicts(notes, there) or Verdicts(there.created_at)
-            sampled = self._verified is not None
-            return write_verdicts(known.after(pair, *sample, sampled=sampled))
+            before = known.known(pair)
+            after = known.after(
+                pair,
+                sample,
+                by_people=by_people,
+                moves_reach=moves_reach,
+                sampled=self._verified is not None,
+            )
+            return write_verdicts(after)
 
         found = await self._keeper.annotate(entry.id, change)
-        return None if found is None else found[1]
+        return before, None if found is None or replaced else found[1]
 
     async def _tally(self, owner: Owner, sample: Sample, *, pooled: bool) -> None:
         one = Histogram()
@@ -367,7 +475,7 @@ class Learner:
     def _known(self, scope: Scope) -> _Known:
         known = self._scopes.get(scope)
         if known is None:
-            known = _Known(self._start)
+            known = _Known(scope, self._start)
             if self._config.target_precision is not None:
                 known.watched = needed(self._config.target_precision)
             self._scopes.put(scope, known)
@@ -383,17 +491,29 @@ class Learner:
             self._renew(scope, known)
 
     def _renew(self, scope: Scope, known: _Known) -> None:
+        """Soon, and one after the other: many scopes at once must not hold up what callers ask."""
         known.due = time.monotonic() + known.wait_s
-        if known.loading is None:
-            known.loading = self._spawn(self._renewed(scope, known))
+        if self._closed:
+            return
+        self._stale[scope] = known
+        if len(self._stale) > _SCOPES:
+            del self._stale[next(iter(self._stale))]
+        if not self._renewing:
+            self._renewing = True
+            self._spawn(self._renew_all())
 
-    async def _renewed(self, scope: Scope, known: _Known) -> None:
+    async def _renew_all(self) -> None:
         try:
-            await self._choose(scope, known)
-        except Exception as error:
-            self._complaints.warn("evidence", error)
+            while self._stale:
+                scope = next(iter(self._stale))
+                try:
+                    await self._choose(scope, self._stale.pop(scope))
+                except Exception as error:
+                    self._complaints.warn("evidence", error)
+                if self._stale:
+                    await asyncio.sleep(_BETWEEN_S)
         finally:
-            known.loading = None
+            self._renewing = False
 
     async def _choose(self, scope: Scope, known: _Known) -> None:
         config = self._config
@@ -401,22 +521,26 @@ class Learner:
             return
         known.fresh = 0
         counted = periods(self._now())
-        found = await self._keeper.tallies(
-            self._keeper.owner(scope), [number for number, _ in counted]
-        )
+        known.owner = self._keeper.owner(scope)
+        found = await self._keeper.tallies(known.owner, [number for number, _ in counted])
         if known.choice is not None and (counted[0][0], found) == known.basis:
             known.wait_s = min(_LONGEST_S, known.wait_s * 2.0)
             return
         known.basis, known.wait_s = (counted[0][0], found), _REFRESH_S
         own, like = (_summed(parts, [weight for _, weight in counted]) for parts in found)
         known.total = own.total
-        known.choice = choose(
-            own,
-            like if own.total < _FEW else None,
-            target=config.target_precision,
-            default=self._start.max_distance,
-            ceiling=config.max_distance,
-        )
+        if any(map(any, found)) or self._blank is None:
+            known.choice = choose(
+                own,
+                like if own.total < _FEW else None,
+                target=config.target_precision,
+                default=self._start.max_distance,
+                ceiling=config.max_distance,
+            )
+        else:
+            known.choice = self._blank
+        if not any(map(any, found)):
+            self._blank = known.choice
         reach = known.choice.max_distance
         policy = self._start._replace(max_distance=-1.0 if reach is None else reach)
         if policy.max_distance > max(self._start.max_distance, known.policy.max_distance):
@@ -427,8 +551,10 @@ class Learner:
         notes = near.notes if self._local is None else self._local.notes(near.entry.id)
         return read_verdicts(notes, near.entry)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
+    def _spawn(
+        self, work: Coroutine[None, None, None], context: Context | None = None
+    ) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
+
 from semcache_async.flow.recent import Recent
 from semcache_async.types import Entry, Owner, Scope
 
@@ -23,7 +25,13 @@ class LocalEvidence:
 
     def seen(self, scope: Scope, entry: Entry) -> None:
         """An entry that verdicts may come for."""
-        self._entries.put(entry.id, (entry, self.owner(scope)))
+        kept = msgspec.structs.replace(entry, text="")  # its answer is the store's to keep
+        self._entries.put(entry.id, (kept, self.owner(scope)))
+
+    def forget(self) -> None:
+        """Any entry may have been deleted."""
+        self._entries.clear()
+        self._notes.clear()
 
     def notes(self, entry_id: str) -> bytes | None:
         """What ``annotate`` left."""
@@ -35,6 +43,10 @@ class LocalEvidence:
             owner = Owner(repr(scope), f"tenant {scope.tenant}")
             self._owners.put(scope, owner)
         return owner
+
+    async def noted(self, entry_id: str) -> tuple[Entry, Owner, bytes | None] | None:
+        found = self._entries.get(entry_id)
+        return None if found is None else (*found, self._notes.get(entry_id))
 
     async def annotate(
         self, entry_id: str, change: Callable[[Entry, bytes | None], bytes | None]

@@ -16,18 +16,22 @@ from semcache_async.types import Entry
 __all__ = ["Verdicts", "pair_of", "read_verdicts", "write_verdicts"]
 
 _KEPT = 32
-"""Prompts judged right, and samples, that an entry keeps: the last ones."""
+"""Prompts of each kind, and samples, that an entry keeps: the last ones."""
 
 
 class Verdicts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The verdicts on one entry's answer."""
+    """The verdicts on one entry's answer. Prompts are named as by ``pair_of``."""
 
     of: float
     """``created_at`` of the entry they are about: another answer under its key starts anew."""
     reach: float = 3.0
     """From this distance on it is not served: a wrong one lay there."""
     right: tuple[str, ...] = ()
-    """The prompts, as ``pair_of`` names them, that it was right for."""
+    """The prompts that it was right for."""
+    wrong: tuple[str, ...] = ()
+    """Those that it was wrong for."""
+    settled: tuple[str, ...] = ()
+    """Those of both kinds that people judged: no judge overrules them."""
     samples: tuple[Sample, ...] = ()
     """For the mode ``verified``."""
     curve: Curve | None = None
@@ -37,26 +41,48 @@ class Verdicts(msgspec.Struct, frozen=True, omit_defaults=True):
         """What they say of serving the answer to a prompt."""
         if pair in self.right:
             return Standing.RIGHT
-        return Standing.OPEN if distance < self.reach else Standing.VERDICT
+        if pair in self.wrong or distance >= self.reach:
+            return Standing.VERDICT
+        return Standing.OPEN
+
+    def known(self, pair: str) -> bool | None:
+        """Was it right for a prompt? None where nobody said."""
+        return True if pair in self.right else False if pair in self.wrong else None
 
     def after(
-        self, pair: str, distance: float, right: bool, weight: float, *, sampled: bool
+        self,
+        pair: str,
+        sample: Sample,
+        *,
+        by_people: bool = False,
+        moves_reach: bool = True,
+        sampled: bool = False,
     ) -> Verdicts:
         """These and one more. A wrong one shrinks the reach to below its distance and is never
-        outweighed by right ones farther in; a later verdict on the same prompt replaces it.
+        outweighed by right ones farther in; a later verdict on the same prompt replaces it, but for
+        a judge's after a person's. Without ``moves_reach`` it concerns that prompt alone.
         ``sampled``: the entry's curve is fitted anew (some 100 us)."""
-        others = tuple(known for known in self.right if known != pair)
+        if pair in self.settled and not by_people:
+            return self
+        shrinks = moves_reach and not sample.right
         samples, curve = self.samples, self.curve
         if sampled:
-            samples = (*samples, Sample(distance, right, weight))[-_KEPT:]
+            samples = (*samples, sample)[-_KEPT:]
             curve = learn(samples)
         return Verdicts(
             of=self.of,
-            reach=self.reach if right else min(self.reach, distance - MARGIN),
-            right=(*others, pair)[-_KEPT:] if right else others,
+            reach=min(self.reach, sample.distance - MARGIN) if shrinks else self.reach,
+            right=_with(self.right, pair, sample.right),
+            wrong=_with(self.wrong, pair, not sample.right),
+            settled=_with(self.settled, pair, by_people),
             samples=samples,
             curve=curve,
         )
+
+
+def _with(pairs: tuple[str, ...], pair: str, belongs: bool) -> tuple[str, ...]:
+    others = tuple(known for known in pairs if known != pair)
+    return (*others, pair)[-_KEPT:] if belongs else others
 
 
 def pair_of(prompt: str) -> str:

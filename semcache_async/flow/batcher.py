@@ -96,6 +96,7 @@ class MicroBatcher(Generic[K, V]):
         self._bulk: dict[K, _Job[K, V]] = {}
         self._running: dict[K, _Job[K, V]] = {}
         self._tasks: dict[asyncio.Task[Sequence[V | Exception]], list[_Job[K, V]]] = {}
+        self._began: dict[asyncio.Task[Sequence[V | Exception]], float] = {}
         self._scheduled = False
         self._alarm: asyncio.TimerHandle | None = None
         self._closed = False
@@ -109,8 +110,11 @@ class MicroBatcher(Generic[K, V]):
 
     @property
     def backlog_s(self) -> float:
-        """How long what is queued will take, by the pace of the last batches that left a queue."""
-        return self.queued * self._pace_s
+        """How long a single item would wait now, by the pace of the last batches; those of bulks
+        wait behind it, but for every fourth batch."""
+        if len(self._tasks) < self._concurrency:
+            return 0.0
+        return len(self._queue) * self._pace_s * _BULK_TURN / (_BULK_TURN - 1)
 
     @property
     def fill(self) -> float:
@@ -185,6 +189,7 @@ class MicroBatcher(Generic[K, V]):
             self._cost_run += sum(job.cost for job in batch)
             task = self._loop.create_task(self._call([job.key for job in batch]))
             self._tasks[task] = batch
+            self._began[task] = self._time()
             if self._pure:
                 self._running.update((job.key, job) for job in batch)
             task.add_done_callback(self._landed)
@@ -232,7 +237,7 @@ class MicroBatcher(Generic[K, V]):
 
     def _landed(self, task: asyncio.Task[Sequence[V | Exception]]) -> None:
         batch = self._tasks.pop(task)
-        self._keep_pace(len(batch))
+        self._keep_pace(len(batch), self._began.pop(task))
         if self._pure:
             for job in batch:
                 del self._running[job.key]
@@ -244,12 +249,16 @@ class MicroBatcher(Generic[K, V]):
             for job in batch:
                 job.settle(failure)
         self._dispatch()
+        if not self._tasks:
+            self._backed_up_at = None  # nobody waited for what was queued
 
-    def _keep_pace(self, landed: int) -> None:
+    def _keep_pace(self, landed: int, began: float) -> None:
+        """Seconds an item while there is a queue; no slower than the last batch alone was."""
         now = self._time()
         if self._backed_up_at is not None:
             pace_s = (now - self._backed_up_at) / landed
             self._pace_s += (pace_s - self._pace_s) * (_NEWEST if self._pace_s else 1.0)
+        self._pace_s = min(self._pace_s, (now - began) / landed)
         self._backed_up_at = now if self.queued else None
 
     def _failure(

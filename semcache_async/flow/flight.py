@@ -23,6 +23,7 @@ class Flight(Generic[C, R]):
 
     __slots__ = (
         "_listeners",
+        "called",
         "chunks",
         "ended",
         "key",
@@ -66,6 +67,8 @@ class Flight(Generic[C, R]):
         """The flights that this one's LLM call has seats in."""
         self.chunks: list[C] = []
         """What the LLM call has emitted so far."""
+        self.called = False
+        """The LLM call has begun: it is paid for."""
         self.ended = False
         """The LLM call has returned: no more chunks, and nothing cancels the storing."""
 

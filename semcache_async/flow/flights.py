@@ -138,10 +138,14 @@ class Flights(Generic[C, R]):
             seat.passenger.waits_for.remove(flight)
         if flight.waiters or flight.ended or flight.task is None or flight.task.done():
             return
-        if self._finish_abandoned and flight.stored:
+        if self._finish_abandoned and flight.stored and flight.called:
             return
         self._forget(flight)
         flight.task.cancel()
+
+    def has(self, flight: Flight | None) -> bool:  # type: ignore[type-arg]
+        """Is it under way, and one of these?"""
+        return flight is not None and flight.task in self._flying
 
     def let_nobody_board(self, concerned: Callable[[Flight[C, R]], bool]) -> None:
         """Of the flights that are ``concerned``, let nobody else board any: what they bring was

@@ -2,9 +2,9 @@
 that gives way when the LLM says that it is too much.
 
 The limit follows TCP's rule, additive increase and multiplicative decrease (Chiu and Jain, 1989, as
-Netflix's concurrency-limits applies it to services): one more call for each round of successes at
-the limit, three quarters of them after a sign of overload, once a round at most. A caller who would
-wait longer than it may is turned away at once rather than after that time.
+Netflix's concurrency-limits applies it to services): one more call, or a twentieth more, for each
+round of successes at the limit; three quarters of it after a sign of overload, once a round. A
+caller who would wait longer than it may is turned away at once rather than after that time.
 """
 
 from __future__ import annotations
@@ -12,23 +12,25 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from semcache_async.errors import OverloadedError
 
 __all__ = ["Limiter", "is_overload"]
 
-_FEWER = 0.75
+_FEWER, _BACK = 0.75, 0.05
+"""After a sign of overload; and what a success at the limit adds at least, so that the way back
+from far down takes a hundred rounds and not as many as there were calls."""
 _NEWEST = 0.1
 """What the newest call counts in the mean duration of a call."""
-_OVERLOADED = {429, 503, 529}
+_OVERLOADED = {429, 503, 504, 529}
 """HTTP statuses by which LLM services say so."""
 
 
 def is_overload(error: BaseException) -> bool:
     """Does an LLM call's error say that there are too many of them? By what the errors of the
     common clients (openai, anthropic, aiohttp, httpx) carry; a time-out counts."""
-    if isinstance(error, TimeoutError):
+    if any("Timeout" in kind.__name__ for kind in type(error).__mro__):
         return True
     response = getattr(error, "response", None)
     told = (getattr(one, name, None) for one in (error, response) for name in _STATUS)
@@ -74,13 +76,13 @@ class Limiter:
         began, begun_in = self._loop.time(), self._round
         try:
             yield
+            self._raise(self._loop.time() - began)
         except BaseException as error:
-            if is_overload(error) and begun_in == self._round:
+            if begun_in == self._round and is_overload(error):
                 self._lower()
-            self._leave()
             raise
-        self._raise(self._loop.time() - began)
-        self._leave()
+        finally:
+            self._leave()
 
     async def _wait(self) -> None:
         """Returns with the turn taken."""
@@ -96,20 +98,27 @@ class Limiter:
             if turn.done() and not turn.cancelled():
                 self._leave()  # it came just now
             else:
-                self._waiting.remove(turn)
+                with suppress(ValueError):  # passed over already
+                    self._waiting.remove(turn)
             if isinstance(error, TimeoutError):
                 raise self._refusal() from None
             raise
 
     def _raise(self, took_s: float) -> None:
+        took_s = min(took_s, 2.0 * self._wait_s)
         self._mean_s += (took_s - self._mean_s) * (_NEWEST if self._mean_s else 1.0)
-        if self.under_way >= self._limit - 1.0:
-            self._limit = min(float(self._most), self._limit + 1.0 / self._limit)
+        if self._is_telling():
+            step = max(1.0 / self._limit, _BACK)
+            self._limit = min(float(self._most), self._limit + step)
 
     def _lower(self) -> None:
-        """By calls that began before the last time, it is not lowered again."""
-        self._limit = max(1.0, min(self._limit, self.under_way) * _FEWER)
-        self._round += 1
+        if self._is_telling():
+            self._limit = max(1.0, self._limit * _FEWER)
+            self._round += 1
+
+    def _is_telling(self) -> bool:
+        """Are so many under way that how they fare says something of the limit?"""
+        return self.under_way >= self._limit / 2.0
 
     def _leave(self) -> None:
         self.under_way -= 1

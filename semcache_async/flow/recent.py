@@ -45,9 +45,9 @@ class Recent(Generic[K, V]):
     def drop(self, key: K) -> None:
         self._items.pop(key, None)
 
-    def items(self) -> list[tuple[K, V]]:
+    def values(self) -> list[V]:
         """All there is, what was used longest ago first."""
-        return list(self._items.items())
+        return list(self._items.values())
 
     def clear(self) -> None:
         self._items.clear()

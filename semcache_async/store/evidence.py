@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from semcache_async.errors import StoreError
@@ -15,17 +17,24 @@ from semcache_async.types import Entry, Owner, Scope
 
 __all__ = ["EvidenceKeeper"]
 
-_ATTEMPTS = 5
+_ATTEMPTS, _PAUSE_S = 20, 0.01
 _SUMS_TTL_MS = 90 * 86_400_000
 """Longer than any period is read."""
 
 
 class EvidenceKeeper:
-    """See ``protocols.EvidenceStore`` for what the methods promise. It writes on the connection
-    that is kept for writing, since notes change under WATCH."""
+    """See ``protocols.EvidenceStore`` for what the methods promise. Notes change under WATCH, on a
+    connection of their own: answers that are to be written do not wait for them."""
 
-    def __init__(self, pipelines: RedisPipelines, keys: KeySpace, clock: ServerClock) -> None:
+    def __init__(
+        self,
+        pipelines: RedisPipelines,
+        noting: RedisPipelines,
+        keys: KeySpace,
+        clock: ServerClock,
+    ) -> None:
         self._pipelines = pipelines
+        self._noting = noting
         self._keys = keys
         self._clock = clock
 
@@ -33,14 +42,20 @@ class EvidenceKeeper:
         digest = self._keys.scope(scope)
         return Owner(digest.scope, digest.tenant)
 
+    async def noted(self, entry_id: str) -> tuple[Entry, Owner, bytes | None] | None:
+        (row,) = await self._pipelines.execute([self._reading(entry_id)])
+        entry, owner, notes = read_noted(checked(row), entry_id, self._clock.now())
+        return None if entry is None else (entry, owner, notes)
+
     async def annotate(
         self, entry_id: str, change: Callable[[Entry, bytes | None], bytes | None]
     ) -> tuple[Entry, Owner] | None:
-        async with self._pipelines.session() as session:
+        async with self._noting.session() as session:
             for _ in range(_ATTEMPTS):
                 found, written = await self._attempt(session, entry_id, change)
                 if written:
                     return found
+                await asyncio.sleep(_PAUSE_S * random.random())  # noqa: S311 - spreads writers
         raise StoreError("An entry kept changing while a verdict on it was to be noted.")
 
     async def _attempt(
@@ -50,8 +65,7 @@ class EvidenceKeeper:
         change: Callable[[Entry, bytes | None], bytes | None],
     ) -> tuple[tuple[Entry, Owner] | None, bool]:
         key = self._keys.key(entry_id)
-        fields: Command = ("HMGET", key, ENTRY, SCOPE, TENANT, NOTES)
-        watched, row = await session.execute([("WATCH", key), fields])
+        watched, row = await session.execute([("WATCH", key), self._reading(entry_id)])
         checked(watched)
         entry, owner, notes = read_noted(checked(row), entry_id, self._clock.now())
         changed = notes if entry is None else change(entry, notes)
@@ -83,6 +97,9 @@ class EvidenceKeeper:
         replies = [checked(reply) for reply in await self._pipelines.execute(asked)]
         sums = [dict(_numbers(reply)) for reply in replies]
         return sums[: len(periods)], sums[len(periods) :]
+
+    def _reading(self, entry_id: str) -> Command:
+        return ("HMGET", self._keys.key(entry_id), ENTRY, SCOPE, TENANT, NOTES)
 
     def _sums(self, owner: Owner, period: int) -> tuple[str, str]:
         """The keys of a scope's sums and of its tenant's."""

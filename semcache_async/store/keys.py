@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from hashlib import blake2b
@@ -56,9 +57,9 @@ class KeySpace:
     def siblings(self, indexes: Sequence[str]) -> list[KeySpace]:
         """The key spaces of those among the indexes that have the same name and another
         fingerprint."""
-        others = [index for index in indexes if index.startswith(self._name)]
-        fingerprints = [index.removeprefix(self._name) for index in others if index != self.index]
-        return [self._again(fingerprint) for fingerprint in sorted(fingerprints)]
+        found = [re.fullmatch(rf"{re.escape(self._name)}([0-9a-f]{{16}})", one) for one in indexes]
+        fingerprints = sorted(match[1] for match in found if match)
+        return [self._again(one) for one in fingerprints if self._name + one != self.index]
 
     def entry_id(self, key: EntryKey) -> str:
         """32 hex digits: one entry per scope, attributes and normalised prompt."""

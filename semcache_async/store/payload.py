@@ -85,7 +85,7 @@ class Noted(NamedTuple):
 def read_noted(row: Sequence[bytes | None], entry_id: str, now: float) -> Noted:
     """``HMGET key entry scope tenant notes``."""
     raw, scope, tenant, notes = row
-    owner = Owner((scope or b"").decode(), (tenant or b"").decode())
+    owner = Owner((scope or b"").decode(errors="replace"), (tenant or b"").decode(errors="replace"))
     payload = _payload(raw, None)
     if payload is None or max(payload.exact_until, payload.semantic_until) <= now:
         return Noted(None, owner, notes)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from semcache_async.config import CacheConfig
-from semcache_async.errors import StoreError, StoreUnavailableError
+from semcache_async.errors import StoreError, StoreFullError, StoreUnavailableError
 from semcache_async.store.address import check_database
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.evidence import EvidenceKeeper
@@ -50,7 +50,7 @@ async def redis_store(
     clock: ServerClock | None = None,
 ) -> AsyncIterator[RedisStore]:
     """A store that has proved it can write an entry and find it again. One of the connections is
-    kept for writing.
+    kept for writing; one more is opened where evidence is to be noted.
 
     Raises ``ConfigError``, ``StoreUnavailableError``, ``StoreAuthError``,
     ``SearchModuleMissingError`` or ``IndexMismatchError``, each within a few
@@ -62,9 +62,11 @@ async def redis_store(
     async with (
         redis_pipelines(url, connections=config.connections - 1, timeout_s=timeout_s) as pipelines,
         redis_pipelines(url, connections=1, timeout_s=timeout_s) as writing,
+        redis_pipelines(url, connections=1, timeout_s=timeout_s) as noting,
     ):
         check_database(url)
-        store = RedisStore(pipelines, writing, keys, shape, Fences(config), clock or ServerClock())
+        clock = clock or ServerClock()
+        store = RedisStore(pipelines, writing, noting, keys, shape, Fences(config), clock)
         await store.prepare()
         yield store
 
@@ -76,6 +78,7 @@ class RedisStore:
         self,
         pipelines: RedisPipelines,
         writing: RedisPipelines,
+        noting: RedisPipelines,
         keys: KeySpace,
         shape: IndexShape,
         fences: Fences,
@@ -89,15 +92,17 @@ class RedisStore:
         self._clock = clock
         self._prefix = keys.prefix.encode()
         self._searcher = Searcher(self._timed, self._remake, keys, shape, clock)
-        self._evidence = EvidenceKeeper(writing, keys, clock)
-        self.owner, self.annotate = self._evidence.owner, self._evidence.annotate
-        self.tally, self.tallies = self._evidence.tally, self._evidence.tallies
+        self._noting = noting
+        evidence = EvidenceKeeper(pipelines, noting, keys, clock)
+        self.owner, self.noted, self.annotate = evidence.owner, evidence.noted, evidence.annotate
+        self.tally, self.tallies = evidence.tally, evidence.tallies
         self._writer = Writer(writing, keys, fences, clock, np.dtype(shape.dtype))
 
     @property
     def connections(self) -> int:
         """Connections to Redis open now."""
-        return self._pipelines.connections + self._writing.connections
+        parts = (self._pipelines, self._writing, self._noting)
+        return sum(part.connections for part in parts)
 
     def now(self) -> float:
         """Unix seconds by Redis's clock, early by a round trip at most."""
@@ -176,20 +181,27 @@ class RedisStore:
         if not fences:
             return 0
         moment = await self._time()
+        full: StoreFullError | None = None
         for start in range(0, len(fences), _FENCES_AT_ONCE):
             raising = self._fences.raising(fences[start : start + _FENCES_AT_ONCE], moment)
-            for part in (await self._execute(raising))[-1]:
-                checked(part)
-        removed, strange = 0, []
-        for keys in await self._every_index():
+            try:
+                for part in (await self._execute(raising))[-1]:
+                    checked(part)
+            except StoreFullError as error:
+                full = error  # then nothing can be written past the fence either
+        removed = await self._purge(removal, self._keys.index)
+        strange = []
+        for keys in await self._siblings():
             try:
                 if removal.searches and not await self._can_be_purged(keys.index):
                     strange.append(keys.index)
                 else:
-                    removed += await removal_from(keys).run(self._execute)
+                    removed += await self._purge(removal_from(keys), keys.index)
             except StoreError as error:
-                if keys is self._keys or not is_missing_index(error):
+                if not is_missing_index(error):
                     raise  # one that has been dropped meanwhile holds nothing
+        if full is not None:
+            raise full
         if strange:
             raise StoreError(
                 f"{removed} entries were deleted, and others may be left in an index of another "
@@ -197,6 +209,11 @@ class RedisStore:
                 + ", ".join(f"FT.DROPINDEX {index} DD" for index in strange)
             )
         return removed
+
+    async def _purge(self, removal: Removal, index: str) -> int:
+        if removal.searches:
+            await self._filled(index)
+        return await removal.run(self._execute)
 
     async def browse(self, tags: Collection[str], limit: int) -> list[Entry]:
         """Some live entries of any scope; of ``tags``, any one will do."""
@@ -232,18 +249,21 @@ class RedisStore:
             raise StoreError("Redis does not tell the time (TIME).")
         return moment
 
-    async def _every_index(self) -> list[KeySpace]:
-        """The keys of this index, and of each other one under the same name."""
-        names = [name.decode() for name in await self._one("FT._LIST")]
-        return [self._keys, *self._keys.siblings(names)]
+    async def _siblings(self) -> list[KeySpace]:
+        """The keys of each other index of ours under the same name."""
+        names = [name.decode(errors="replace") for name in await self._one("FT._LIST")]
+        return self._keys.siblings(names)
 
     async def _can_be_purged(self, index: str) -> bool:
-        """Does it know what a removal asks for? Once it has been filled: what it does not know yet,
-        nobody could delete."""
+        """Does it know what a removal asks for?"""
+        return can_be_purged(await self._one("FT.INFO", index))
+
+    async def _filled(self, index: str) -> None:
+        """Wait until an index has been filled: what it does not know yet, nobody could delete."""
         for _ in range(_INDEXING_LOOKS):
             info = await self._one("FT.INFO", index)
             if not int(info.get(b"indexing", 0)):
-                return can_be_purged(info)
+                return
             await asyncio.sleep(_INDEXING_S)
         raise StoreUnavailableError(
             "The index is still being filled, so not everything can be found to be deleted; what "

@@ -142,5 +142,7 @@ def decide(prompt: str, candidates: Iterable[C], policy: Policy) -> Decision[C]:
         if by is None:
             return Decision(candidate, Reason.ACCEPTED, ranked[0], tuple(refused))
         refused.append(Refused(candidate, by))
+        if by == Standing.UNVERIFIED:
+            break  # it is to be asked of, and not to be passed over for one farther off
     reason = Reason.REFUSED if refused else Reason.TOO_FAR
     return Decision(None, reason, ranked[0], tuple(refused))

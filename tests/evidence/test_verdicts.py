@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from semcache_async.bounds.histogram import Sample
 from semcache_async.evidence.verdicts import Verdicts, pair_of, read_verdicts, write_verdicts
 from semcache_async.text.decide import Standing
 from semcache_async.types import Entry
@@ -19,7 +20,7 @@ said = st.lists(
 def after(rows: list[tuple[str, float, bool]], *, sampled: bool = False) -> Verdicts:
     found = Verdicts(ENTRY.created_at)
     for pair, distance, right in rows:
-        found = found.after(pair, distance, right, 1.0, sampled=sampled)
+        found = found.after(pair, Sample(distance, right), sampled=sampled)
     return found
 
 
@@ -69,3 +70,18 @@ def test_an_entry_stays_small() -> None:
 def test_a_pair_is_a_wording_as_the_exact_tier_reads_it() -> None:
     assert pair_of(" how do I pay? ") == pair_of("How do I pay")
     assert pair_of("C#") != pair_of("C")
+
+
+@given(said, said)
+def test_no_judge_overrules_people(
+    before: list[tuple[str, float, bool]], later: list[tuple[str, float, bool]]
+) -> None:
+    verdicts = after(before)
+    for right in (False, True):
+        told = verdicts.after("a", Sample(0.1, right), by_people=True)
+        for pair, distance, said_right in later:
+            told = told.after(pair, Sample(distance, said_right))
+        assert told.known("a") is right
+        expected = Standing.RIGHT if right else Standing.VERDICT
+        assert told.standing("a", 0.01) is expected
+        assert told.after("a", Sample(0.1, not right), by_people=True).known("a") is not right

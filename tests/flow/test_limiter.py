@@ -112,21 +112,21 @@ async def test_the_limit_gives_way_once_a_round_and_comes_back() -> None:
     calls = Calls(limiter)
     tasks = calls.start(16)
     await until(lambda: len(calls.begun) == 16)
-    for _ in range(8):
+    for _ in range(3):
         await calls.end(TooManyError())
     assert limiter.limit == 12  # of one round, one sign counts
-    for _ in range(8):
-        await calls.end()
+    for _ in range(13):
+        await calls.end(ValueError())
     found = await asyncio.gather(*tasks, return_exceptions=True)
-    assert sum(isinstance(one, TooManyError) for one in found) == 8
+    assert sum(isinstance(one, TooManyError) for one in found) == 3
     tasks = calls.start(12)
     await until(lambda: len(calls.begun) == 12)
     await calls.end(TooManyError())
     assert limiter.limit == 9
     for _ in range(11):
-        await calls.end()
+        await calls.end(ValueError())
     await asyncio.gather(*tasks, return_exceptions=True)
-    for _ in range(200):
+    for _ in range(40):
         more = calls.start(limiter.limit)
         await until(lambda: len(calls.begun) == len(more))  # noqa: B023 - awaited here
         while calls.begun:
@@ -135,13 +135,53 @@ async def test_the_limit_gives_way_once_a_round_and_comes_back() -> None:
     assert limiter.limit == 16
 
 
+async def test_what_few_calls_say_lowers_nothing() -> None:
+    limiter = Limiter(most=100, wait_s=1e6)
+    for _ in range(50):
+        with pytest.raises(TooManyError):
+            async with limiter.turn():
+                raise TooManyError
+    assert limiter.limit == 100
+
+
 async def test_it_never_closes_altogether() -> None:
-    limiter = Limiter(most=4, wait_s=1e6)
+    limiter = Limiter(most=2, wait_s=1e6)
     for _ in range(50):
         with pytest.raises(TooManyError):
             async with limiter.turn():
                 raise TooManyError
     assert limiter.limit == 1
+    async with limiter.turn():
+        assert limiter.under_way == 1
+
+
+async def test_a_turn_that_comes_as_its_caller_leaves_is_the_next_ones() -> None:
+    limiter = Limiter(most=1, wait_s=1e6)
+    calls = Calls(limiter)
+    first, *others = calls.start(4)
+    await until(lambda: limiter.waiting == 3)
+    first.cancel()
+    for one in others[:2]:
+        one.cancel()
+    found = await asyncio.gather(first, *others[:2], return_exceptions=True)
+    assert {type(one) for one in found} == {asyncio.CancelledError}
+    await until(lambda: len(calls.begun) == 2)
+    calls.begun[-1].set_result(None)
+    await others[2]
+    assert (limiter.under_way, limiter.waiting) == (0, 0)
+
+
+async def test_an_error_that_raises_when_looked_at_keeps_no_turn() -> None:
+    class OddError(Exception):
+        @property
+        def status(self) -> int:
+            raise RuntimeError("odd")
+
+    limiter = Limiter(most=1, wait_s=1e6)
+    with pytest.raises(RuntimeError):
+        async with limiter.turn():
+            raise OddError
+    assert limiter.under_way == 0
 
 
 @pytest.mark.parametrize(

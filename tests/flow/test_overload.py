@@ -131,7 +131,7 @@ async def test_a_batchers_pace_is_that_of_full_batches() -> None:
         await asyncio.sleep(0)
         if seconds == 4.0:  # two texts in four seconds; two are under way
             waiting.append(batcher.submit(9))
-            assert batcher.backlog_s == 2.0
+            assert batcher.backlog_s == pytest.approx(2.0 * 4 / 3)
     await until(lambda: len(gates) == 1)
     gates.pop().set_result(None)
     await asyncio.gather(*waiting)
@@ -143,3 +143,49 @@ async def test_a_bulk_waits_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch)
     async with open_vectors(AngleEmbedder(), remembered=0, wait_s=0.0) as vectors:
         found = await asyncio.gather(*(vectors.vector(f"q at {n}", bulk=True) for n in range(80)))
         assert all(one is not None for one in found)
+
+
+async def test_time_without_work_is_nobodys_pace() -> None:
+    loop = asyncio.get_running_loop()
+    gates: list[asyncio.Future[None]] = []
+
+    async def run(keys: list[int]) -> list[int]:
+        gates.append(loop.create_future())
+        await gates[-1]
+        return keys
+
+    now = 0.0
+    batcher: MicroBatcher[int, int] = MicroBatcher(run, budget=1, clock=lambda: now)
+    first, second = batcher.submit(1), batcher.submit(2)
+    await until(lambda: len(gates) == 1)
+    second.cancel()  # while queued: when the first lands, nobody waits for it
+    gates.pop().set_result(None)
+    await first
+    await until(lambda: batcher.under_way == 0)
+    now += 3_600.0
+    waiting = [batcher.submit(n) for n in (3, 4, 5)]
+    await until(lambda: len(gates) == 1)
+    now += 0.5
+    gates.pop().set_result(None)
+    await until(lambda: len(gates) == 1)
+    assert batcher.backlog_s <= 1.0
+    for _ in range(2):
+        await until(lambda: len(gates) == 1)
+        gates.pop().set_result(None)
+    await asyncio.gather(*waiting)
+    await batcher.aclose()
+
+
+async def test_callers_who_left_before_their_turn_are_not_paid_for() -> None:
+    llm = GatedLLM()
+    async with opened(max_llm_calls=1, llm_wait_s=30.0) as cache:
+        first = asyncio.create_task(cache.get_or_generate("q at 0", llm))
+        await until(lambda: len(llm.prompts) == 1)
+        left = [asyncio.create_task(cache.get_or_generate(f"q at {n}", llm)) for n in (90, 180)]
+        await until(lambda: cache.stats().llm_waiting == 2)
+        for one in left:
+            one.cancel()
+        await until(lambda: cache.stats().flights == 1)
+        llm.gate.set()
+        await first
+        assert check_sums(cache).llm_calls == 1

@@ -34,6 +34,8 @@ _SHOWN = 2_000
 """Characters of an answer in a list."""
 _COUNTED = 500
 """The newest entries, whose tags are counted."""
+_SKEW_S = 60.0
+"""By how much Redis's clock may be ahead of the service's."""
 _LISTED = 1_000
 """Rows of a list at most."""
 
@@ -129,7 +131,9 @@ async def review(service: Service, request: web.Request) -> web.Response:
     given = read_form(await read_json(request, service), ReviewRequest)
     hit = await service.journal.review(given.id, given.verdict)
     if hit.entry_id is not None:  # where the entry has gone, there is nothing to be done
-        await service.cache.feedback(hit.prompt, hit.entry_id, right=given.verdict == "right")
+        await service.cache.feedback(
+            hit.prompt, hit.entry_id, right=given.verdict == "right", seen_at=hit.at + _SKEW_S
+        )
     return web.Response(status=204)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from msgspec.structs import asdict
 
-from semcache_async.errors import EmbeddingError, StoreError
+from semcache_async.errors import EmbeddingError, OverloadedError, StoreError
 from semcache_async.serve.completions.control import Control
 from semcache_async.serve.completions.flow import Completed
 from semcache_async.serve.completions.plan import Plan
@@ -127,7 +127,11 @@ async def _near(service: Service, plan: Plan, done: Completed, limit: float) -> 
         neighbours = await service.cache.nearest(
             plan.prompt, scope=plan.scope, limit=_EXPLAINED + 1
         )
-    except (StoreError, EmbeddingError):  # the answer is worth more than its explanation
+    except (
+        StoreError,
+        EmbeddingError,
+        OverloadedError,
+    ):  # the answer is worth more than its explanation
         return None
     shadow = service.cache.config.shadow
     own = done.answer.entry_id if done.answer.source is Source.GENERATED else None

@@ -30,6 +30,8 @@ _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.1, 10.0
 """Before a dead worker is replaced; twice as long after each death."""
 _LIVED_S = 30.0
 """A worker that lived this long starts the pauses anew."""
+_START_S = 600.0
+"""What a worker may take to start."""
 _SLACK_S = 10.0
 """What a worker may take to end, beyond ``drain_timeout_s``."""
 _LOOPBACK = ("127.", "::1", "localhost")
@@ -171,7 +173,12 @@ class _Worker:
         with suppress(ConnectionError):
             process.stdin.write(encode_assignment(self._assignment))
             await process.stdin.drain()
-        line = await process.stdout.readline()
+        try:
+            async with asyncio.timeout(_START_S):
+                line = await process.stdout.readline()
+        except TimeoutError:
+            process.kill()
+            line = b""
         if not line:
             raise WorkerError(f"A worker ended with exit code {await process.wait()}.")
         self._serves = True

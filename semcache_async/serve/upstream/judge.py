@@ -14,7 +14,8 @@ from semcache_async.types import Case
 __all__ = ["NoVerdictError", "judge_of"]
 
 _PROMPT, _ANSWER = 4_000, 8_000
-"""Characters of a prompt and of an answer that the model is shown."""
+"""Characters of a prompt and of an answer beyond which the model is not asked; of a fresh answer,
+so many are shown."""
 _TOKENS = 8
 _ORDERS = (
     "You check a cache of answers. The user's message is a JSON object: `answer` was given to "
@@ -47,12 +48,14 @@ async def _cannot_tell(_case: Case) -> None:
 
 
 def _asking(upstream: Upstream, model: str) -> Judge:
-    async def judge(case: Case) -> float:
+    async def judge(case: Case) -> float | None:
         stored = _said(case.stored_text)
+        if max(len(case.prompt), len(case.matched_prompt)) > _PROMPT or len(stored) > _ANSWER:
+            return None  # of half a text nobody can tell
         told = {
-            "question": case.prompt[:_PROMPT],
-            "earlier_question": case.matched_prompt[:_PROMPT],
-            "answer": stored[:_ANSWER],
+            "question": case.prompt,
+            "earlier_question": case.matched_prompt,
+            "answer": stored,
         }
         if case.fresh_text is not None:
             fresh = _said(case.fresh_text)

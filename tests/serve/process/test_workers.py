@@ -8,8 +8,8 @@ import re
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,13 +140,25 @@ async def wait_for(condition: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(0.02)
 
 
+@contextmanager
+def heard(number: signal.Signals) -> Iterator[None]:
+    """Children do not ignore it, though this process may have been started so (``nohup``)."""
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 @once
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 async def test_a_signal_lets_a_stream_finish_and_keeps_its_answer(
     redis_url: str, name: str, number: signal.Signals
 ) -> None:
     arguments = ("--redis-url", redis_url, "--name", name)
-    async with streaming(*arguments) as (service, upstream, response):
+    async with AsyncExitStack() as stack:
+        stack.enter_context(heard(number))
+        service, upstream, response = await stack.enter_async_context(streaming(*arguments))
         assert name not in service.line
         service.process.send_signal(number)
         await wait_for(service.refuses)
