@@ -5,12 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from semcache_async import Answer, CacheConfig, Case, Scope, SemanticCache, Source
+from semcache_async import (
+    Answer,
+    CacheClosedError,
+    CacheConfig,
+    Case,
+    ConfigError,
+    Scope,
+    SemanticCache,
+    Source,
+)
 from semcache_async.testing import MemoryStore
 from tests.evidence.clusters import Clusters, intent_of, judge
 from tests.helpers import until
@@ -294,8 +304,6 @@ async def test_a_static_cache_without_a_judge_learns_nothing(opened: Open) -> No
 
 
 async def test_options_that_make_no_sense() -> None:
-    from semcache_async import ConfigError
-
     for options in (
         {"target_precision": 0.5},
         {"target_precision": 1.0},
@@ -311,3 +319,103 @@ async def test_options_that_make_no_sense() -> None:
     assert CacheConfig().max_distance == 0.12
     assert CacheConfig(target_precision=0.9).max_distance == 0.3
     assert CacheConfig(target_precision=0.9, max_distance=0.1).max_distance == 0.1
+
+
+async def test_an_audit_runs_in_its_callers_context(opened: Open) -> None:
+    whose: ContextVar[str] = ContextVar("whose", default="nobody")
+    seen: list[tuple[str, str]] = []
+
+    async def told(prompt: str) -> str:
+        seen.append((whose.get(), prompt))
+        return await in_own_words(prompt)
+
+    async def as_caller(cache: SemanticCache, name: str) -> None:
+        whose.set(name)
+        for letter in "ab":
+            await cache.get_or_generate(f"{name}:{letter}", told, scope=Scope(tenant=name))
+
+    options = {"target_precision": 0.9, "judge_rate": None, "audit_share": 1.0}
+    async with opened(spread=0.02, judged=None, **options) as cache:
+        await asyncio.gather(*(as_caller(cache, name) for name in ("one", "two", "three")))
+        await settled(cache)
+    assert len(seen) == 6
+    assert all(intent_of(prompt) == name for name, prompt in seen)
+
+
+async def test_verified_decides_once_a_request(opened: Open) -> None:
+    async with opened(spread=0.1, verified=0.55, judged=never_tells) as cache:
+        entry_id = await cache.store("1:a", "about 1")
+        await cache.lookup("1:b")  # without Redis an entry has to be seen before it is judged
+        await settled(cache)
+        for n in range(12):
+            await cache.feedback(f"1:told {n}", entry_id, right=n % 4 != 0)
+        for n in range(30):
+            found = [await cache.lookup(f"1:new {n}") for _ in range(4)]
+            assert len({one is None for one in found}) == 1
+
+
+async def never_tells(_case: Case) -> None:
+    return None
+
+
+async def test_no_judge_overrules_people(opened: Open) -> None:
+    async def yes(_case: Case) -> float:
+        return 1.0
+
+    options = {"max_distance": 0.3, "judge_rate": None, "audit_share": 1.0}
+    async with opened(spread=0.1, judged=yes, **options) as cache:
+        entry_id = (await ask(cache, "1:a", in_own_words)).entry_id
+        assert entry_id is not None
+        assert (await ask(cache, "1:b", in_own_words)).source is Source.SEMANTIC
+        assert await cache.feedback("1:b", entry_id, right=False)
+        for _ in range(3):
+            await cache.lookup("1:b")
+            await settled(cache)
+        near = await cache.nearest("1:b", limit=100)
+        assert {one.refused_by for one in near if one.entry.id == entry_id} == {"verdict"}
+
+
+async def test_a_verdict_said_again_is_no_further_sample(opened: Open) -> None:
+    async with opened(judged=None, **LEARNING) as cache:
+        entry_id = (await ask(cache, "1:a")).entry_id
+        await ask(cache, "1:b")
+        assert entry_id is not None
+        for _ in range(60):
+            assert await cache.feedback("1:c", entry_id, right=True)
+        found = await cache.reach()
+        assert found.origin == "default"
+
+
+async def test_what_is_no_scope_is_said_and_harms_nobody(opened: Open) -> None:
+    async with opened(**LEARNING) as cache:
+        for nonsense in ("tenant", None, 7):
+            with pytest.raises(ConfigError):
+                await cache.reach(nonsense)
+            with pytest.raises(ConfigError):
+                cache.serves_up_to(nonsense)
+        entry_id = (await ask(cache, "1:a")).entry_id
+        await ask(cache, "1:b")
+        assert await cache.feedback("1:b", entry_id, right=True)
+
+
+async def test_after_closing_nothing_is_asked(opened: Open) -> None:
+    async with opened(**LEARNING) as cache:
+        await ask(cache, "1:a")
+    with pytest.raises(CacheClosedError):
+        await cache.reach()
+    with pytest.raises(CacheClosedError):
+        await cache.feedback("1:a", "0" * 32, right=True)
+    cache.serves_up_to()
+    assert cache.stats().judging == 0
+
+
+async def test_a_judge_that_cancels_itself_stops_nobody(opened: Open) -> None:
+    async def cancels(_case: Case) -> float:
+        raise asyncio.CancelledError
+
+    async with opened(spread=0.2, judged=cancels, **LEARNING) as cache:
+        for n in range(12):
+            await ask(cache, f"{n % 2}:{n}", in_own_words)
+        stats = cache.stats()
+        assert stats.judge_errors > 5
+        assert stats.judged == 0
