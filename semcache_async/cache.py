@@ -406,7 +406,8 @@ class SemanticCache:
             return None
         if answer is not None:
             self._counters.lookup_hits += 1
-            self._answering.audit(attempt)
+            if self._learner.listens:
+                self._answering.audit(attempt)
         else:
             self._answering.learn(attempt, None)
         return answer

@@ -70,7 +70,7 @@ def read_query(
     """``policy`` gives a scope's own, which ``max_distance`` may tighten. Raises ``PromptError`` or
     ``ConfigError`` for arguments that make no sense."""
     text = check_text("prompt", prompt)
-    scope = check_scope(scope)
+    scope = scope if isinstance(scope, Scope) else check_scope(scope)
     wanted = policy(scope)
     if max_distance is not None:
         wanted = wanted.at_most(check_max_distance(max_distance))

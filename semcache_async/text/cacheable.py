@@ -1,4 +1,5 @@
-"""Prompts whose answers are nobody else's: with personal data in them, or true only for a while.
+"""Prompts whose answers are nobody else's: with personal data in them, or true only for a while. In
+English here, in other languages by ``tongues``.
 
 Most questions that say "my card" or "now" have one answer for everybody. So only what identifies
 somebody counts as personal (a value, not the word for it), and only what asks about the present
@@ -12,6 +13,8 @@ their own kind stands before, or end the pattern.
 from __future__ import annotations
 
 import re
+
+from semcache_async.text.tongues import TONGUES, Tongue, plainly
 
 __all__ = ["is_personal", "is_time_bound"]
 
@@ -39,6 +42,8 @@ _TOLD = re.compile(
     r"mis\w{0,24}|incorrect\w{0,24}|in|on|un\w{0,24}|spelled|spelt|printed|written|different|"
     r"changed|changing|being|too|still|no|now|so|also|already|showing|shown|listed|a|the|and|or|"
     r"at)\b)\w|"
+    r"\bwhat(?:'s| is) my (?:\w{1,24} ){0,2}balance\b|"
+    r"\bwhere(?:'s| is) my (?:parcel|package|order|delivery|shipment)\b|"
     rf"{_I_AM} (?:called|named) \w|{_I_AM} \d{{1,3}} years? old\b|"
     rf"\bmy {_TWO_WORDS}{_VALUE_NAMES}{_IS} ?\S{{0,24}}\d|"
     rf"\bmy {_TWO_WORDS}(?:password|passphrase|api key|secret){_IS} ?"
@@ -46,10 +51,12 @@ _TOLD = re.compile(
     r"\bi was born (?:on|in) (?:\w{1,24} ){0,2}\d|"
     r"\bi (?:was|am|have been|'ve been) (?:just |recently )?diagnosed\b"
 )
+_I_AM_FROM = re.compile(r"\b(?:I am|I'm|I\u2019m) [A-Z][\w'-]{1,40} from [A-Z]")
 _TOLD_WORDS = frozenset(
     _WORDS.findall(
         "name surname called named old address number no id ssn pin passcode zip postcode dob "
-        "birthday birth salary income balance password passphrase key secret born diagnosed"
+        "birthday birth salary income balance password passphrase key secret born diagnosed "
+        "parcel package order delivery shipment"
     )
 )
 
@@ -59,7 +66,11 @@ _CHANGING = (
     r"leader|champions?|holder|score|standings|results?|version|release|traffic|situation|"
     r"population|record|trends?|updates?|model|weekday)"
 )
+_OFFICE = (
+    r"(?:president|prime minister|chancellor|ceo|pope|king|queen|mayor|world champion|head coach)"
+)
 _PRESENT = re.compile(
+    rf"\bwho(?:'s| is) (?:the )?{_TWO_WORDS}{_OFFICE}\b|\bopen (?:right )?now\b|"
     r"\b(?:current|latest|newest|live|up[- ]to[- ]date|real[- ]?time|most recent|recent|"
     rf"today's)(?:ly)? {_TWO_WORDS}{_CHANGING}\b|"
     rf"\b(?:today|tonight|tomorrow|yesterday)'s [\w ]{{0,24}}{_CHANGING}\b|"
@@ -86,7 +97,8 @@ _PRESENT_WORDS = frozenset(
     _WORDS.findall(
         "today todays tonight tomorrow yesterday nowadays now days present moment currently "
         "current recent latest newest live date time real weather news raining snowing price "
-        "night so this last next temperature"
+        "night so this last next temperature president prime chancellor ceo pope king queen mayor "
+        "champion coach"
     )
 )
 _SENTENCE_ENDS = re.compile(r"(?<![.?!\n])[.?!\n]+(?=\s|$)")
@@ -110,17 +122,33 @@ def is_personal(prompt: str) -> bool:
     if any(mark in prompt for mark in _SECRET_MARKS) and _SECRET.search(prompt):
         return True
     lower = prompt.lower().replace("\u2019", "'")
-    return not _TOLD_WORDS.isdisjoint(_WORDS.findall(lower)) and bool(_TOLD.search(lower))
+    if not _TOLD_WORDS.isdisjoint(_WORDS.findall(lower)) and _TOLD.search(lower):
+        return True
+    if "from" in lower and _I_AM_FROM.search(prompt):
+        return True
+    plain = plainly(lower)
+    return any(tongue.told.search(plain) for tongue in TONGUES.values())
 
 
 def is_time_bound(prompt: str) -> bool:
     """Does ``prompt`` ask about the present, so that its answer grows wrong by itself?"""
     lower = prompt.lower().replace("\u2019", "'")
-    if _PRESENT_WORDS.isdisjoint(_WORDS.findall(lower)):
-        return False
-    if _PRESENT.search(lower):
+    if not _PRESENT_WORDS.isdisjoint(_WORDS.findall(lower)):
+        if _PRESENT.search(lower):
+            return True
+        if _WHEN.search(lower) and any(map(_asks_when, _SENTENCE_ENDS.split(lower))):
+            return True
+    plain = plainly(lower)
+    return any(_asks_now(tongue, plain) for tongue in TONGUES.values())
+
+
+def _asks_now(tongue: Tongue, plain: str) -> bool:
+    if tongue.present.search(plain):
         return True
-    return bool(_WHEN.search(lower)) and any(map(_asks_when, _SENTENCE_ENDS.split(lower)))
+    return bool(tongue.when.search(plain)) and any(
+        tongue.when.search(sentence) and not tongue.asker.search(sentence)
+        for sentence in _SENTENCE_ENDS.split(plain)
+    )
 
 
 def _asks_when(sentence: str) -> bool:
