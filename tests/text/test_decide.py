@@ -61,10 +61,13 @@ def test_what_is_known_of_a_pair_goes_before_distance_and_words() -> None:
         return "negation" if candidate in ("right", "other") else None
 
     policy = Policy(0.1, refusal, standing, ceiling=0.2)
-    near = [Near(0.01, "wrong"), Near(0.02, "few"), Near(0.03, "other"), Near(0.15, "far")]
+    near = [Near(0.01, "wrong"), Near(0.03, "other"), Near(0.15, "far")]
     found = decide("asked", [*near, Near(0.19, "right")], policy)
     assert found.chosen == Near(0.19, "right")
-    assert [one.by for one in found.refused] == ["verdict", "unverified", "negation"]
+    assert [one.by for one in found.refused] == ["verdict", "negation"]
     assert decide("asked", [*near, Near(0.21, "right")], policy).reason is Reason.REFUSED
     assert decide("asked", [Near(0.19, "right")], policy.at_most(0.15)).chosen is None
     assert decide("asked", [Near(0.05, "open")], policy._replace(max_distance=-1.0)).chosen is None
+    explored = decide("asked", [Near(0.02, "few"), Near(0.03, "open")], policy)
+    assert explored.chosen is None  # asked of, and not passed over for one farther off
+    assert [one.by for one in explored.refused] == ["unverified"]
