@@ -18,7 +18,6 @@ from semcache_async.flow.flights import Flights
 from semcache_async.flow.limiter import Limiter
 from semcache_async.protocols import Generate, GenerateStream, Produce
 from semcache_async.stats import Counters
-from semcache_async.text.prompt import normalise
 from semcache_async.tiers import Tiers
 from semcache_async.types import Answer, Produced, Scope, Source
 
@@ -113,11 +112,11 @@ class Answering(Generic[C]):
     def learn(self, attempt: Attempt, text: str | None) -> None:
         """A miss tells whether the neighbours' answers would have been right; ``text`` is the fresh
         one, if there is one."""
-        query, shadow = attempt.query, attempt.shadow
-        if shadow is None:
+        query = attempt.query
+        if attempt.served is not None:
+            self._learner.held_back(query.prompt, query.key.scope, attempt.served, text)
+        elif attempt.shadow is None:
             self._learner.missed(query.prompt, query.key.scope, attempt.near, text)
-        elif normalise(shadow.prompt) != query.key.normalised:
-            self._learner.held_back(query.prompt, query.key.scope, shadow, text)
 
     # -- in a flight
 

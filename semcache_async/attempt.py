@@ -46,7 +46,7 @@ class Attempt:
         self.near: Sequence[Neighbour] = ()
         """The neighbours that were found, nearest first."""
         self.served: Neighbour | None = None
-        """The one whose answer was found good enough."""
+        """The one by meaning whose answer was found good enough."""
         self.shadow: Neighbour | None = None
         """The one that shadow mode held back."""
         self.exact_s = self.embed_s = self.search_s = self.generate_s = 0.0
@@ -56,7 +56,7 @@ class Attempt:
         other = Attempt(self.query)
         other.vector, other.embedded = self.vector, self.embedded
         other.embed_failed = self.embed_failed
-        other.near, other.shadow = self.near, self.shadow
+        other.near, other.served, other.shadow = self.near, self.served, self.shadow
         return other
 
     def hit(self, source: Source, entry: Entry, distance: float, now: float) -> Answer:

@@ -115,14 +115,19 @@ class CacheConfig:
     secret: str = field(default="", repr=False)
     """Keys the hashes that stand for scopes, tags and prompts in Redis."""
 
+    @property
+    def learns(self) -> bool:
+        """Is a precision asked for, rather than a distance?"""
+        return self.target_precision is not None or self.verified is not None
+
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", str(self.name)):
             raise ConfigError(
                 f"name={self.name!r}: use 1 to 64 letters, digits or any of '_', '.', ':', '-'."
             )
-        learns = self.target_precision is not None or self.verified is not None
         if self.max_distance is _NOT_GIVEN:
-            object.__setattr__(self, "max_distance", LEARNT_CEILING if learns else DEFAULT_DISTANCE)
+            distance = LEARNT_CEILING if self.learns else DEFAULT_DISTANCE
+            object.__setattr__(self, "max_distance", distance)
         check_max_distance(self.max_distance)
         if self.target_precision is not None and self.verified is not None:
             raise ConfigError("Give target_precision or verified, not both.")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from semcache_async.bounds.intervals import wilson
+from semcache_async.bounds.intervals import measured
 from semcache_async.errors import OverloadedError
 from semcache_async.types import Source
 
@@ -145,9 +145,7 @@ class Stats(Counters, Mapping[str, Any]):
     def wrong_hits(self) -> tuple[float, float, float] | None:
         """The share of wrong ones among the semantic hits, as audits measure it, and its 95 %
         interval (Wilson); None without audits."""
-        if not self.audited:
-            return None
-        return self.audited_wrong / self.audited, *wilson(self.audited_wrong, self.audited)
+        return measured(self.audited_wrong, self.audited)
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.__dataclass_fields__:

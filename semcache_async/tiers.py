@@ -173,11 +173,11 @@ class Tiers:
         chosen = decision.chosen
         if chosen is None:
             return None
+        attempt.served = chosen
         if self._config.shadow:
             self._counters.shadow_semantic += 1
             attempt.shadow = chosen
             return None
-        attempt.served = chosen
         return attempt.hit(Source.SEMANTIC, chosen.entry, chosen.distance, now)
 
     async def vector(self, text: str, *, bulk: bool = False) -> Vector | None:

@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "evidence": {"bounds", "flow", "stats", "text"},
     "attempt": {"flow", "query", "text"},
     "tiers": {"attempt", "flow", "query", "stats", "text"},
-    "answering": {"attempt", "evidence", "flow", "stats", "text", "tiers"},
+    "answering": {"attempt", "evidence", "flow", "stats", "tiers"},
     "reply": {"answering", "attempt", "flow", "stats"},
     "cache": {
         *("answering", "attempt", "bounds", "embed", "evidence", "flow", "query", "reply"),
@@ -67,7 +67,7 @@ ROOMS: dict[str, set[str]] = {
     "serve.journal": {"cache", "serve.errors", "serve.metrics", "store"},
     "serve.readiness": {"cache"},
     "serve.metrics": {"bounds", "cache", "serve.bypass", "serve.settings", "stats"},
-    "serve.upstream": {"serve.errors", "serve.settings", "serve.sse"},
+    "serve.upstream": {"evidence", "serve.errors", "serve.settings", "serve.sse"},
     "serve.completions": {
         *("cache", "flow", "reply", "text"),
         *("serve.bypass", "serve.errors", "serve.journal", "serve.metrics", "serve.settings"),

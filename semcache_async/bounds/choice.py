@@ -73,29 +73,25 @@ def choose(
     target: float,
     default: float,
     ceiling: float,
-    confidence: float = 0.95,
-    careful: bool = False,
 ) -> Choice:
     """The distance for a scope with evidence ``own``, among scopes whose pooled evidence is
-    ``like``. ``careful``: allow for the search over distances (``precision.promise``)."""
-    learned = promise(own, target=target, confidence=confidence, careful=careful)
-    fallback = _unproven(own, target=target, default=min(default, ceiling))
+    ``like``."""
+    start = min(default, ceiling)
+    learned = promise(own, target=target, careful=False)
+    fallback = _unproven(own, target=target, default=start)
     if learned.max_distance is not None:
         proven = min(learned.max_distance, ceiling)
-        if fallback is not None and fallback > proven:
-            origin = Origin.DEFAULT if fallback >= min(default, ceiling) else Origin.CUT
-            return Choice(fallback, origin, learned)
-        return Choice(proven, Origin.LEARNED, learned)
-    if like is not None:
-        pooled = promise(like, target=target, confidence=confidence, careful=careful, pooled=True)
+        if proven >= (fallback or 0.0):
+            return Choice(proven, Origin.LEARNED, learned)
+    elif like is not None:
+        pooled = promise(like, target=target, careful=False, pooled=True)
         if pooled.max_distance is not None:
             reach = min(pooled.max_distance, ceiling, curve_reach(own, target, ceiling))
             if reach > (fallback or 0.0) and not refuted(own, reach, target):
                 return Choice(reach, Origin.POOLED, pooled)
     if fallback is None:
         return Choice(None, Origin.STOPPED, learned)
-    origin = Origin.DEFAULT if fallback >= min(default, ceiling) else Origin.CUT
-    return Choice(fallback, origin, learned)
+    return Choice(fallback, Origin.DEFAULT if fallback >= start else Origin.CUT, learned)
 
 
 def _unproven(own: Histogram, *, target: float, default: float) -> float | None:

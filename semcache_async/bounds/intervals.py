@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-__all__ = ["Interval", "beta_below", "chance", "exact_low", "wilson", "wilson_low"]
+__all__ = ["Interval", "beta_below", "chance", "exact_low", "measured", "wilson"]
 
 Interval = tuple[float, float]
 
@@ -26,9 +26,9 @@ def wilson(right: float, total: float, confidence: float = 0.95) -> Interval:
     return _score(right, total, z, -1.0), _score(right, total, z, 1.0)
 
 
-def wilson_low(right: float, total: float, confidence: float = 0.95) -> float:
-    """Wilson's one-sided lower bound of a share; 0 without samples."""
-    return _score(right, total, NormalDist().inv_cdf(confidence), -1.0)
+def measured(part: int, whole: int) -> tuple[float, float, float] | None:
+    """A share with its 95 % interval, ``wilson``'s; None of nothing."""
+    return (part / whole, *wilson(part, whole)) if whole else None
 
 
 def _score(right: float, total: float, z: float, side: float) -> float:

@@ -9,8 +9,7 @@ Holds: of *all requests that this entry is nearest to*, explored ones included, 
 ``max_wrong`` get a wrong answer. That is no bound on the share of wrong ones among the hits.
 Assumes: verdicts are right, independent and made under the same conditions as the request, and
 correctness falls with distance as a logistic curve does, whose fit is as uncertain as its
-information says (which few samples only approximate). With ``prior``, the curve of the scope, an
-entry learns sooner, and what comes out is an estimate.
+information says (which few samples only approximate).
 """
 
 from __future__ import annotations
@@ -35,22 +34,13 @@ _DOUBTS = tuple(
     for doubt in (3e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.04, 0.08, 0.15, 0.25)
 )
 """Chances that the fit is farther off than its spread allows for, and how many spreads that is."""
-_PRIOR_AT = (0.03, 0.08, 0.13, 0.18, 0.23)
 
 
-def learn(
-    samples: Sequence[Sample], *, prior: Curve | None = None, worth: float = 5.0
-) -> Curve | None:
-    """The curve of one entry, to be kept with it; None with too few verdicts. ``prior`` counts as
-    ``worth`` verdicts."""
-    if len(samples) + (worth if prior is not None else 0.0) < FEWEST:
+def learn(samples: Sequence[Sample]) -> Curve | None:
+    """The curve of one entry, to be kept with it; None with too few verdicts."""
+    if len(samples) < FEWEST:
         return None
-    rows = [Row(s.distance, s.weight * s.right, s.weight * (not s.right)) for s in samples]
-    if prior is not None:
-        part = worth / len(_PRIOR_AT)
-        likely = [(at, prior.right(at)) for at in _PRIOR_AT]
-        rows += [Row(at, part * p, part * (1.0 - p)) for at, p in likely]
-    return fit(rows)
+    return fit(Row(s.distance, s.weight * s.right, s.weight * (not s.right)) for s in samples)
 
 
 def explore_chance(curve: Curve | None, distance: float, max_wrong: float) -> float:

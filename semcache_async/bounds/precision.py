@@ -19,13 +19,13 @@ is one look at one time: of many over months, the stated share may fail.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from semcache_async.bounds.histogram import Counts, Histogram, Sample
+from semcache_async.bounds.histogram import Counts, Histogram
 from semcache_async.bounds.intervals import chance, exact_low
 
-__all__ = ["STARTS", "Promise", "needed", "promise", "promise_of"]
+__all__ = ["STARTS", "Promise", "needed", "promise"]
 
 STARTS = (0.03, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2, 0.25)
 """Distances at which a walk starts. Where all evidence lies far out, the first walks fail for lack
@@ -107,11 +107,6 @@ def promise(
         precision_low=exact_low(found.right, found.wrong, 1.0 - level),
         pooled=pooled,
     )
-
-
-def promise_of(samples: Iterable[Sample], *, target: float, confidence: float = 0.95) -> Promise:
-    """``promise`` from the samples themselves."""
-    return promise(Histogram.of(samples), target=target, confidence=confidence)
 
 
 def needed(target: float, confidence: float = 0.95) -> int:

@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context, copy_context
 from enum import Enum
 from hashlib import blake2b
-from types import EllipsisType
 from typing import NamedTuple, Protocol, TypeAlias
 
 from semcache_async.bounds.choice import Choice, choose
@@ -147,8 +146,7 @@ class Learner:
         self._judging = judging
         self._busy = busy
         self._draw = draw
-        self._learns = config.target_precision is not None or config.verified is not None
-        self._active = judged or self._learns or config.shadow
+        self._active = judged or config.learns or config.shadow
         self.listens = self._active or self._local is not None
         """Is it of any use to tell of hits?"""
         self._verified = config.verified
@@ -157,7 +155,7 @@ class Learner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._judges = 0
         self._scopes: Recent[Scope, _Known] = Recent(_SCOPES)
-        self._stale: dict[Scope, _Known] = {}
+        self._stale: dict[_Known, None] = {}
         self._renewing = False
         self._blank: Choice | None = None
         """What a scope without any evidence comes to."""
@@ -177,7 +175,7 @@ class Learner:
             return self._start
         known = self._known(scope)
         if time.monotonic() >= known.due:
-            self._renew(scope, known)
+            self._renew(known)
         return known.policy
 
     def standing(self, prompt: str, candidate: Candidate) -> Standing:
@@ -194,18 +192,16 @@ class Learner:
                 found = Standing.OPEN
         if found is not Standing.OPEN or self._verified is None:
             return found
-        curve = None if verdicts is None else verdicts.curve
-        if curve is not None:
-            draw = self._lot(prompt, candidate.entry, verdicts)
-            if serves(curve, candidate.distance, 1.0 - self._verified, draw):
-                return Standing.OPEN
-        return Standing.UNVERIFIED
+        if verdicts is None:
+            return Standing.UNVERIFIED
+        draw = self._lot(pair_of(prompt), candidate.entry, verdicts)
+        served = serves(verdicts.curve, candidate.distance, 1.0 - self._verified, draw)
+        return Standing.OPEN if served else Standing.UNVERIFIED
 
-    def _lot(self, prompt: str, entry: Entry, verdicts: Verdicts | None) -> float:
+    def _lot(self, pair: str, entry: Entry, verdicts: Verdicts) -> float:
         """0..1, the same however often one request looks: drawn again, it would be drawn until it
         serves."""
-        known = 0 if verdicts is None else len(verdicts.samples)
-        text = f"{pair_of(prompt)} {entry.id} {entry.created_at} {known}"
+        text = f"{pair} {entry.id} {entry.created_at} {len(verdicts.samples)}"
         digest = blake2b(text.encode(), digest_size=8, key=self._salt).digest()
         return int.from_bytes(digest, "big") / 2.0**64
 
@@ -226,7 +222,7 @@ class Learner:
         takes an LLM call (``call``) to compare with, which is made only where the config asks for
         a precision."""
         self.seen(scope, near.entry)
-        if not self._active or (self._judging.needs_fresh and not (call and self._learns)):
+        if not self._active or (self._judging.needs_fresh and not (call and self._config.learns)):
             return
         how = _How.AUDITED
         if self._draw() >= self._config.audit_share:
@@ -271,21 +267,18 @@ class Learner:
             try:
                 await self._tally(owner, sample, pooled=False)
             except Exception as error:
-                self._counters.evidence_lost += 1
-                self._complaints.warn("evidence", error)
+                self._lose(error)
             for known in self._scopes.values():
                 if known.owner == owner:
-                    self._renew(known.scope, known)
+                    self._renew(known)
         return True
 
     async def choice(self, scope: Scope) -> Choice | None:
         """The distance of a scope and why, from the evidence there is now; None where the config
         sets it. Raises a ``StoreError``."""
         self._check_open()
-        if self._config.target_precision is None:
-            return None
         known = self._known(scope)
-        await self._choose(scope, known)
+        await self._choose(known)
         return known.choice
 
     def choices(self) -> list[tuple[Scope, Choice]]:
@@ -341,13 +334,13 @@ class Learner:
                 if judging.cancelled():
                     self._counters.judge_errors += 1  # by the judge's own doing: this is not
                 elif (error := judging.exception()) is not None:
-                    self._counters.evidence_lost += 1
-                    self._complaints.warn("evidence", error)
-        except asyncio.CancelledError:
-            judging.cancel()
-            raise
+                    self._lose(error)
         finally:
             self._judges -= 1
+
+    def _lose(self, error: BaseException) -> None:
+        self._counters.evidence_lost += 1
+        self._complaints.warn("evidence", error)
 
     async def _judge(self, pending: _Pending) -> None:
         """Label the neighbour that distance alone would have served; where words refuse them all,
@@ -357,19 +350,7 @@ class Learner:
         if found is None:
             return
         near, objected = found
-        text = await self._fresh(pending, near)
-        if text is Ellipsis:
-            return
-        label = await self._judging.label(
-            Case(
-                prompt=pending.prompt,
-                matched_prompt=near.prompt,
-                stored_text=near.entry.text,
-                fresh_text=text,
-                distance=near.distance,
-                scope=pending.scope,
-            )
-        )
+        label = await self._label(pending, near)
         if label is not None:
             await self._learn(pending, near, label, objected=objected)
 
@@ -388,24 +369,32 @@ class Learner:
             return None  # one pair is one sample, however often it is asked
         return near, found is None
 
-    async def _fresh(self, pending: _Pending, near: Neighbour) -> str | EllipsisType | None:
-        """The fresh answer, if there is one; ``...`` where the budget allows for no verdict, or the
-        LLM gave no answer. Answers that are the same to the letter cost nothing."""
+    async def _label(self, pending: _Pending, near: Neighbour) -> Label | None:
+        """None without a verdict. Answers that are the same to the letter cost nothing."""
         fresh = pending.fresh
-        if isinstance(fresh, str) and same(fresh, near.entry.text):
-            return fresh
-        if not self._judging.may_ask():
-            return ...
-        if not callable(fresh):
-            return fresh
-        try:
-            return (await fresh()).text
-        except OverloadedError:
-            self._counters.judge_skips += 1
-        except Exception as error:
-            self._counters.judge_errors += 1
-            self._complaints.warn("audit", error)
-        return ...
+        free = isinstance(fresh, str) and same(fresh, near.entry.text)
+        if not (free or self._judging.may_ask()):
+            return None
+        if callable(fresh):
+            try:
+                fresh = (await fresh()).text
+            except OverloadedError:
+                self._counters.judge_skips += 1
+                return None
+            except Exception as error:
+                self._counters.judge_errors += 1
+                self._complaints.warn("audit", error)
+                return None
+        return await self._judging.label(
+            Case(
+                prompt=pending.prompt,
+                matched_prompt=near.prompt,
+                stored_text=near.entry.text,
+                fresh_text=fresh,
+                distance=near.distance,
+                scope=pending.scope,
+            )
+        )
 
     async def _learn(
         self, pending: _Pending, near: Neighbour, label: Label, *, objected: bool
@@ -422,7 +411,7 @@ class Learner:
         if not objected:
             owner = self._keeper.owner(pending.scope)
             await self._tally(owner, sample, pooled=known.total < _POOLED)
-            self._learnt(pending.scope, sample)
+            self._learnt(known, sample)
 
     def _count(self, right: bool, *, audited: bool) -> None:
         counters = self._counters
@@ -481,21 +470,20 @@ class Learner:
             self._scopes.put(scope, known)
         return known
 
-    def _learnt(self, scope: Scope, sample: Sample) -> None:
+    def _learnt(self, known: _Known, sample: Sample) -> None:
         if self._config.target_precision is None:
             return
-        known = self._known(scope)
         known.fresh += 1
         served_wrong = not sample.right and sample.distance <= known.policy.max_distance
         if served_wrong or known.fresh >= _ENOUGH_NEW:
-            self._renew(scope, known)
+            self._renew(known)
 
-    def _renew(self, scope: Scope, known: _Known) -> None:
+    def _renew(self, known: _Known) -> None:
         """Soon, and one after the other: many scopes at once must not hold up what callers ask."""
         known.due = time.monotonic() + known.wait_s
         if self._closed:
             return
-        self._stale[scope] = known
+        self._stale[known] = None
         if len(self._stale) > _SCOPES:
             del self._stale[next(iter(self._stale))]
         if not self._renewing:
@@ -505,9 +493,10 @@ class Learner:
     async def _renew_all(self) -> None:
         try:
             while self._stale:
-                scope = next(iter(self._stale))
+                known = next(iter(self._stale))
+                del self._stale[known]
                 try:
-                    await self._choose(scope, self._stale.pop(scope))
+                    await self._choose(known)
                 except Exception as error:
                     self._complaints.warn("evidence", error)
                 if self._stale:
@@ -515,13 +504,13 @@ class Learner:
         finally:
             self._renewing = False
 
-    async def _choose(self, scope: Scope, known: _Known) -> None:
+    async def _choose(self, known: _Known) -> None:
         config = self._config
         if config.target_precision is None:
             return
         known.fresh = 0
         counted = periods(self._now())
-        known.owner = self._keeper.owner(scope)
+        known.owner = self._keeper.owner(known.scope)
         found = await self._keeper.tallies(known.owner, [number for number, _ in counted])
         if known.choice is not None and (counted[0][0], found) == known.basis:
             known.wait_s = min(_LONGEST_S, known.wait_s * 2.0)
@@ -529,23 +518,27 @@ class Learner:
         known.basis, known.wait_s = (counted[0][0], found), _REFRESH_S
         own, like = (_summed(parts, [weight for _, weight in counted]) for parts in found)
         known.total = own.total
-        if any(map(any, found)) or self._blank is None:
-            known.choice = choose(
-                own,
-                like if own.total < _FEW else None,
-                target=config.target_precision,
-                default=self._start.max_distance,
-                ceiling=config.max_distance,
-            )
-        else:
-            known.choice = self._blank
-        if not any(map(any, found)):
-            self._blank = known.choice
+        known.choice = self._chosen(own, like, config.target_precision)
         reach = known.choice.max_distance
         policy = self._start._replace(max_distance=-1.0 if reach is None else reach)
         if policy.max_distance > max(self._start.max_distance, known.policy.max_distance):
             known.watched = needed(config.target_precision)
         known.policy = policy
+
+    def _chosen(self, own: Histogram, like: Histogram, target: float) -> Choice:
+        blank = not (own.total or like.total)
+        if blank and self._blank is not None:
+            return self._blank
+        choice = choose(
+            own,
+            like if own.total < _FEW else None,
+            target=target,
+            default=self._start.max_distance,
+            ceiling=self._config.max_distance,
+        )
+        if blank:
+            self._blank = choice
+        return choice
 
     def _verdicts(self, near: Neighbour) -> Verdicts | None:
         notes = near.notes if self._local is None else self._local.notes(near.entry.id)

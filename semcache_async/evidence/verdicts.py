@@ -8,7 +8,7 @@ import msgspec
 
 from semcache_async.bounds.histogram import Sample
 from semcache_async.bounds.logistic import Curve
-from semcache_async.bounds.per_entry import MARGIN, learn
+from semcache_async.bounds.per_entry import learn, reach_after
 from semcache_async.text.decide import Standing
 from semcache_async.text.prompt import normalise
 from semcache_async.types import Entry
@@ -64,14 +64,13 @@ class Verdicts(msgspec.Struct, frozen=True, omit_defaults=True):
         ``sampled``: the entry's curve is fitted anew (some 100 us)."""
         if pair in self.settled and not by_people:
             return self
-        shrinks = moves_reach and not sample.right
         samples, curve = self.samples, self.curve
         if sampled:
             samples = (*samples, sample)[-_KEPT:]
             curve = learn(samples)
         return Verdicts(
             of=self.of,
-            reach=min(self.reach, sample.distance - MARGIN) if shrinks else self.reach,
+            reach=reach_after([sample], self.reach) if moves_reach else self.reach,
             right=_with(self.right, pair, sample.right),
             wrong=_with(self.wrong, pair, not sample.right),
             settled=_with(self.settled, pair, by_people),

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from semcache_async.flow.recent import Recent
 from semcache_async.protocols import Embedder, TokenEmbedder
 from semcache_async.text.erased import Reading, erases
-from semcache_async.text.guards import DOUBT, Analysis, Kind, analyse, verdict
+from semcache_async.text.guards import DOUBT, Analysis, Kind, Verdict, analyse, verdict
 
 __all__ = ["Wording"]
 
@@ -41,7 +41,7 @@ class Wording:
             return ERASED
         if not self._guards:
             return None
-        found = verdict(self._analysis(prompt), self._analysis(candidate), self._guards)
+        found = self._verdict(prompt, candidate)
         if found.kind is Kind.ACCEPT:
             return None
         if found.kind is Kind.REFUSE:
@@ -59,10 +59,10 @@ class Wording:
 
     def objects(self, prompt: str, candidate: str) -> bool:
         """Do the words of the two speak against serving one's answer to the other? Not counted."""
-        if not self._guards:
-            return False
-        analyses = self._analysis(prompt), self._analysis(candidate)
-        return verdict(*analyses, self._guards).kind is not Kind.ACCEPT
+        return bool(self._guards) and self._verdict(prompt, candidate).kind is not Kind.ACCEPT
+
+    def _verdict(self, prompt: str, candidate: str) -> Verdict:
+        return verdict(self._analysis(prompt), self._analysis(candidate), self._guards)
 
     def _reading(self, embedder: TokenEmbedder, text: str) -> Reading:
         reading = self._readings.get(text)

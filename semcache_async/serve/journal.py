@@ -102,8 +102,7 @@ async def open_journal(
             )
             near = RedisLog(pipelines, name, "near", keep=keep, ttl_s=NEAR_TTL_S)
             reviews = RedisLog(pipelines, name, "reviews", keep=REVIEWS_KEPT, ttl_s=REVIEWS_TTL_S)
-        learns = cache.config.target_precision is not None or cache.config.verified is not None
-        floor = 0.0 if learns else fraction * cache.config.max_distance
+        floor = 0.0 if cache.config.learns else fraction * cache.config.max_distance
         journal = Journal(near, reviews, keep=keep, floor=floor, metrics=metrics)
         writing = asyncio.create_task(journal.write())
         try:

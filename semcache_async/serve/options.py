@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
@@ -21,6 +21,7 @@ __all__ = [
     "Row",
     "check_ranges",
     "convert",
+    "ended",
     "flag_of",
     "option",
     "read_file",
@@ -159,9 +160,13 @@ def _row(path: Path, tables: Mapping[str, Mapping[str, Row]], table: str, key: s
         if key in others:
             where = f"under [{other}]" if other else f"above [{table}]"
             raise ConfigError(f"{path}: {_path(table, key)} belongs {where}.")
-    near = difflib.get_close_matches(key, rows, n=1)
-    hint = f"; did you mean {_path(table, near[0])}?" if near else "."
-    raise ConfigError(f"{path}: there is no option {_path(table, key)}{hint}")
+    meant = ended([_path(table, near) for near in difflib.get_close_matches(key, rows, n=1)])
+    raise ConfigError(f"{path}: there is no option {_path(table, key)}{meant}")
+
+
+def ended(near: Sequence[str]) -> str:
+    """The end of a sentence about a name that nobody knows, ``near`` being those most like it."""
+    return f"; did you mean {near[0]}?" if near else "."
 
 
 def _path(table: str, key: str) -> str:

@@ -20,6 +20,7 @@ from semcache_async.serve.options import (
     Row,
     check_ranges,
     convert,
+    ended,
     flag_of,
     option,
     read_file,
@@ -337,8 +338,7 @@ def strange_variables(env: Mapping[str, str] | None = None) -> list[str]:
         if _KUBERNETES.match(name) or text.startswith("tcp://"):
             continue
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
-        hint = f"; did you mean {near[0]}?" if near else "."
-        told.append(f"There is no option {name}{hint}")
+        told.append(f"There is no option {name}{ended(near)}")
     return told
 
 

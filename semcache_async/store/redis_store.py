@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from secrets import token_hex
 from typing import Any
@@ -189,17 +189,19 @@ class RedisStore:
                     checked(part)
             except StoreFullError as error:
                 full = error  # then nothing can be written past the fence either
-        removed = await self._purge(removal, self._keys.index)
+        removed = await self._purge(removal, self._keys.index) or 0
         strange = []
         for keys in await self._siblings():
             try:
-                if removal.searches and not await self._can_be_purged(keys.index):
-                    strange.append(keys.index)
-                else:
-                    removed += await self._purge(removal_from(keys), keys.index)
+                count = await self._purge(removal_from(keys), keys.index)
             except StoreError as error:
                 if not is_missing_index(error):
-                    raise  # one that has been dropped meanwhile holds nothing
+                    raise
+                count = 0  # one that has been dropped meanwhile holds nothing
+            if count is None:
+                strange.append(keys.index)
+            else:
+                removed += count
         if full is not None:
             raise full
         if strange:
@@ -210,9 +212,10 @@ class RedisStore:
             )
         return removed
 
-    async def _purge(self, removal: Removal, index: str) -> int:
-        if removal.searches:
-            await self._filled(index)
+    async def _purge(self, removal: Removal, index: str) -> int | None:
+        """None for an index that does not know what the removal asks for."""
+        if removal.searches and not can_be_purged(await self._filled(index)):
+            return None
         return await removal.run(self._execute)
 
     async def browse(self, tags: Collection[str], limit: int) -> list[Entry]:
@@ -254,16 +257,13 @@ class RedisStore:
         names = [name.decode(errors="replace") for name in await self._one("FT._LIST")]
         return self._keys.siblings(names)
 
-    async def _can_be_purged(self, index: str) -> bool:
-        """Does it know what a removal asks for?"""
-        return can_be_purged(await self._one("FT.INFO", index))
-
-    async def _filled(self, index: str) -> None:
-        """Wait until an index has been filled: what it does not know yet, nobody could delete."""
+    async def _filled(self, index: str) -> Mapping[bytes, Any]:
+        """Wait until an index has been filled: what it does not know yet, nobody could delete. What
+        FT.INFO says of it then."""
         for _ in range(_INDEXING_LOOKS):
-            info = await self._one("FT.INFO", index)
+            info: Mapping[bytes, Any] = await self._one("FT.INFO", index)
             if not int(info.get(b"indexing", 0)):
-                return
+                return info
             await asyncio.sleep(_INDEXING_S)
         raise StoreUnavailableError(
             "The index is still being filled, so not everything can be found to be deleted; what "

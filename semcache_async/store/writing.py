@@ -34,10 +34,6 @@ class _Write(NamedTuple):
     commands: tuple[Command, ...]
 
 
-def _is_full(outcome: object) -> bool:
-    return isinstance(outcome, StoreFullError)
-
-
 class Writer:
     """Puts records, on a connection of its own: what others send must not come between."""
 
@@ -123,13 +119,11 @@ class Writer:
             errors = [part for part in parts if isinstance(part, Exception)]
             outcomes[write.place] = errors[0] if errors else write.entry_id
             start = end
-        await self._drop_old(session, [w for w in admitted if _is_full(outcomes[w.place])])
+        # what could not be replaced for want of room goes: it is no longer the answer
+        full = [w for w in admitted if isinstance(outcomes[w.place], StoreFullError)]
+        if full:
+            await session.execute([("UNLINK", *(self._keys.key(w.entry_id) for w in full))])
         return True
-
-    async def _drop_old(self, session: Session, writes: Sequence[_Write]) -> None:
-        """What could not be replaced for want of room goes: it is no longer the answer."""
-        if writes:
-            await session.execute([("UNLINK", *(self._keys.key(w.entry_id) for w in writes))])
 
     def _write(self, place: int, record: Record) -> _Write:
         now = self._clock.now()

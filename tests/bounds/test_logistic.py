@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +19,7 @@ from semcache_async.bounds.per_entry import (
     reach_after,
     serves,
 )
+from tests.helpers import calls
 
 
 def likelihood(rows: list[Row], start: float, fall: float) -> float:
@@ -112,9 +112,7 @@ def test_exploring_is_a_probability(
     assert explore_chance(vaguer, distance, allowed) >= chance - 1e-12 or chance > 0.9
 
 
-def test_a_prior_teaches_sooner() -> None:
-    curve = Curve(8.0, 40.0, 0.1, 0.1, 0.0)
-    assert learn([Sample(0.05, True)], prior=curve) is not None
+def test_few_verdicts_teach_nothing() -> None:
     assert learn([Sample(0.05, True)]) is None
 
 
@@ -129,7 +127,4 @@ def test_a_wrong_verdict_shrinks_an_entry_at_once() -> None:
 def test_a_decision_is_cheap() -> None:
     """Counted in calls rather than in seconds: no fit, ten sigmoids at most."""
     curve = Curve(8.0, 40.0, 0.1, 0.1, 0.0)
-    began = time.process_time()
-    for _ in range(1_000):
-        serves(curve, 0.1, 0.02, 0.5)
-    assert time.process_time() - began < 1.0
+    assert calls(lambda: serves(curve, 0.1, 0.02, 0.5)) < 60

@@ -8,10 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semcache_async.bounds.histogram import Histogram, Sample
-from semcache_async.bounds.precision import STARTS, needed, promise, promise_of
+from semcache_async.bounds.precision import STARTS, Promise, needed, promise
 
 EDGES = np.arange(1, 126) * 0.002
 NEAR = EDGES - 0.001
+
+
+def promise_of(samples: list[Sample], *, target: float) -> Promise:
+    return promise(Histogram.of(samples), target=target)
 
 
 def drawn(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -29,7 +30,7 @@ async def test_llm_calls_beyond_the_limit_wait_and_then_are_turned_away() -> Non
         asked = [
             asyncio.create_task(cache.get_or_generate(f"q at {n * 40}", llm)) for n in range(4)
         ]
-        await until(lambda: cache.stats().llm_waiting == 2)
+        await until(lambda: len(llm.prompts) == 2)
         same = asyncio.create_task(cache.get_or_generate("q at 80", llm))
         for one in (*asked[2:], same):
             with pytest.raises(OverloadedError):
@@ -110,15 +111,23 @@ async def test_where_the_embedder_cannot_keep_up_requests_do_not_become_llm_call
         assert check_sums(cache).shed == 1
 
 
-async def test_a_batchers_pace_is_that_of_full_batches() -> None:
-    loop = asyncio.get_running_loop()
+Run: TypeAlias = Callable[[list[int]], Awaitable[list[int]]]
+
+
+def gated() -> tuple[list[asyncio.Future[None]], Run]:
+    """What a batcher runs, and a gate for each batch under way."""
     gates: list[asyncio.Future[None]] = []
 
     async def run(keys: list[int]) -> list[int]:
-        gates.append(loop.create_future())
+        gates.append(asyncio.get_running_loop().create_future())
         await gates[-1]
         return keys
 
+    return gates, run
+
+
+async def test_a_batchers_pace_is_that_of_full_batches() -> None:
+    gates, run = gated()
     now = 0.0
     batcher: MicroBatcher[int, int] = MicroBatcher(run, budget=2, clock=lambda: now)
     waiting = [batcher.submit(n) for n in range(6)]
@@ -146,14 +155,7 @@ async def test_a_bulk_waits_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_time_without_work_is_nobodys_pace() -> None:
-    loop = asyncio.get_running_loop()
-    gates: list[asyncio.Future[None]] = []
-
-    async def run(keys: list[int]) -> list[int]:
-        gates.append(loop.create_future())
-        await gates[-1]
-        return keys
-
+    gates, run = gated()
     now = 0.0
     batcher: MicroBatcher[int, int] = MicroBatcher(run, budget=1, clock=lambda: now)
     first, second = batcher.submit(1), batcher.submit(2)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
+import redis
 import redis.asyncio
 
 from semcache_async.errors import StoreError
@@ -14,19 +14,6 @@ from semcache_async.types import Entry, Scope, VectorQuery
 from tests.store.helpers import SCOPE, open_store, record, unit
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
-
-
-@pytest.fixture
-async def store(redis_url: str, name: str) -> AsyncIterator[RedisStore]:
-    async with open_store(redis_url, name) as store:
-        yield store
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
-    client = redis.asyncio.Redis.from_url(redis_url, protocol=3)
-    yield client
-    await client.aclose()
 
 
 async def notes_of(store: RedisStore) -> bytes | None:
@@ -61,36 +48,30 @@ async def test_two_who_annotate_at_once_lose_nothing(redis_url: str, name: str) 
 
 
 async def test_an_entry_that_goes_meanwhile_is_not_made_again(
-    store: RedisStore, name: str, client: redis.asyncio.Redis
+    store: RedisStore, redis_url: str, name: str, client: redis.asyncio.Redis
 ) -> None:
     (id_,) = await store.put([record(store, "q", 0)])
     (key,) = [key async for key in client.scan_iter(f"{name}:*{id_}")]
 
     def gone_meanwhile(entry: Entry, notes: bytes | None) -> bytes:
-        import redis as blocking
-
-        with blocking.Redis.from_url(store_url, protocol=3) as direct:
-            direct.delete(key)
+        with redis.Redis.from_url(redis_url) as another:
+            another.delete(key)
         return more(entry, notes)
 
-    store_url = f"unix://{client.connection_pool.connection_kwargs['path']}"
     assert await store.annotate(str(id_), gone_meanwhile) is None
     assert await client.exists(key) == 0
     assert await store.annotate("0" * 32, more) is None
 
 
 async def test_an_entry_that_keeps_changing_is_given_up(
-    store: RedisStore, name: str, client: redis.asyncio.Redis
+    store: RedisStore, redis_url: str, name: str, client: redis.asyncio.Redis
 ) -> None:
     (id_,) = await store.put([record(store, "q", 0)])
     (key,) = [key async for key in client.scan_iter(f"{name}:*{id_}")]
-    store_url = f"unix://{client.connection_pool.connection_kwargs['path']}"
 
     def changed_meanwhile(entry: Entry, notes: bytes | None) -> bytes:
-        import redis as blocking
-
-        with blocking.Redis.from_url(store_url, protocol=3) as direct:
-            direct.hincrby(key, "other", 1)
+        with redis.Redis.from_url(redis_url) as another:
+            another.hincrby(key, "other", 1)
         return more(entry, notes)
 
     with pytest.raises(StoreError, match="kept changing"):

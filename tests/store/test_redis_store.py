@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -23,19 +22,6 @@ from semcache_async.types import EntryKey, Scope, VectorQuery
 from tests.store.helpers import DIM, SCOPE, found, open_store, record, text_of, unit
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
-
-
-@pytest.fixture
-async def store(redis_url: str, name: str) -> AsyncIterator[RedisStore]:
-    async with open_store(redis_url, name) as store:
-        yield store
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
-    client = redis.asyncio.Redis.from_url(redis_url, protocol=3)
-    yield client
-    await client.aclose()
 
 
 async def keys_of(client: redis.asyncio.Redis, name: str) -> list[bytes]:

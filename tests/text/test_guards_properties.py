@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from types import FrameType
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +11,7 @@ from semcache_async.text.guards.analysis import LIMIT
 from semcache_async.text.guards.lexicon import lemma, lexicon
 from semcache_async.text.guards.lists import ANTONYMS, FUNCTION, KIND_WORDS, SYNONYMS
 from semcache_async.text.guards.tokens import read
+from tests.helpers import calls
 
 _SOME = """
 how do I cancel my order not without 3 two 1,000 $5 10k 24.12. May 4th v1.2 E-204 -la x==y `a` "b"
@@ -54,22 +50,6 @@ def test_an_analysis_is_the_same_every_time(text: str) -> None:
 def test_spaces_change_nothing_in_prose(text: str) -> None:
     words = [word for word in text.split() if word.isalpha()]
     assert verdict(analyse(" ".join(words)), analyse("  ".join(words))).served
-
-
-def calls(action: Callable[[], object]) -> int:
-    """Calls of Python functions and of built-ins: work, counted instead of timed."""
-    count = 0
-
-    def profile(frame: FrameType, event: str, argument: Any) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(profile)
-    try:
-        action()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 HOSTILE = [

@@ -71,7 +71,7 @@ class _Collector(Collector):
             "interval; nothing without audits.",
             labels=("bound",),
         )
-        if (measured := metrics.wrong_hits()) is not None:
+        if (measured := metrics.wrong_hits(counts)) is not None:
             for bound in ("share", "low", "high"):
                 wrong.add_metric((bound,), measured[bound])
         yield wrong

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
-from semcache_async.bounds.intervals import wilson
+from semcache_async.bounds.intervals import measured
 from semcache_async.cache import SemanticCache
 from semcache_async.serve.bypass import Bypass
 from semcache_async.serve.metrics.counters import (
@@ -129,15 +130,16 @@ class Metrics:
         prompt, completion = self.own("saved_tokens").values()
         return prompt, completion, prompt * self._prices[0] + completion * self._prices[1]
 
-    def wrong_hits(self) -> dict[str, float] | None:
-        """The share of wrong ones among the semantic hits and its 95 % interval, as audits measure
-        it; None without audits."""
-        found = self.counts()
-        wrong, audited = found["audited_wrong"], found["audited"]
-        if not audited:
+    @staticmethod
+    def wrong_hits(counts: Mapping[str, float]) -> dict[str, float] | None:
+        """Of ``counts``, the share of wrong ones among the semantic hits and its 95 % interval, as
+        audits measure it; None without audits."""
+        audited = int(counts["audited"])
+        found = measured(int(counts["audited_wrong"]), audited)
+        if found is None:
             return None
-        low, high = wilson(wrong, audited)
-        return {"share": wrong / audited, "low": low, "high": high, "audited": int(audited)}
+        share, low, high = found
+        return {"share": share, "low": low, "high": high, "audited": audited}
 
     def summary(self) -> dict[str, Any]:
         """What ``GET /semantic-cache/metrics`` tells. ``hits`` are answers from the cache, exact
@@ -168,7 +170,7 @@ class Metrics:
                 "completion_tokens": int(completion),
                 "usd": round(usd, 6),
             },
-            "wrong_hits": self.wrong_hits(),
+            "wrong_hits": self.wrong_hits(counts),
             "latency_ms": _percentiles(self.durations("request_seconds")),
             "stage_ms": _percentiles(self.durations("stage_seconds")),
         }

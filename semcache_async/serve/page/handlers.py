@@ -15,7 +15,7 @@ from semcache_async.serve.http.forms import Form, read_form
 from semcache_async.serve.http.responses import NO_STORE, json_response
 from semcache_async.serve.journal import Review, Verdict
 from semcache_async.serve.service import Service
-from semcache_async.serve.upstream.completion import content_of
+from semcache_async.serve.upstream.completion import readable
 from semcache_async.types import Entry, Scope, scope_or_tenant
 
 __all__ = [
@@ -172,7 +172,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
     return {
         "id": entry.id,
         "prompt": entry.prompt[:_SHOWN],
-        "answer": (content_of(entry.text) or entry.text)[:_SHOWN],
+        "answer": readable(entry.text)[:_SHOWN],
         "tags": entry.tags,
         "created_at": entry.created_at,
     }

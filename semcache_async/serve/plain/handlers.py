@@ -31,8 +31,6 @@ __all__ = ["answer", "feedback", "metrics", "reaches"]
 
 _EXPLAINED = 5
 """Neighbours shown, at most."""
-
-
 _REACHES = 1_000
 """Scopes shown, at most."""
 
@@ -127,12 +125,8 @@ async def _near(service: Service, plan: Plan, done: Completed, limit: float) -> 
         neighbours = await service.cache.nearest(
             plan.prompt, scope=plan.scope, limit=_EXPLAINED + 1
         )
-    except (
-        StoreError,
-        EmbeddingError,
-        OverloadedError,
-    ):  # the answer is worth more than its explanation
-        return None
+    except (StoreError, EmbeddingError, OverloadedError):
+        return None  # the answer is worth more than its explanation
     shadow = service.cache.config.shadow
     own = done.answer.entry_id if done.answer.source is Source.GENERATED else None
     return [

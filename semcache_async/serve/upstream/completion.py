@@ -9,7 +9,15 @@ import msgspec
 from semcache_async.serve.sse import data_of
 from semcache_async.serve.upstream.merging import BadChunkError, Message, merge
 
-__all__ = ["UNREADABLE", "Assembler", "Completion", "Frame", "content_of", "is_keepable"]
+__all__ = [
+    "UNREADABLE",
+    "Assembler",
+    "Completion",
+    "Frame",
+    "content_of",
+    "is_keepable",
+    "readable",
+]
 
 Completion: TypeAlias = dict[str, Any]
 """A ``chat.completion`` object as decoded JSON."""
@@ -38,6 +46,11 @@ def content_of(text: bytes | str) -> str | None:
         return msgspec.json.decode(text, type=_Completion).choices[0].message.content
     except (IndexError, *UNREADABLE):
         return None
+
+
+def readable(text: str) -> str:
+    """What people read of a stored text, a completion or not."""
+    return content_of(text) or text
 
 
 class Frame(NamedTuple):

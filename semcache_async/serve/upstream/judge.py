@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from semcache_async.errors import SemcacheError
+from semcache_async.evidence.judging import same
 from semcache_async.protocols import Judge
 from semcache_async.serve.settings import Settings
 from semcache_async.serve.upstream.client import Upstream
-from semcache_async.serve.upstream.completion import content_of
+from semcache_async.serve.upstream.completion import content_of, readable
 from semcache_async.types import Case
 
 __all__ = ["NoVerdictError", "judge_of"]
@@ -38,9 +39,7 @@ def judge_of(settings: Settings, upstream: Upstream) -> Judge | None:
     question seldom are. Then people's verdicts are all that it learns from."""
     if settings.judge_model is not None:
         return _asking(upstream, settings.judge_model)
-    cache = settings.cache
-    learns = cache.target_precision is not None or cache.verified is not None
-    return _cannot_tell if learns or cache.shadow else None
+    return _cannot_tell if settings.cache.learns or settings.cache.shadow else None
 
 
 async def _cannot_tell(_case: Case) -> None:
@@ -49,7 +48,7 @@ async def _cannot_tell(_case: Case) -> None:
 
 def _asking(upstream: Upstream, model: str) -> Judge:
     async def judge(case: Case) -> float | None:
-        stored = _said(case.stored_text)
+        stored = readable(case.stored_text)
         if max(len(case.prompt), len(case.matched_prompt)) > _PROMPT or len(stored) > _ANSWER:
             return None  # of half a text nobody can tell
         told = {
@@ -58,8 +57,8 @@ def _asking(upstream: Upstream, model: str) -> Judge:
             "answer": stored,
         }
         if case.fresh_text is not None:
-            fresh = _said(case.fresh_text)
-            if fresh.split() == stored.split():
+            fresh = readable(case.fresh_text)
+            if same(fresh, stored):
                 return 1.0
             told["fresh_answer"] = fresh[:_ANSWER]
         body = {
@@ -77,8 +76,3 @@ def _asking(upstream: Upstream, model: str) -> Judge:
         return float(word == "yes")
 
     return judge
-
-
-def _said(text: str) -> str:
-    """What people read of a stored text."""
-    return content_of(text) or text

@@ -313,7 +313,7 @@ async def test_workers_end_with_a_parent_that_is_killed() -> None:
 @once
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 async def test_a_worker_that_hangs_is_replaced() -> None:
-    hurry = ("--worker-timeout-s", "2")
+    hurry = ("--worker-timeout-s", "5")
     async with served("--simulate-llm", "--workers", "2", *hurry) as service:
         victim = min(children(service.process.pid))
         os.kill(victim, signal.SIGSTOP)
