@@ -132,7 +132,7 @@ class _Matcher:
             least, most, body = value
             yield from self._repeat(least, most, list(body), at)
         else:
-            raise NotImplementedError(code)
+            raise ValueError(f"no pattern of ours has a {code}; count its work here first")
 
     def _repeat(self, least: int, most: int, body: list[Any], at: int) -> Iterator[int]:
         if len(body) == 1 and body[0][0] in (op.LITERAL, op.NOT_LITERAL, op.IN, op.ANY):
@@ -174,7 +174,7 @@ class _Matcher:
             return len({bool(re.match(r"\w", char)) for char in around}) == 2
         if value is op.AT_END:
             return at == len(self.text) or self.text[at:] == "\n"
-        raise NotImplementedError(value)
+        raise ValueError(f"no pattern of ours has a {value}; count its work here first")
 
 
 _CATEGORIES: dict[Any, Callable[[str], bool]] = {
