@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Any
 
 import redis.asyncio
@@ -12,16 +13,16 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from semcache_async.errors import StoreAuthError, StoreUnavailableError
-from semcache_async.store.address import check_url, unreadable
+from semcache_async.store.address import read_url, unreadable
 from semcache_async.store.line import Line, Lines
 from semcache_async.store.replies import reply_error
 
-__all__ = ["connect", "connection_pool"]
+__all__ = ["connect", "connected", "connection_pool"]
 
 
 def connection_pool(url: str, timeout_s: float) -> redis.asyncio.ConnectionPool:
     """Makes connections for ``url``; raises ``ConfigError`` where it cannot be read."""
-    check_url(url)
+    read_url(url)
     try:
         pool = redis.asyncio.ConnectionPool.from_url(
             url,
@@ -33,33 +34,71 @@ def connection_pool(url: str, timeout_s: float) -> redis.asyncio.ConnectionPool:
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
         pool.make_connection()  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, redis.exceptions.RedisError):
         raise unreadable() from None
     return pool
 
 
 async def connect(
-    factory: redis.asyncio.ConnectionPool, owner: Lines | None, timeout_s: float
+    factory: redis.asyncio.ConnectionPool,
+    owner: Lines | None,
+    timeout_s: float,
+    *,
+    master: bool = False,
 ) -> Line:
-    """A new connection, which belongs to ``owner``. Raises ``StoreUnavailableError`` or
-    ``StoreAuthError``."""
+    """A new connection, which belongs to ``owner``, to a ``master`` where that is asked for. Raises
+    ``StoreUnavailableError`` or ``StoreAuthError``."""
+    connection, said = await connected(factory, timeout_s, *(("HELLO",) if master else ()))
+    if master and said.get(b"role") != b"master":
+        await connection.disconnect(nowait=True)
+        raise StoreUnavailableError(f"Redis at {_where(factory)} is a replica")
+    return Line(connection, owner)
+
+
+async def connected(
+    factory: redis.asyncio.ConnectionPool, timeout_s: float, *question: str
+) -> tuple[Any, Any]:
+    """A new connection of redis-py's, and what is answered there to a command, if there is one.
+    Raises as ``connect`` does."""
     connection: Any = factory.make_connection()  # type: ignore[no-untyped-call]
+    said: Any = None
     try:
         async with asyncio.timeout(timeout_s):
             await connection.connect()
+            if question:
+                await connection.send_command(*question)
+                said = await connection.read_response()
     except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
         if _refused(error) or _refused(error.__cause__):
             raise StoreAuthError(
                 f"Redis refused the user name or password in the URL ({error})."
             ) from None
         reason = str(error).rstrip(".")
+        advice = _TLS_ADVICE if _of_tls(factory, error) else "Is it running, and is the URL right?"
         raise StoreUnavailableError(
-            f"Cannot connect to Redis at {_where(factory)}: {reason}. Is it running, and is the "
-            "URL right?"
+            f"Cannot connect to Redis at {_where(factory)}: {reason}. {advice}"
         ) from None
     except redis.exceptions.RedisError as error:
         raise reply_error(str(error)) from None
-    return Line(connection, owner)
+    return connection, said
+
+
+_TLS_ADVICE = (
+    "Does the server speak TLS? Name in the URL what it takes: ?ssl_ca_certs=FILE, the authority "
+    "that signed its certificate, unless the system knows it; &ssl_certfile=FILE&ssl_keyfile=FILE, "
+    "a certificate of your own, where it asks for one. The host in the URL has to be one that its "
+    "certificate is for."
+)
+
+
+def _of_tls(factory: redis.asyncio.ConnectionPool, error: BaseException | None) -> bool:
+    if not issubclass(factory.connection_class, redis.asyncio.SSLConnection):
+        return False
+    while error is not None:
+        if isinstance(error, ssl.SSLError | FileNotFoundError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _refused(error: BaseException | None) -> bool:

@@ -12,10 +12,10 @@ import msgspec
 
 from semcache_async.types import EntryKey, Scope
 
-__all__ = ["KeySpace", "ScopeDigest", "log_key", "plain"]
+__all__ = ["FIRST_PARTITION", "KeySpace", "ScopeDigest", "log_key", "plain"]
 
 _SCOPES_REMEMBERED = 4_096
-_PARTITION = "p0"
+FIRST_PARTITION = "p0"
 _encode = msgspec.json.encode
 
 
@@ -41,7 +41,7 @@ class KeySpace:
     """
 
     def __init__(
-        self, name: str, fingerprint: str, secret: str, partition: str = _PARTITION
+        self, name: str, fingerprint: str, secret: str, partition: str = FIRST_PARTITION
     ) -> None:
         self._name = f"{name}:{{{partition}}}:"
         self._again = partial(KeySpace, name, secret=secret, partition=partition)
@@ -145,7 +145,7 @@ class KeySpace:
 def log_key(name: str, kind: str) -> str:
     """The key of a log of the cache ``name``: beside its entries, outside the index's prefix, and
     the same whatever the model is."""
-    return f"{name}:{{{_PARTITION}}}:{kind}"
+    return f"{name}:{{{FIRST_PARTITION}}}:{kind}"
 
 
 def plain(text: str) -> str:

@@ -13,8 +13,9 @@ import hiredis
 from semcache_async.errors import StoreError, StoreUnavailableError
 from semcache_async.store.replies import reply_error
 
-__all__ = ["LOST", "PATIENCE_S", "SILENT_S", "Line", "Lines", "Reply", "SilentError"]
+__all__ = ["LOST", "PATIENCE_S", "SILENT_S", "Command", "Line", "Lines", "Reply", "SilentError"]
 
+Command: TypeAlias = tuple[str | bytes | int | float, ...]
 Reply: TypeAlias = Any
 
 SILENT_S = 1.0
@@ -67,6 +68,12 @@ class Lines:
         """Drop every connection that has brought nothing since: where one is dead, all may be.
         What was sent there is sent again."""
         for line in [line for line in self.open if line.heard_at < since]:
+            line.drop(SilentError)
+
+    def drop_all(self) -> None:
+        """Drop every connection: they lead to the wrong server. What was sent there is sent
+        again."""
+        for line in list(self.open):
             line.drop(SilentError)
 
     def add(self, line: Line) -> None:

@@ -12,21 +12,71 @@ from semcache_async.errors import (
     StoreUnavailableError,
 )
 
-__all__ = ["NEEDED_COMMANDS", "ReadOnlyError", "checked", "reply_error"]
+__all__ = [
+    "NEEDED_COMMANDS",
+    "AbortedError",
+    "AskError",
+    "DownError",
+    "MovedError",
+    "ReadOnlyError",
+    "TryAgainError",
+    "checked",
+    "reply_error",
+]
 
 NEEDED_COMMANDS = (
     *("MULTI", "EXEC", "WATCH", "UNWATCH", "TIME", "PING"),
     *("HGET", "HMGET", "HGETALL", "HSET", "HDEL", "HINCRBYFLOAT", "PEXPIRE", "UNLINK"),
     *("ZADD", "ZSCORE"),
     *("FT.CREATE", "FT.INFO", "FT.SEARCH", "FT.AGGREGATE", "FT.CURSOR", "FT._LIST"),
-    *("XADD", "XRANGE", "XREVRANGE", "CLIENT|TRACKING"),
+    *("XADD", "XRANGE", "XREVRANGE", "CLIENT|TRACKING", "CLUSTER|SLOTS", "ASKING"),
 )
 """What a user of the store has to be allowed: the X... for the service's logs, TRACKING for local
-answers."""
+answers, the last two in a cluster."""
 
 
 class ReadOnlyError(StoreUnavailableError):
     """A replica refused a write: the connection leads to a demoted master."""
+
+
+class MovedError(StoreError):
+    """Another node of the cluster has the slot, for good."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            "This Redis is a node of a cluster; give the URL as redis+cluster://host:port."
+        )
+        self.slot = int(message.split(" ")[1])
+        self.node = _node(message)
+
+
+class AskError(StoreError):
+    """The key is where its slot is moving to, or will be."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_MOVING)
+        self.node = _node(message)
+
+
+class TryAgainError(StoreError):
+    """Some of the keys have moved with their slot, and others have not."""
+
+    def __init__(self, _message: str) -> None:
+        super().__init__(_MOVING)
+
+
+class DownError(StoreUnavailableError):
+    """The cluster has nobody for the slot now."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"Redis cannot serve yet: {message}")
+
+
+class AbortedError(StoreError):
+    """A transaction was not executed, as one of its commands was refused."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"Redis answered: {message}")
 
 
 def checked(outcome: Any) -> Any:
@@ -48,6 +98,8 @@ def reply_error(message: str) -> StoreError:
             f"Redis refused the permission: {message}. The user needs, on the cache's keys, "
             f"{' '.join(NEEDED_COMMANDS)}."
         )
+    if kind in _NAMED:
+        return _NAMED[kind](message)
     if kind == "READONLY":
         return ReadOnlyError("Redis is a read-only replica; give the URL of the master.")
     if kind in _CANNOT_SERVE:
@@ -62,5 +114,22 @@ def reply_error(message: str) -> StoreError:
     return StoreError(f"Redis answered: {message}")
 
 
-_CANNOT_SERVE = {"LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY"}
+def _node(message: str) -> tuple[str, int]:
+    """The node that ``MOVED 3999 host:6381`` names; no host means the one that was asked."""
+    host, _, port = message.rsplit(" ", 1)[-1].rpartition(":")
+    return host, int(port)
+
+
+_MOVING = (
+    "A slot of the cluster is moving to another node; until it is there, some of its keys cannot "
+    "be written. Try again in a while."
+)
+_NAMED = {
+    "MOVED": MovedError,
+    "ASK": AskError,
+    "TRYAGAIN": TryAgainError,
+    "CLUSTERDOWN": DownError,
+    "EXECABORT": AbortedError,
+}
+_CANNOT_SERVE = {"LOADING", "MASTERDOWN", "BUSY"}
 _CANNOT_KEEP = {"OOM", "MISCONF", "NOREPLICAS"}
