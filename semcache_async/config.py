@@ -29,7 +29,8 @@ MAX_TTL_S = 10 * 365 * 86_400.0
 class CacheConfig:
     """How a cache decides, keeps and waits. Raises ``ConfigError`` on nonsense.
 
-    Processes that share answers must agree on ``name``, ``secret``, ``vector_dtype`` and ``index``.
+    Processes that share answers must agree on ``name``, ``secret``, ``vector_dtype``, ``index`` and
+    ``partitions``.
     """
 
     name: str = "semcache"
@@ -109,9 +110,12 @@ class CacheConfig:
     by 1e-4; it needs Search 2.10 (Redis Stack 7.4, Redis 8)."""
     index: Literal["hnsw", "flat"] = "hnsw"
     """Approximate search whose cost grows with log(entries), or exact search with all of them."""
+    partitions: int = 1
+    """Parts (1..64) that scopes are spread over, which a Redis Cluster keeps on different nodes: as
+    many as it has masters, or a multiple. Another number begins with an empty cache."""
     connections: int = 4
-    """Connections to Redis at most (2..100): few, each with deep pipelines; one of them is kept for
-    writing. Verdicts, where there are any, are noted over one more."""
+    """Connections to a Redis server at most (2..100): few, each with deep pipelines; one of them is
+    kept for writing. Verdicts, where there are any, are noted over one more."""
     secret: str = field(default="", repr=False)
     """Keys the hashes that stand for scopes, tags and prompts in Redis."""
 
@@ -151,6 +155,7 @@ class CacheConfig:
             _check_range(name, getattr(self, name), 0.001, 86_400.0)
         _check_count("neighbours", self.neighbours, 1, 100)
         _check_count("max_llm_calls", self.max_llm_calls, 1, 10**6)
+        _check_count("partitions", self.partitions, 1, 64)
         _check_count("connections", self.connections, 2, 100)
         _check_count("max_prompt_bytes", self.max_prompt_bytes, 1, 2**29)
         _check_count("max_answer_bytes", self.max_answer_bytes, 1, 2**29)

@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "text": set(),
     "flow": {"text"},
     "embed": set(),
-    "store": set(),
+    "store": {"flow"},
     "data": set(),
     "bounds": set(),
     "stats": {"bounds"},

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from semcache_async.config import CacheConfig
 from semcache_async.errors import ConfigError
-from semcache_async.store.redis_store import RedisStore, redis_store
+from semcache_async.store.partitions import PartitionedStore, open_store
+from semcache_async.store.redis_store import RedisStore
 
 __all__ = ["open_redis", "redis_at"]
 
@@ -18,11 +19,11 @@ _EMBEDDED = "embedded:"
 @asynccontextmanager
 async def open_redis(
     url: str | None, dim: int, fingerprint: str, config: CacheConfig
-) -> AsyncIterator[tuple[str, RedisStore]]:
+) -> AsyncIterator[tuple[str, RedisStore | PartitionedStore]]:
     """The URL of the Redis that ``url`` means (see ``SemanticCache.open``), and a store in it."""
     async with (
         redis_at(url) as found,
-        redis_store(found, dim=dim, fingerprint=fingerprint, config=config) as store,
+        open_store(found, dim=dim, fingerprint=fingerprint, config=config) as store,
     ):
         yield found, store
 

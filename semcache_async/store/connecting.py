@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
+import socket
 from typing import Any
 
 import redis.asyncio
@@ -92,13 +92,14 @@ _TLS_ADVICE = (
 
 
 def _of_tls(factory: redis.asyncio.ConnectionPool, error: BaseException | None) -> bool:
+    """May the failure be about certificates? Some servers say so by closing the connection."""
     if not issubclass(factory.connection_class, redis.asyncio.SSLConnection):
         return False
     while error is not None:
-        if isinstance(error, ssl.SSLError | FileNotFoundError):
-            return True
+        if isinstance(error, ConnectionRefusedError | socket.gaierror | TimeoutError):
+            return False
         error = error.__cause__ or error.__context__
-    return False
+    return True
 
 
 def _refused(error: BaseException | None) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 
 from semcache_async.types import EntryKey, Scope
 
-__all__ = ["FIRST_PARTITION", "KeySpace", "ScopeDigest", "log_key", "plain"]
+__all__ = ["FIRST_PARTITION", "KeySpace", "ScopeDigest", "log_key", "partitions", "plain"]
 
 _SCOPES_REMEMBERED = 4_096
 FIRST_PARTITION = "p0"
@@ -35,8 +35,8 @@ class ScopeDigest(NamedTuple):
 class KeySpace:
     """Keys and digests of one cache: BLAKE2b-128 keyed by ``secret``, a purpose each.
 
-    Every key and the index name carry the partition (one today) as a hash tag, so that in a Redis
-    Cluster an index and its keys meet on one shard. Index and entries carry the fingerprint of what
+    Every key and the index name carry the partition as a hash tag, so that in a Redis Cluster an
+    index and its keys meet on one shard. Index and entries carry the fingerprint of what
     the vectors are, too; fences don't, so an invalidation stops writes under every fingerprint.
     """
 
@@ -140,6 +140,11 @@ class KeySpace:
 
     def _digest(self, purpose: bytes, data: bytes) -> bytes:
         return blake2b(data, digest_size=16, key=self._secret, person=purpose).digest()
+
+
+def partitions(count: int) -> list[str]:
+    """The names of so many partitions, in order."""
+    return [f"p{n}" for n in range(count)]
 
 
 def log_key(name: str, kind: str) -> str:

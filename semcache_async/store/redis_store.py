@@ -16,7 +16,7 @@ from semcache_async.store.address import check_database
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.evidence import EvidenceKeeper
 from semcache_async.store.fences import Fences
-from semcache_async.store.keys import KeySpace
+from semcache_async.store.keys import KeySpace, partitions
 from semcache_async.store.payload import read_entries, read_entry
 from semcache_async.store.removal import Removal, entries_filter
 from semcache_async.store.replies import checked
@@ -32,7 +32,7 @@ from semcache_async.store.wire import Command, RedisPipelines, redis_pipelines
 from semcache_async.store.writing import Writer
 from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, VectorQuery
 
-__all__ = ["RedisStore", "redis_store"]
+__all__ = ["RedisStore", "redis_store", "redis_stores"]
 
 _FENCES_AT_ONCE = 100
 _INDEXING_S = 0.05
@@ -49,26 +49,53 @@ async def redis_store(
     config: CacheConfig,
     clock: ServerClock | None = None,
 ) -> AsyncIterator[RedisStore]:
-    """A store that has proved it can write an entry and find it again. One of the connections is
-    kept for writing; one more is opened where evidence is to be noted.
+    """The store of the first partition; see ``redis_stores``."""
+    opened = redis_stores(url, dim=dim, fingerprint=fingerprint, config=config, clock=clock)
+    async with opened as stores:
+        yield stores[0]
+
+
+@asynccontextmanager
+async def redis_stores(
+    url: str,
+    *,
+    dim: int,
+    fingerprint: str,
+    config: CacheConfig,
+    clock: ServerClock | None = None,
+    timeout_s: float | None = None,
+) -> AsyncIterator[list[RedisStore]]:
+    """A store for each partition, which has proved it can write an entry and find it again. They
+    share the connections to a server: one is kept for writing; one more is opened where evidence is
+    to be noted.
 
     Raises ``ConfigError``, ``StoreUnavailableError``, ``StoreAuthError``,
     ``SearchModuleMissingError`` or ``IndexMismatchError``, each within a few
     ``config.store_timeout_s``.
     """
     shape = IndexShape(dim, config.vector_dtype, config.index)
-    keys = KeySpace(config.name, shape.fingerprint(fingerprint), config.secret)
-    timeout_s = config.store_timeout_s
+    timeout_s = timeout_s or config.store_timeout_s
     async with (
         redis_pipelines(url, connections=config.connections - 1, timeout_s=timeout_s) as pipelines,
         redis_pipelines(url, connections=1, timeout_s=timeout_s) as writing,
         redis_pipelines(url, connections=1, timeout_s=timeout_s) as noting,
     ):
         check_database(url)
-        clock = clock or ServerClock()
-        store = RedisStore(pipelines, writing, noting, keys, shape, Fences(config), clock)
-        await store.prepare()
-        yield store
+        stores = []
+        for partition in partitions(config.partitions):
+            keys = KeySpace(config.name, shape.fingerprint(fingerprint), config.secret, partition)
+            store = RedisStore(
+                pipelines.at(partition),
+                writing.at(partition),
+                noting.at(partition),
+                keys,
+                shape,
+                Fences(config),
+                clock or ServerClock(),
+            )
+            await store.prepare()
+            stores.append(store)
+        yield stores
 
 
 class RedisStore:
@@ -158,7 +185,8 @@ class RedisStore:
                     changed(None if key is None else key[len(self._prefix) :].decode())
 
         tracking = ("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)
-        await self._pipelines.listen(tracking, heard)
+        pulse = ("HGET", self._keys.key("pulse"), ENTRY)  # tells where the keys are, too
+        await self._pipelines.listen(tracking, heard, pulse=pulse)
 
     async def remove(
         self,

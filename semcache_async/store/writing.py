@@ -13,7 +13,7 @@ from semcache_async.store.clock import ServerClock
 from semcache_async.store.fences import Fences
 from semcache_async.store.keys import KeySpace, plain
 from semcache_async.store.payload import Payload
-from semcache_async.store.replies import checked
+from semcache_async.store.replies import MovedError, ReadOnlyError, checked
 from semcache_async.store.schema import ATTRIBUTES, ENTRY, SCOPE, TAGS, TENANT, VECTOR
 from semcache_async.store.wire import Command, RedisPipelines, Session
 from semcache_async.types import Record
@@ -22,6 +22,8 @@ __all__ = ["Writer"]
 
 _TOGETHER, _ALONE = 3, 5
 """Attempts of a whole batch, then of each record by itself, while fences keep moving."""
+_PLACES = 2
+"""Masters that are tried: one may have been demoted, or its slot moved, just now."""
 
 _encode = msgspec.json.encode
 
@@ -61,8 +63,12 @@ class Writer:
             except Exception as error:
                 outcomes[place] = StoreError(f"This cannot be kept in Redis: {error!r}")
         try:
-            async with self._pipelines.session() as session:
-                await self._put(session, writes, outcomes)
+            for _ in range(_PLACES):
+                async with self._pipelines.session() as session:
+                    await self._put(session, writes, outcomes)
+                writes = [write for write in writes if _is_elsewhere(outcomes[write.place])]
+                if not writes:
+                    break
         except StoreError as error:
             outcomes = [error if outcome is None else outcome for outcome in outcomes]
         return [outcome or StoreError("Redis did not say.") for outcome in outcomes]
@@ -157,3 +163,7 @@ class Writer:
         commands.append(("PEXPIRE", key, max(1, int(longest * 1_000))))
         fences = self._keys.record_fences(digest, tags, entry_id)
         return _Write(place, entry_id, record, fences, tuple(commands))
+
+
+def _is_elsewhere(outcome: object) -> bool:
+    return isinstance(outcome, ReadOnlyError | MovedError)

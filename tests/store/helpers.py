@@ -15,6 +15,8 @@ import numpy as np
 from semcache_async.config import CacheConfig
 from semcache_async.protocols import Store
 from semcache_async.store.clock import ServerClock
+from semcache_async.store.partitions import PartitionedStore
+from semcache_async.store.partitions import open_store as partitioned
 from semcache_async.store.redis_store import RedisStore, redis_store
 from semcache_async.types import EntryKey, Record, Scope, Vector, VectorQuery
 
@@ -54,14 +56,29 @@ def open_store(
     return redis_store(url, dim=DIM, fingerprint="angle", config=config, clock=clock)
 
 
-async def found(store: RedisStore, degrees: float, scope: Scope = SCOPE, k: int = 3) -> list[str]:
+def open_partitions(
+    url: str,
+    name: str,
+    partitions: int,
+    *,
+    ahead: Callable[[], float] | None = None,
+    **options: Any,
+) -> AbstractAsyncContextManager[RedisStore | PartitionedStore]:
+    """As ``open_store`` does, for so many partitions."""
+    clock = None if ahead is None else ServerClock(ahead=ahead)
+    chosen = {"store_timeout_s": 10.0} | options
+    config = CacheConfig(name=name, partitions=partitions, **chosen)
+    return partitioned(url, dim=DIM, fingerprint="angle", config=config, clock=clock)
+
+
+async def found(store: Store, degrees: float, scope: Scope = SCOPE, k: int = 3) -> list[str]:
     """The prompts near an angle, nearest first."""
     (outcome,) = await store.search([VectorQuery(scope, unit(degrees), k)])
     assert not isinstance(outcome, Exception), outcome
     return [neighbour.entry.prompt for neighbour in outcome]
 
 
-async def text_of(store: RedisStore, prompt: str, scope: Scope = SCOPE) -> str | None:
+async def text_of(store: Store, prompt: str, scope: Scope = SCOPE) -> str | None:
     """What the exact tier has."""
     (entry,) = await store.fetch([EntryKey(scope, prompt)])
     assert not isinstance(entry, Exception), entry

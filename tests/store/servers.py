@@ -1,4 +1,5 @@
-"""Redis servers of a test's own on loopback: one, a master with replicas and sentinels, a cluster."""
+"""Redis servers of a test's own on loopback: one, a master with replicas and sentinels, or a
+cluster."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import asyncio
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from semcache_async.store._place import _find_binaries
 
 _SLOTS = 16_384
 NODE_TIMEOUT_MS = 1_000
+LIMIT_S = 15.0
+"""How long anything that servers do among themselves may take."""
 
 
 def free_port() -> int:
@@ -47,6 +50,16 @@ class Server:
 @asynccontextmanager
 async def server(directory: Path, *options: str, sentinel: bool = False) -> AsyncIterator[Server]:
     """A server with Search, or a sentinel, that answers."""
+    one = _start(directory, options, sentinel=sentinel)
+    try:
+        await _answers(one)
+        yield one
+    finally:
+        one.kill()
+        await one.client.aclose()
+
+
+def _start(directory: Path, options: Sequence[str], *, sentinel: bool) -> Server:
     port = free_port()
     home = directory / str(port)
     home.mkdir(parents=True)
@@ -61,13 +74,7 @@ async def server(directory: Path, *options: str, sentinel: bool = False) -> Asyn
         command += [f"--{name}", *value.split(" ")]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-    one = Server(process, port)
-    try:
-        await _answers(one, home / "log")
-        yield one
-    finally:
-        one.kill()
-        await one.client.aclose()
+    return Server(process, port)
 
 
 @asynccontextmanager
@@ -93,7 +100,14 @@ async def watched(
         for replica in data[1:]:
             await replica.ask("REPLICAOF", "127.0.0.1", data[0].port)
         for one in watchers:
-            monitor = ("SENTINEL", "MONITOR", service, "127.0.0.1", data[0].port, sentinels // 2 + 1)
+            monitor = (
+                "SENTINEL",
+                "MONITOR",
+                service,
+                "127.0.0.1",
+                data[0].port,
+                sentinels // 2 + 1,
+            )
             await one.ask(*monitor)
             for name, value in (("down-after-milliseconds", 500), ("failover-timeout", 5_000)):
                 await one.ask("SENTINEL", "SET", service, name, value)
@@ -106,74 +120,87 @@ async def watched(
 
 @asynccontextmanager
 async def cluster(directory: Path, *, replicas: int = 0) -> AsyncIterator[list[Server]]:
-    """Three masters that share the slots in order, and then replicas of the first ones."""
+    """Three masters that share the slots in order, and then replicas, the first of the last."""
     options = ["cluster-enabled", "yes", "cluster-node-timeout", str(NODE_TIMEOUT_MS)]
     options += ["cluster-replica-validity-factor", "0"]
     async with AsyncExitStack() as stack:
-        nodes = []
-        for _ in range(3 + replicas):
-            bus = ("cluster-port", str(free_port()))
-            nodes.append(await stack.enter_async_context(server(directory, *options, *bus)))
+        bus_ports = [free_port() for _ in range(3 + replicas)]
+        nodes = [
+            await stack.enter_async_context(server(directory, *options, "cluster-port", str(port)))
+            for port in bus_ports
+        ]
         for number, node in enumerate(nodes[:3]):
             first, last = number * _SLOTS // 3, (number + 1) * _SLOTS // 3 - 1
             await node.ask("CLUSTER", "ADDSLOTSRANGE", first, last)
             await node.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         for node in nodes[1:]:
-            bus_port = int((await nodes[0].client.config_get("cluster-port"))["cluster-port"])
-            await node.ask("CLUSTER", "MEET", "127.0.0.1", nodes[0].port, bus_port)
+            await node.ask("CLUSTER", "MEET", "127.0.0.1", nodes[0].port, bus_ports[0])
         for node in nodes:
             await until_equal(_size(node), (3 + replicas, "ok"))
         for number, node in enumerate(nodes[3:]):
-            await node.ask("CLUSTER", "REPLICATE", await _id(nodes[number % 3]))
+            await node.ask("CLUSTER", "REPLICATE", await id_of(nodes[2 - number % 3]))
         for node in nodes[3:]:
             await until_equal(_link(node), "up")
+        for node in nodes:
+            await until_equal(_replicas(node), replicas)
         yield nodes
 
 
-async def until_equal(ask: Any, wanted: object) -> None:
-    """Wait until what ``ask`` gives is as wanted; the test's time limit bounds it."""
-    while await ask() != wanted:
-        await asyncio.sleep(0.02)
+async def until_equal(ask: Callable[[], Awaitable[Any]], wanted: object) -> None:
+    """Wait until what ``ask`` gives is as wanted, or raise ``TimeoutError``."""
+    async with asyncio.timeout(LIMIT_S):
+        while await ask() != wanted:  # noqa: ASYNC110 - servers tell nobody
+            await asyncio.sleep(0.02)
 
 
-def _known(sentinel: Server, service: str) -> Any:
+def _known(sentinel: Server, service: str) -> Callable[[], Awaitable[tuple[str, str]]]:
     async def ask() -> tuple[str, str]:
-        state = await sentinel.client.sentinel_master(service)
+        state: Any = await sentinel.client.sentinel_master(service)
         return str(state["num-slaves"]), str(state["num-other-sentinels"])
 
     return ask
 
 
-def _link(replica: Server) -> Any:
+def _link(replica: Server) -> Callable[[], Awaitable[object]]:
     async def ask() -> object:
         return (await replica.client.info("replication")).get("master_link_status")
 
     return ask
 
 
-def _size(node: Server) -> Any:
+def _size(node: Server) -> Callable[[], Awaitable[tuple[int, str]]]:
     async def ask() -> tuple[int, str]:
-        info = await node.client.execute_command("CLUSTER INFO")
-        if not isinstance(info, dict):
-            text = info.decode() if isinstance(info, bytes) else str(info)
-            info = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+        said: Any = await node.ask("CLUSTER INFO")
+        info = said if isinstance(said, dict) else _lines(said)
         return int(info["cluster_known_nodes"]), str(info["cluster_state"])
 
     return ask
 
 
-async def _id(node: Server) -> str:
-    said = await node.ask("CLUSTER", "MYID")
-    return said.decode() if isinstance(said, bytes) else str(said)
+def _replicas(node: Server) -> Callable[[], Awaitable[int]]:
+    async def ask() -> int:
+        return sum(len(row) - 3 for row in await node.ask("CLUSTER SLOTS"))
+
+    return ask
 
 
-async def _answers(one: Server, log: Path) -> None:
+def _lines(said: bytes) -> dict[str, str]:
+    return dict(line.split(":", 1) for line in said.decode().splitlines() if ":" in line)
+
+
+async def id_of(node: Server) -> str:
+    """What the cluster calls a node."""
+    said: bytes = await node.ask("CLUSTER", "MYID")
+    return said.decode()
+
+
+async def _answers(one: Server) -> None:
     while True:
         try:
             await one.client.ping()
             return
         except redis.exceptions.RedisError:
-            assert one.process.poll() is None, log.read_text(errors="replace")
+            assert one.process.poll() is None, "it has ended; its log says why"
             await asyncio.sleep(0.02)
 
 

@@ -14,7 +14,7 @@ from semcache_async.store.redis_store import RedisStore
 from semcache_async.testing import AngleEmbedder, GatedStore, MemoryStore, store_conformance
 from semcache_async.testing.conformance import Check
 from semcache_async.types import Record, Scope
-from tests.store.helpers import open_store, record
+from tests.store.helpers import open_partitions, open_store, record
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 
@@ -26,6 +26,14 @@ each = pytest.mark.parametrize("check", store_conformance, ids=lambda check: che
 async def test_redis(redis_url: str, name: str, check: Check, index: str) -> None:
     def opened(ahead: Callable[[], float]) -> AbstractAsyncContextManager[Store]:
         return open_store(redis_url, name, ahead=ahead, index=index)
+
+    await check(opened)
+
+
+@each
+async def test_partitions(redis_url: str, name: str, check: Check) -> None:
+    def opened(ahead: Callable[[], float]) -> AbstractAsyncContextManager[Store]:
+        return open_partitions(redis_url, name, 3, ahead=ahead)
 
     await check(opened)
 

@@ -195,6 +195,14 @@ async def test_a_refused_port_is_named_at_once(free_tcp_port: int) -> None:
         "rediss://user:12/RET@localhost",
         "unix://user:SEC/RET@/tmp/redis.sock",
         "redis://localhost/SECRET",
+        *("redis+sentinel://h:1", "redis+sentinel://h/a/b", "unix+sentinel:///s", "redis+x://h/s"),
+        *("redis+sentinel://:1/s", "redis+sentinel://h:p/s", "redis+cluster://h/s"),
+        *("redis+cluster://", "redis+cluster://h,", "redis+cluster://h/0?no_such_option=1"),
+        "redis+sentinel://u:SEC/RET@h:1/s",
+        "redis+sentinel://u:SEC?RET@h:1/s",
+        "redis+cluster://u:SEC#RET@h:1",
+        "redis+sentinel://h:1/s?db=SECRET",
+        "rediss://h/0?ssl_cert_reqs=SECRET",
     ],
 )
 async def test_an_unreadable_url(url: str) -> None:
@@ -211,6 +219,13 @@ async def test_an_unreadable_url(url: str) -> None:
     [
         *("redis://h", "redis://h/", "redis://h:1/0", "redis://u:p%40%2F@h:1/0?db=0"),
         *("redis://:p@[::1]:1", "unix:///tmp/a@b", "unix://u:p@/tmp/s?db=0", "rediss://h/00"),
+        *(
+            "redis+sentinel://h/s",
+            "rediss+sentinel://u:p%2F@h:1,[::1]:2/my-s.1/0",
+            "redis+cluster://h",
+        ),
+        "redis+sentinel://h:1/s?db=0&sentinel_username=a&sentinel_password=b%40%2F",
+        "rediss+cluster://:p@h:1,h2/0?ssl_cert_reqs=none",
     ],
 )
 async def test_a_readable_url(url: str) -> None:
@@ -219,7 +234,13 @@ async def test_a_readable_url(url: str) -> None:
         pass
 
 
-@pytest.mark.parametrize("url", ["redis://h/1", "redis://h/0?db=2", "unix:///s?db=1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://h/1", "redis://h/0?db=2", "unix:///s?db=1", "redis+cluster://h/1"),
+        *("redis+sentinel://h/s/1", "rediss+sentinel://h/s?db=1"),
+    ],
+)
 async def test_another_database(url: str) -> None:
     with pytest.raises(ConfigError, match="database 0"):
         check_database(url)

@@ -1,0 +1,278 @@
+"""One store of many: scopes are spread over partitions, which may lie on different servers.
+
+A scope's partition follows from its digest, so whatever is about one scope goes to one partition,
+and what is about many goes to all. A partition that is out of reach fails alone: its lookups miss
+at once until it is back, and only when none is left is the store out of reach.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeVar
+
+from semcache_async.config import CacheConfig
+from semcache_async.errors import StoreError, StoreUnavailableError
+from semcache_async.flow.breaker import Breaker, is_outage
+from semcache_async.store.clock import ServerClock
+from semcache_async.store.redis_store import RedisStore, redis_stores
+from semcache_async.store.replies import checked
+from semcache_async.types import Entry, EntryKey, Neighbour, Owner, Record, Scope, VectorQuery
+
+__all__ = ["PartitionedStore", "open_store"]
+
+_SHARE = 0.8
+"""Of the store's time limit, what one of several partitions has: it is to be found out before the
+store is."""
+
+_PROBE = EntryKey(Scope(tenant="is anybody there?"), "?")
+"""What nobody has stored."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class _Part(NamedTuple):
+    store: RedisStore
+    breaker: Breaker
+
+
+@asynccontextmanager
+async def open_store(
+    url: str, *, dim: int, fingerprint: str, config: CacheConfig, clock: ServerClock | None = None
+) -> AsyncIterator[RedisStore | PartitionedStore]:
+    """The store of all partitions. Raises as ``redis_stores`` does."""
+    timeout_s = config.store_timeout_s * (_SHARE if config.partitions > 1 else 1.0)
+    async with redis_stores(
+        url, dim=dim, fingerprint=fingerprint, config=config, clock=clock, timeout_s=timeout_s
+    ) as stores:
+        if len(stores) == 1:
+            yield stores[0]
+            return
+        parts = [_Part(store, _breaker(store, timeout_s)) for store in stores]
+        try:
+            yield PartitionedStore(parts)
+        finally:
+            for part in parts:
+                await part.breaker.aclose()
+
+
+def _breaker(store: RedisStore, timeout_s: float) -> Breaker:
+    async def probe() -> None:
+        for outcome in await store.fetch([_PROBE]):
+            checked(outcome)
+
+    return Breaker(probe, timeout_s=timeout_s, opened=lambda _error: None)
+
+
+class PartitionedStore:
+    """See ``protocols.Store``, ``WatchableStore``, ``BrowsableStore`` and ``EvidenceStore`` for
+    what the methods promise."""
+
+    def __init__(self, parts: Sequence[_Part]) -> None:
+        self._parts = parts
+        self._stores = [part.store for part in parts]
+        self.owner = self._stores[0].owner
+
+    @property
+    def connections(self) -> int:
+        """Connections to all servers open now: the partitions share them."""
+        return self._stores[0].connections
+
+    def now(self) -> float:
+        """Unix seconds by the servers' clocks, of which none is behind: what begins now begins
+        before any invalidation that comes after it, wherever that is."""
+        return min(store.now() for store in self._stores)
+
+    async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | Exception | None]:
+        return await self._spread(keys, _scope_of_key, RedisStore.fetch)
+
+    async def search(self, queries: Sequence[VectorQuery]) -> list[list[Neighbour] | Exception]:
+        return await self._spread(queries, _scope_of, RedisStore.search)
+
+    async def put(self, records: Sequence[Record]) -> list[str | Exception]:
+        return await self._spread(records, _scope_of_record, RedisStore.put)
+
+    async def remove(
+        self,
+        *,
+        scope: Scope | None = None,
+        tenant: str | None = None,
+        tags: Collection[str] = (),
+        entry_ids: Collection[str] = (),
+    ) -> int:
+        """One partition's where a scope is named, else every partition's."""
+        concerned = self._stores if scope is None else [self.of(scope)]
+        removed = await _all(
+            store.remove(scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids)
+            for store in concerned
+        )
+        return sum(removed)
+
+    async def watch(self, changed: Callable[[str | None], None]) -> None:
+        begun: set[int] = set()
+
+        async def watch(number: int) -> None:
+            def heard(entry_id: str | None) -> None:
+                begun.add(number)
+                if len(begun) == len(self._stores):  # what came before, the last to begin says
+                    changed(entry_id)
+
+            await self._stores[number].watch(heard)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(len(self._stores)):
+                    group.create_task(watch(number))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def browse(self, tags: Collection[str], limit: int) -> list[Entry]:
+        found = await _all(store.browse(tags, limit) for store in self._stores)
+        entries = [entry for page in found for entry in page]
+        return sorted(entries, key=lambda entry: entry.created_at, reverse=True)[:limit]
+
+    async def check(self) -> None:
+        """Raise a ``StoreError`` unless some partition answers, and those that do are as they have
+        to be."""
+        checks = [store.check() for store in self._stores]
+        said = await asyncio.gather(*checks, return_exceptions=True)
+        failures = [one for one in said if one is not None]
+        wrong = [one for one in failures if not is_outage(one)]
+        if wrong or len(failures) == len(said):
+            raise (wrong or failures)[0]
+
+    async def noted(self, entry_id: str) -> tuple[Entry, Owner, bytes | None] | None:
+        _, found = await self._holding(entry_id)
+        return found
+
+    async def annotate(
+        self, entry_id: str, change: Callable[[Entry, bytes | None], bytes | None]
+    ) -> tuple[Entry, Owner] | None:
+        store, found = await self._holding(entry_id)
+        return None if found is None else await store.annotate(entry_id, change)
+
+    async def tally(
+        self, owner: Owner, period: int, amounts: Mapping[str, float], *, pooled: bool
+    ) -> None:
+        """A tenant's sums lie in parts, each beside the scopes that they are of."""
+        await self._owned(owner).tally(owner, period, amounts, pooled=pooled)
+
+    async def tallies(
+        self, owner: Owner, periods: Sequence[int]
+    ) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+        said = await _all(store.tallies(owner, periods) for store in self._stores)
+        own = said[self._stores.index(self._owned(owner))][0]
+        pooled: list[dict[str, float]] = [{} for _ in periods]
+        for _, tenants in said:
+            for total, sums in zip(pooled, tenants, strict=True):
+                for name, amount in sums.items():
+                    total[name] = total.get(name, 0.0) + amount
+        return own, pooled
+
+    def of(self, scope: Scope) -> RedisStore:
+        """The store that has a scope."""
+        return self._owned(self.owner(scope))
+
+    def _owned(self, owner: Owner) -> RedisStore:
+        return self._stores[self._place(owner)]
+
+    def _place(self, owner: Owner) -> int:
+        return int(owner.scope[:8], 16) % len(self._stores)
+
+    async def _spread(
+        self,
+        items: Sequence[T],
+        scope_of: Callable[[T], Scope],
+        call: Callable[[RedisStore, Sequence[T]], Awaitable[Sequence[R]]],
+    ) -> list[Any]:
+        """Each item's outcome from the partition of its scope, all partitions at once. Raises
+        ``StoreUnavailableError`` where no partition is left."""
+        places: dict[int, list[int]] = {}
+        for n, item in enumerate(items):
+            try:
+                place = self._place(self.owner(scope_of(item)))
+            except Exception:
+                place = 0  # whoever reads it there says what is wrong with it
+            places.setdefault(place, []).append(n)
+        said = await asyncio.gather(
+            *[
+                self._ask(self._parts[place], call, [items[n] for n in mine])
+                for place, mine in places.items()
+            ]
+        )
+        outcomes: list[Any] = [None] * len(items)
+        for mine, answers in zip(places.values(), said, strict=True):
+            for n, answer in zip(mine, answers, strict=True):
+                outcomes[n] = answer
+        if items and all(part.breaker.is_open for part in self._parts):
+            raise StoreUnavailableError("No partition of the store is in reach.")
+        return outcomes
+
+    async def _ask(
+        self,
+        part: _Part,
+        call: Callable[[RedisStore, Sequence[T]], Awaitable[Sequence[R]]],
+        items: Sequence[T],
+    ) -> Sequence[R | Exception]:
+        if part.breaker.is_open:
+            part.breaker.skip()
+            return [StoreError("A partition is out of reach, and not asked for now.")] * len(items)
+        try:
+            answers: Sequence[R | Exception] = await call(part.store, items)
+        except StoreError as error:
+            answers = [error] * len(items)
+        return [self._alone(part, one) if isinstance(one, Exception) else one for one in answers]
+
+    def _alone(self, part: _Part, error: Exception) -> Exception:
+        """An outage of one partition is none of the store's."""
+        if not is_outage(error):
+            return error
+        part.breaker.note(error)
+        return StoreError(f"A partition is out of reach ({error})")
+
+    async def _holding(
+        self, entry_id: str
+    ) -> tuple[RedisStore, tuple[Entry, Owner, bytes | None] | None]:
+        """The store that has an entry, and the entry with its notes."""
+        asked = [store.noted(entry_id) for store in self._stores]
+        said = await asyncio.gather(*asked, return_exceptions=True)
+        for store, found in zip(self._stores, said, strict=True):
+            if isinstance(found, tuple):
+                return store, found
+        for found in said:
+            if isinstance(found, BaseException):
+                raise found
+        return self._stores[0], None
+
+
+def _scope_of(item: VectorQuery) -> Scope:
+    return item.scope
+
+
+def _scope_of_key(key: EntryKey) -> Scope:
+    return key.scope
+
+
+def _scope_of_record(record: Record) -> Scope:
+    return record.key.scope
+
+
+async def _all(calls: Iterable[Awaitable[R]]) -> list[R]:
+    """What each gives, once all have ended; raises the first error among them."""
+    said = await asyncio.gather(*calls, return_exceptions=True)
+    given: list[R] = []
+    for one in said:
+        if isinstance(one, BaseException):
+            raise one
+        given.append(one)
+    return given

@@ -1,0 +1,160 @@
+"""A cluster of real servers: partitions on its nodes, slots that move, masters that fail over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from semcache_async.errors import StoreError, StoreUnavailableError
+from semcache_async.protocols import Store
+from semcache_async.store.cluster import slot_of
+from semcache_async.store.keys import partitions
+from semcache_async.store.partitions import PartitionedStore
+from semcache_async.store.redis_store import RedisStore
+from semcache_async.store.wire import redis_pipelines
+from semcache_async.types import Scope, VectorQuery
+from tests.store.helpers import found, open_partitions, open_store, record, text_of, unit
+from tests.store.load import SCOPES, under_load
+from tests.store.servers import Server, cluster, endpoints, id_of, server, until_equal
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
+
+
+def url_of(nodes: list[Server]) -> str:
+    return f"redis+cluster://{endpoints(nodes)}"
+
+
+def test_partitions_are_in_slots_of_their_own() -> None:
+    slots = [slot_of(partition) for partition in partitions(64)]
+    assert slot_of("p0") == 15_882
+    assert len(set(slots)) == 64
+    assert [slot * 3 // 16_384 for slot in slots[:4]] == [2, 2, 1, 0]
+
+
+async def test_partitions_lie_on_all_masters(tmp_path: Path, name: str) -> None:
+    async with cluster(tmp_path) as nodes, open_partitions(url_of(nodes[1:2]), name, 4) as store:
+        prompts = [record(store, f"q {scope.tenant}", 0, scope, tags=("t",)) for scope in SCOPES]
+        ids = [id_ for id_ in await store.put(prompts) if isinstance(id_, str)]
+        assert len(ids) == len(SCOPES)
+        for scope in SCOPES:
+            assert await found(store, 3, scope) == [f"q {scope.tenant}"]
+            assert await text_of(store, f"q {scope.tenant}", scope) is not None
+        assert all([await node.client.dbsize() for node in nodes])
+        assert len(await store.browse(["t"], 100)) == len(SCOPES)
+        await store.check()
+        assert (await store.noted(ids[5])) is not None
+        assert await store.annotate(ids[5], lambda _entry, _notes: b"{}") is not None
+        assert await store.remove(scope=SCOPES[0]) == 1
+        assert await store.remove(entry_ids=ids[1:3]) == 2
+        assert await store.remove(tags=["t"]) == len(SCOPES) - 3
+        assert await store.browse((), 100) == []
+        assert store.connections <= 3 * 5
+
+
+async def test_a_slot_that_moves_takes_its_partition_along(tmp_path: Path, name: str) -> None:
+    async with cluster(tmp_path) as nodes, open_store(url_of(nodes), name) as store:
+        slot, source, target = slot_of("p0"), nodes[2], nodes[0]
+        for n in range(3):
+            await store.put([record(store, f"q{n}", n)])
+        reports: list[str | None] = []
+        watching = asyncio.create_task(store.watch(reports.append))
+        await until_equal(lambda: _counted(reports), 1)
+        await target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", await id_of(source))
+        await source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", await id_of(target))
+        keys = await source.ask("CLUSTER", "GETKEYSINSLOT", slot, 100)
+        await source.ask("MIGRATE", "127.0.0.1", target.port, keys[0], 0, 5_000)
+        for n in range(3):  # wherever it is
+            assert await text_of(store, f"q{n}") is not None
+        assert await text_of(store, "not there") is None
+        (outcome,) = await store.put([record(store, "new", 9)])
+        assert isinstance(outcome, StoreError)
+        assert not isinstance(outcome, StoreUnavailableError)
+        with pytest.raises(StoreError, match="moving"):
+            await store.remove(scope=Scope(tenant="b"))
+        for key in keys[1:]:
+            await source.ask("MIGRATE", "127.0.0.1", target.port, key, 0, 5_000)
+        for node in (target, source, nodes[1]):
+            await node.ask("CLUSTER", "SETSLOT", slot, "NODE", await id_of(target))
+        with pytest.raises(StoreError):  # reports of changes no longer come from there
+            await watching
+        for n in range(3):
+            assert await text_of(store, f"q{n}") is not None
+        (outcome,) = await store.put([record(store, "new", 9)])
+        assert isinstance(outcome, str)
+        await until_equal(lambda: _nearby(store), ["new", "q2", "q1", "q0"])  # indexed anew
+        assert await store.remove(scope=Scope(tenant="a")) == 4
+        assert await target.client.dbsize() > 0
+
+
+async def _counted(reports: Sequence[object]) -> int:
+    return len(reports)
+
+
+async def _nearby(store: Store) -> list[str]:
+    (outcome,) = await store.search([VectorQuery(Scope(tenant="a"), unit(9), 5)])
+    return [] if isinstance(outcome, Exception) else [near.entry.prompt for near in outcome]
+
+
+@pytest.mark.parametrize("how", ["killed", "asked"])
+async def test_a_failover_under_load(tmp_path: Path, name: str, how: str) -> None:
+    async with cluster(tmp_path, replicas=1) as nodes:
+        opened = open_partitions(url_of(nodes[:3]), name, 4, store_timeout_s=1.0)
+        async with opened as store, under_load(store, 1.0) as load:
+            master, replica = nodes[2:]
+            if how == "killed":
+                master.kill()
+            else:
+                await replica.ask("CLUSTER", "FAILOVER")
+            await until_equal(replica.role, "master")
+            await load.fresh()
+            done = load.done
+            await load.fresh()
+            assert load.done > done
+
+
+async def test_the_other_partitions_serve_on(tmp_path: Path, name: str) -> None:
+    async with cluster(tmp_path) as nodes:
+        for node in nodes:
+            await node.client.config_set("cluster-require-full-coverage", "no")
+        opened = open_partitions(url_of(nodes[:1]), name, 4, store_timeout_s=1.0)
+        async with opened as store, under_load(store, 1.0) as load:
+            nodes[2].kill()
+            living = [scope for scope in SCOPES if not _is_on_the_last(store, scope)]
+            assert 0 < len(living) < len(SCOPES)
+            await load.fresh(living)
+            await store.check()
+            for node in nodes[:2]:
+                node.kill()
+            everything = [record(store, "q", 0, scope) for scope in SCOPES]
+            with pytest.raises(StoreUnavailableError):
+                await until_equal(lambda: store.put(everything), ())
+
+
+def _is_on_the_last(store: RedisStore | PartitionedStore, scope: Scope) -> bool:
+    assert isinstance(store, PartitionedStore)
+    return store.of(scope) in store._stores[:2]
+
+
+async def test_what_is_no_cluster_and_what_is_one(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as nodes:
+        plain = f"redis://127.0.0.1:{nodes[0].port}"
+        async with redis_pipelines(plain, connections=1, timeout_s=1) as pipelines:
+            (reply,) = await pipelines.execute([("HGET", "{p0}", "x")])
+        assert isinstance(reply, StoreError)
+        assert "redis+cluster://" in str(reply)
+    async with server(tmp_path) as one:
+        url = f"redis+cluster://u:hush@127.0.0.1:{one.port}"
+        async with redis_pipelines(url, connections=1, timeout_s=1) as pipelines:
+            with pytest.raises(StoreError) as caught:
+                await pipelines.execute([("PING",)])
+        assert "hush" not in str(caught.value)
+        url = url_of([one])
+        async with redis_pipelines(url, connections=1, timeout_s=1) as pipelines:
+            with pytest.raises(StoreError, match="redis://host:port"):
+                await pipelines.execute([("PING",)])
+    async with redis_pipelines(url, connections=1, timeout_s=1) as pipelines:
+        with pytest.raises(StoreUnavailableError, match="Cannot connect"):
+            await pipelines.execute([("PING",)])
