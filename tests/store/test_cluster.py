@@ -11,7 +11,6 @@ import pytest
 from semcache_async.errors import StoreError, StoreUnavailableError
 from semcache_async.protocols import Store
 from semcache_async.store.cluster import slot_of
-from semcache_async.store.keys import partitions
 from semcache_async.store.partitions import PartitionedStore
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.store.wire import redis_pipelines
@@ -25,13 +24,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 
 def url_of(nodes: list[Server]) -> str:
     return f"redis+cluster://{endpoints(nodes)}"
-
-
-def test_partitions_are_in_slots_of_their_own() -> None:
-    slots = [slot_of(partition) for partition in partitions(64)]
-    assert slot_of("p0") == 15_882
-    assert len(set(slots)) == 64
-    assert [slot * 3 // 16_384 for slot in slots[:4]] == [2, 2, 1, 0]
 
 
 async def test_partitions_lie_on_all_masters(tmp_path: Path, name: str) -> None:
