@@ -175,7 +175,9 @@ def _results(reply: object) -> list[tuple[bytes, Mapping[bytes, Any]]]:
             f"FT.SEARCH gave partial results ({reply[b'warning'][0]!r}); raise the server's "
             "search-timeout, or shrink the index."
         )
-    return [(row[b"id"], row.get(b"extra_attributes") or {}) for row in reply[b"results"]]
+    # a key once: a cluster's coordinator finds what is being moved on two shards
+    found = {row[b"id"]: row.get(b"extra_attributes") or {} for row in reply[b"results"]}
+    return list(found.items())
 
 
 def _strange(command: str, reply: object) -> StoreError:

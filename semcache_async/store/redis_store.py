@@ -14,6 +14,7 @@ from semcache_async.config import CacheConfig
 from semcache_async.errors import StoreError, StoreFullError, StoreUnavailableError
 from semcache_async.store.address import check_database
 from semcache_async.store.clock import ServerClock
+from semcache_async.store.dialect import Dialect, dialect_of
 from semcache_async.store.evidence import EvidenceKeeper
 from semcache_async.store.fences import Fences
 from semcache_async.store.keys import KeySpace, partitions
@@ -117,6 +118,7 @@ class RedisStore:
         self._shape = shape
         self._fences = fences
         self._clock = clock
+        self._dialect: Dialect | None = None
         self._prefix = keys.prefix.encode()
         self._searcher = Searcher(self._timed, self._remake, keys, shape, clock)
         self._noting = noting
@@ -137,6 +139,7 @@ class RedisStore:
 
     async def prepare(self) -> None:
         """Create the index or check the one that is there, then write, find and delete a canary."""
+        self._dialect = dialect_of(await self._one("HELLO"))
         await self._time()
         await self._remake()
         await self._send_canary()
@@ -266,9 +269,9 @@ class RedisStore:
     async def _timed(self, commands: Sequence[Command], until: float | None = None) -> list[Any]:
         """Replies and errors; Redis's time is asked for along with the commands now and then."""
         if not self._clock.due():
-            return await self._pipelines.execute(commands, until=until)
+            return await self._spoken(commands, until)
         sent = self._clock.monotonic()
-        replies = await self._pipelines.execute([*commands, ("TIME",)], until=until)
+        replies = await self._spoken([*commands, ("TIME",)], until)
         self._clock.learn(sent, replies.pop())
         return replies
 
@@ -299,7 +302,16 @@ class RedisStore:
         )
 
     async def _execute(self, commands: Sequence[Command]) -> list[Any]:
-        return [checked(reply) for reply in await self._pipelines.execute(commands)]
+        return [checked(reply) for reply in await self._spoken(commands)]
+
+    async def _spoken(self, commands: Sequence[Command], until: float | None = None) -> list[Any]:
+        """Replies and errors, as Redis has them, whatever the server speaks."""
+        dialect = self._dialect
+        if dialect is None:
+            return await self._pipelines.execute(commands, until=until)
+        said = [dialect.command(command) for command in commands]
+        replies = await self._pipelines.execute(said, until=until)
+        return [dialect.reply(*pair) for pair in zip(commands, replies, strict=True)]
 
     async def _one(self, *command: str | bytes | float) -> Any:
         return (await self._execute([command]))[0]

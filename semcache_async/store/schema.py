@@ -127,12 +127,17 @@ def can_be_purged(info: Mapping[bytes, Any]) -> bool:
 def is_missing_index(reply: object) -> bool:
     """Is this the error reply to a command on an index that does not exist?"""
     text = str(reply).lower() if isinstance(reply, StoreError) else ""
-    return "unknown index name" in text or "no such index" in text
+    return any(words in text for words in _MISSING)
+
+
+_MISSING = ("unknown index name", "no such index", "index with name")
+"""As Search 2, Redis 8 and valkey-search say it."""
 
 
 def _check_creation(error: StoreError, shape: IndexShape) -> None:
     text = str(error).lower()
-    if "bad arguments for vector" in text and shape.dtype == "float16":
+    refused = "bad arguments for vector" in text or "float16" in text
+    if refused and shape.dtype == "float16":
         raise ConfigError(
             "This Redis's Search keeps no float16 vectors (2.10, Redis Stack 7.4 and Redis 8 do); "
             "set CacheConfig(vector_dtype='float32')."
