@@ -23,7 +23,8 @@ RedisUrl = Annotated[
     typer.Option(
         envvar="SEMCACHE_REDIS_URL",
         show_default="none",
-        help="Its Redis instead: redis://, rediss:// or unix:// URL, or embedded:DIRECTORY.",
+        help="Its Redis instead: a URL (redis://, rediss://, unix://, redis+sentinel://, "
+        "redis+cluster://), or embedded:DIRECTORY.",
     ),
 ]
 Name = Annotated[

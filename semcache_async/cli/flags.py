@@ -26,6 +26,7 @@ RedisUrl = Annotated[
         "--redis-url",
         envvar="SEMCACHE_REDIS_URL",
         show_default="an embedded Redis",
-        help="redis://, rediss:// or unix:// URL, or embedded:DIRECTORY.",
+        help="Redis URL (redis://, rediss://, unix://, redis+sentinel://, redis+cluster://), or "
+        "embedded:DIRECTORY.",
     ),
 ]

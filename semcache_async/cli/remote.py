@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import msgspec
 
 from semcache_async.config import CacheConfig
 from semcache_async.errors import ConfigError, SemcacheError
+
+if TYPE_CHECKING:
+    from semcache_async.store.wire import RedisPipelines
 
 __all__ = [
     "ServiceError",
@@ -49,9 +52,8 @@ async def service_feedback(
 
 
 async def redis_stats(url: str, name: str) -> dict[str, Any]:
-    """Entries, indexes and memory. Raises a ``StoreError``."""
+    """Entries, indexes and memory, of every server that has a part. Raises a ``StoreError``."""
     from semcache_async.store import redis_at
-    from semcache_async.store.replies import checked
     from semcache_async.store.wire import redis_pipelines
 
     timeout_s = CacheConfig(name=name).store_timeout_s
@@ -59,29 +61,44 @@ async def redis_stats(url: str, name: str) -> dict[str, Any]:
         redis_at(url) as found,
         redis_pipelines(found, connections=1, timeout_s=timeout_s) as pipelines,
     ):
+        await pipelines.execute([("PING",)])  # a cluster is asked for its nodes
+        servers = [await _server_stats(server, name) for server in pipelines.servers()]
 
-        async def ask(*command: str) -> Any:
-            return checked((await pipelines.execute([command]))[0])
+    def said(what: str) -> str:
+        return " + ".join(server[what] for server in servers)
 
-        names = sorted(index.decode(errors="replace") for index in await ask("FT._LIST"))
-        indexes = {
-            index: _index(await ask("FT.INFO", index))
-            for index in names
-            if index.startswith(f"{name}:{{")
-        }
-        memory = dict(
-            line.split(":", 1)
-            for line in _text(await ask("INFO", "memory")).splitlines()
-            if ":" in line
-        )
-        return {
-            "entries": sum(index["entries"] for index in indexes.values()),
-            "keys_in_redis": int(await ask("DBSIZE")),
-            "memory": memory.get("used_memory_human", "?"),
-            "max_memory": memory.get("maxmemory_human", "?"),
-            "eviction": memory.get("maxmemory_policy", "?"),
-            "indexes": indexes,
-        }
+    indexes = {index: about for server in servers for index, about in server["indexes"].items()}
+    return {
+        "entries": sum(index["entries"] for index in indexes.values()),
+        "keys_in_redis": sum(server["keys"] for server in servers),
+        "memory": said("used_memory_human"),
+        "max_memory": said("maxmemory_human"),
+        "eviction": " + ".join(dict.fromkeys(server["maxmemory_policy"] for server in servers)),
+        "indexes": dict(sorted(indexes.items())),
+    }
+
+
+async def _server_stats(server: RedisPipelines, name: str) -> dict[str, Any]:
+    from semcache_async.store.dialect import dialect_of
+    from semcache_async.store.replies import checked
+
+    async def ask(*command: str) -> Any:
+        return checked((await server.execute([command]))[0])
+
+    dialect = dialect_of(await ask("HELLO"))
+    indexes = {}
+    for index in [index.decode(errors="replace") for index in await ask("FT._LIST")]:
+        if index.startswith(f"{name}:{{"):
+            info = await ask("FT.INFO", index)
+            indexes[index] = _index(dialect.reply(("FT.INFO",), info) if dialect else info)
+    lines = _text(await ask("INFO", "memory")).splitlines()
+    memory = dict(line.split(":", 1) for line in lines if ":" in line)
+    shown = ("used_memory_human", "maxmemory_human", "maxmemory_policy")
+    return {
+        "indexes": indexes,
+        "keys": int(await ask("DBSIZE")),
+        **{what: memory.get(what, "?") for what in shown},
+    }
 
 
 async def redis_invalidate(url: str, name: str, what: Mapping[str, Any]) -> int:

@@ -55,7 +55,8 @@ def load(
         _target(
             envvar="SEMCACHE_REDIS_URL",
             show_default="an embedded Redis",
-            help="redis://, rediss:// or unix:// URL, or embedded:DIRECTORY (in process).",
+            help="Redis URL (redis://, rediss://, unix://, redis+sentinel://, redis+cluster://), "
+            "or embedded:DIRECTORY (in process).",
         ),
     ] = None,
     max_distance: Annotated[

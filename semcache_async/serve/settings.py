@@ -97,8 +97,8 @@ class Settings:
 
     redis_url: str | None = option(
         None,
-        "redis://, rediss:// or unix:// URL, or embedded:DIRECTORY; without one, an embedded "
-        "Redis that ends with the service.",
+        "Redis URL (redis://, rediss://, unix://, redis+sentinel://, redis+cluster://), or "
+        "embedded:DIRECTORY; without one, an embedded Redis that ends with the service.",
         group=_CACHE,
         shown="an embedded Redis",
     )

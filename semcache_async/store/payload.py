@@ -119,7 +119,9 @@ def read_neighbours(
     did not find may well exist.
     """
     neighbours = []
-    for key, fields in _results(reply):
+    results = _results(reply)
+    for key in results:
+        fields = results[key]
         payload = _payload(fields.get(ENTRY), scope)
         if payload is None or payload.semantic_until <= now or payload.created_at < created_after:
             continue
@@ -139,7 +141,7 @@ def read_entries(reply: object, prefix: bytes, now: float) -> list[Entry]:
     """The live entries in an ``FT.SEARCH`` reply, whatever their scope, newest first. Raises
     ``StoreError`` as ``read_neighbours`` does."""
     entries = []
-    for key, fields in _results(reply):
+    for key, fields in _results(reply).items():
         payload = _payload(fields.get(ENTRY), None)
         if payload is not None and max(payload.exact_until, payload.semantic_until) > now:
             entries.append(payload.entry(key[len(prefix) :].decode()))
@@ -167,7 +169,7 @@ def read_page(reply: object) -> Page:
     return Page(keys, cursor, not rows.get(b"warning"))
 
 
-def _results(reply: object) -> list[tuple[bytes, Mapping[bytes, Any]]]:
+def _results(reply: object) -> dict[bytes, Mapping[bytes, Any]]:
     if not isinstance(reply, dict) or b"results" not in reply:
         raise _strange("FT.SEARCH", reply)
     if reply.get(b"warning"):
@@ -176,8 +178,7 @@ def _results(reply: object) -> list[tuple[bytes, Mapping[bytes, Any]]]:
             "search-timeout, or shrink the index."
         )
     # a key once: a cluster's coordinator finds what is being moved on two shards
-    found = {row[b"id"]: row.get(b"extra_attributes") or {} for row in reply[b"results"]}
-    return list(found.items())
+    return {row[b"id"]: row.get(b"extra_attributes") or {} for row in reply[b"results"]}
 
 
 def _strange(command: str, reply: object) -> StoreError:

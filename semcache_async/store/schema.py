@@ -126,7 +126,9 @@ def can_be_purged(info: Mapping[bytes, Any]) -> bool:
 
 def is_missing_index(reply: object) -> bool:
     """Is this the error reply to a command on an index that does not exist?"""
-    text = str(reply).lower() if isinstance(reply, StoreError) else ""
+    if not isinstance(reply, StoreError):
+        return False
+    text = str(reply).lower()
     return any(words in text for words in _MISSING)
 
 
