@@ -43,6 +43,13 @@ class Server:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
+    def stop(self) -> None:
+        """From now on it answers nothing, as if no packet arrived."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
     async def role(self) -> str:
         return str((await self.client.info("replication"))["role"])
 
@@ -137,12 +144,13 @@ async def cluster(directory: Path, *, replicas: int = 0) -> AsyncIterator[list[S
             await node.ask("CLUSTER", "MEET", "127.0.0.1", nodes[0].port, bus_ports[0])
         for node in nodes:
             await until_equal(_size(node), (3 + replicas, "ok"))
-        for number, node in enumerate(nodes[3:]):
-            await node.ask("CLUSTER", "REPLICATE", await id_of(nodes[2 - number % 3]))
-        for node in nodes[3:]:
-            await until_equal(_link(node), "up")
-        for node in nodes:
-            await until_equal(_replicas(node), replicas)
+        masters = [await id_of(node) for node in nodes[:3]]
+        for number, replica in enumerate(nodes[3:]):
+            await replica.ask("CLUSTER", "REPLICATE", masters[2 - number % 3])
+        for number, replica in enumerate(nodes[3:]):
+            await until_equal(_link(replica), "up")
+            for node in nodes:
+                await until_equal(_knows(node, masters[2 - number % 3]), True)
         yield nodes
 
 
@@ -177,9 +185,9 @@ def _size(node: Server) -> Callable[[], Awaitable[tuple[int, str]]]:
     return ask
 
 
-def _replicas(node: Server) -> Callable[[], Awaitable[int]]:
-    async def ask() -> int:
-        return sum(len(row) - 3 for row in await node.ask("CLUSTER SLOTS"))
+def _knows(node: Server, master: str) -> Callable[[], Awaitable[bool]]:
+    async def ask() -> bool:
+        return len(await node.ask("CLUSTER REPLICAS", master)) > 0
 
     return ask
 
