@@ -28,7 +28,8 @@ class Breaker:
     at once, while one probe at a time, with growing pauses, looks for its return.
 
     ``probe`` asks the store for as little as can be, and ends or raises within its own time limit.
-    ``opened`` is called as it opens, to let go of whoever waits for the store.
+    ``opened`` is called as it opens, to let go of whoever waits for the store. ``name`` is what the
+    log calls it.
     """
 
     def __init__(
@@ -37,11 +38,13 @@ class Breaker:
         *,
         timeout_s: float,
         opened: Callable[[Exception], None],
+        name: str = "The store",
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._probe = probe
         self._timeout_s = timeout_s
         self._opened = opened
+        self._name = name
         self._sleep = sleep
         self._loop = asyncio.get_running_loop()
         self._since = 0.0
@@ -64,9 +67,11 @@ class Breaker:
         self._task = self._loop.create_task(self._look_for_it())
         reason = error if isinstance(error, StoreUnavailableError) else type(error).__name__
         _log.warning(
-            "The store is out of reach (%s): lookups miss at once until it is back.", reason
+            "%s is out of reach (%s): lookups miss at once until it is back.", self._name, reason
         )
-        self._opened(StoreUnavailableError("The store is out of reach; it is not asked for now."))
+        self._opened(
+            StoreUnavailableError(f"{self._name} is out of reach; it is not asked for now.")
+        )
 
     async def _look_for_it(self) -> None:
         pause = _FIRST_S
@@ -82,7 +87,8 @@ class Breaker:
             break
         self.is_open = False
         _log.warning(
-            "The store is back after %.1f s; %d operations were skipped so far.",
+            "%s is back after %.1f s; %d operations were skipped so far.",
+            self._name,
             self._loop.time() - self._since,
             self.skipped,
         )

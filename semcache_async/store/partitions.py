@@ -58,7 +58,7 @@ async def open_store(
         if len(stores) == 1:
             yield stores[0]
             return
-        parts = [_Part(store, _breaker(store, timeout_s)) for store in stores]
+        parts = [_Part(store, _breaker(store, n, timeout_s)) for n, store in enumerate(stores)]
         try:
             yield PartitionedStore(parts)
         finally:
@@ -66,12 +66,13 @@ async def open_store(
                 await part.breaker.aclose()
 
 
-def _breaker(store: RedisStore, timeout_s: float) -> Breaker:
+def _breaker(store: RedisStore, number: int, timeout_s: float) -> Breaker:
     async def probe() -> None:
         for outcome in await store.fetch([_PROBE]):
             checked(outcome)
 
-    return Breaker(probe, timeout_s=timeout_s, opened=lambda _error: None)
+    name = f"Partition {number} of the store"
+    return Breaker(probe, timeout_s=timeout_s, opened=lambda _error: None, name=name)
 
 
 class PartitionedStore:

@@ -163,5 +163,5 @@ def _refused(left: Sequence[int], said: Sequence[Reply]) -> Sequence[int]:
     of it, unless that cannot be done while the slot moves."""
     kinds = {type(reply) for reply in said}
     if AbortedError in kinds:
-        return [] if AskError in kinds else left
+        return left if kinds & _REFUSALS and AskError not in kinds else []
     return [n for n, reply in zip(left, said, strict=True) if type(reply) in _REFUSALS]

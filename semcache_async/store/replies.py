@@ -44,7 +44,8 @@ class MovedError(StoreError):
 
     def __init__(self, message: str) -> None:
         super().__init__(
-            "This Redis is a node of a cluster; give the URL as redis+cluster://host:port."
+            "Another node of a Redis Cluster has this slot; give the URL as "
+            "redis+cluster://host:port, or look at CLUSTER SLOTS where it is one already."
         )
         self.slot = int(message.split(" ")[1])
         self.node = _node(message)

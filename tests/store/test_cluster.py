@@ -12,6 +12,7 @@ from semcache_async.cli.remote import redis_stats
 from semcache_async.errors import StoreAuthError, StoreError, StoreUnavailableError
 from semcache_async.protocols import Store
 from semcache_async.store.cluster import slot_of
+from semcache_async.store.log import RedisLog
 from semcache_async.store.partitions import PartitionedStore
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.store.replies import NEEDED_COMMANDS
@@ -46,6 +47,10 @@ async def test_partitions_lie_on_all_masters(tmp_path: Path, name: str) -> None:
         assert await store.remove(tags=["t"]) == len(SCOPES) - 3
         assert await store.browse((), 100) == []
         assert store.connections <= 3 * 5
+        async with redis_pipelines(url_of(nodes[:1]), connections=1, timeout_s=5) as pipelines:
+            log = RedisLog(pipelines, name, "near", keep=9, ttl_s=60)
+            await log.append([b"one", b"two"])
+            assert [row for _, row in await log.newest(9)] == [b"two", b"one"]
 
 
 async def test_a_slot_that_moves_takes_its_partition_along(tmp_path: Path, name: str) -> None:
