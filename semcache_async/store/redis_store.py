@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from semcache_async.config import CacheConfig
-from semcache_async.errors import StoreError, StoreFullError, StoreUnavailableError
+from semcache_async.errors import ConfigError, StoreError, StoreFullError, StoreUnavailableError
 from semcache_async.store.address import check_database
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.dialect import Dialect, dialect_of
@@ -139,7 +139,12 @@ class RedisStore:
 
     async def prepare(self) -> None:
         """Create the index or check the one that is there, then write, find and delete a canary."""
-        self._dialect = dialect_of(await self._one("HELLO"))
+        hello = await self._one("HELLO")
+        if hello.get(b"mode") == b"sentinel":
+            raise ConfigError(
+                "This is the URL of a sentinel; give it as redis+sentinel://host:port/SERVICE."
+            )
+        self._dialect = dialect_of(hello)
         await self._time()
         await self._remake()
         await self._send_canary()

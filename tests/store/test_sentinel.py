@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from semcache_async.errors import StoreAuthError, StoreUnavailableError
+from semcache_async.errors import ConfigError, StoreAuthError, StoreUnavailableError
 from semcache_async.store.wire import redis_pipelines
 from tests.store.helpers import open_store, record, text_of
 from tests.store.load import under_load
@@ -66,7 +66,7 @@ async def _in_step(data: list[Server]) -> bool:
     return bool(offsets[0] == offsets[1])
 
 
-async def test_who_is_asked(tmp_path: Path) -> None:
+async def test_who_is_asked(tmp_path: Path, name: str) -> None:
     async with watched(tmp_path, replicas=1, sentinels=1) as (data, sentinels):
         dead = Server.__new__(Server)
         dead.port = 1
@@ -80,6 +80,9 @@ async def test_who_is_asked(tmp_path: Path) -> None:
         await _refused(url_of(sentinels), "replica")
         await _refused(url_of(sentinels, "other"), "no service 'other'")
         await _refused(url_of([dead]), "No sentinel leads to a master of 'main'")
+        with pytest.raises(ConfigError, match=r"redis\+sentinel://"):
+            async with open_store(f"redis://127.0.0.1:{sentinels[0].port}", name):
+                pass
 
 
 async def test_a_sentinel_that_is_silent(tmp_path: Path) -> None:
