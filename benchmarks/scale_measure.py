@@ -17,8 +17,9 @@ from semcache_async.config import CacheConfig
 from semcache_async.store.embedded import embedded_redis
 from semcache_async.store.keys import KeySpace, ScopeDigest
 from semcache_async.store.knn import KnnPlanner
+from semcache_async.store.opening import redis_store
 from semcache_async.store.payload import read_neighbours
-from semcache_async.store.redis_store import RedisStore, redis_store
+from semcache_async.store.redis_store import RedisStore
 from semcache_async.store.schema import ENTRY, IndexShape
 from semcache_async.store.wire import Command, RedisPipelines, redis_pipelines
 from semcache_async.types import Scope, VectorQuery

@@ -80,7 +80,7 @@ async def redis_stats(url: str, name: str) -> dict[str, Any]:
 
 async def _server_stats(server: RedisPipelines, name: str) -> dict[str, Any]:
     from semcache_async.store.dialect import dialect_of
-    from semcache_async.store.replies import checked
+    from semcache_async.store.replies import MovedError, checked
 
     async def ask(*command: str) -> Any:
         return checked((await server.execute([command]))[0])
@@ -89,8 +89,11 @@ async def _server_stats(server: RedisPipelines, name: str) -> dict[str, Any]:
     indexes = {}
     for index in [index.decode(errors="replace") for index in await ask("FT._LIST")]:
         if index.startswith(f"{name}:{{"):
-            info = await ask("FT.INFO", index)
-            indexes[index] = _index(dialect.reply(("FT.INFO",), info) if dialect else info)
+            (info,) = await server.execute([("FT.INFO", index)])
+            if isinstance(info, MovedError):  # what is left of one whose keys are elsewhere now
+                continue
+            info = dialect.reply(("FT.INFO",), info) if dialect else info
+            indexes[index] = _index(checked(info))
     lines = _text(await ask("INFO", "memory")).splitlines()
     memory = dict(line.split(":", 1) for line in lines if ":" in line)
     shown = ("used_memory_human", "maxmemory_human", "maxmemory_policy")

@@ -24,7 +24,8 @@ from semcache_async.config import CacheConfig
 from semcache_async.errors import StoreError, StoreUnavailableError
 from semcache_async.flow.breaker import Breaker, is_outage
 from semcache_async.store.clock import ServerClock
-from semcache_async.store.redis_store import RedisStore, redis_stores
+from semcache_async.store.opening import redis_stores
+from semcache_async.store.redis_store import RedisStore
 from semcache_async.store.replies import checked
 from semcache_async.types import Entry, EntryKey, Neighbour, Owner, Record, Scope, VectorQuery
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from secrets import token_hex
 from typing import Any
 
 import numpy as np
 
-from semcache_async.config import CacheConfig
 from semcache_async.errors import ConfigError, StoreError, StoreFullError, StoreUnavailableError
-from semcache_async.store.address import check_database
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.dialect import Dialect, dialect_of
 from semcache_async.store.evidence import EvidenceKeeper
 from semcache_async.store.fences import Fences
-from semcache_async.store.keys import KeySpace, partitions
+from semcache_async.store.keys import KeySpace
 from semcache_async.store.payload import read_entries, read_entry
 from semcache_async.store.removal import Removal, entries_filter
 from semcache_async.store.replies import checked
@@ -29,74 +26,16 @@ from semcache_async.store.schema import (
     is_missing_index,
 )
 from semcache_async.store.searching import Searcher, each
-from semcache_async.store.wire import Command, RedisPipelines, redis_pipelines
+from semcache_async.store.wire import Command, RedisPipelines
 from semcache_async.store.writing import Writer
 from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, VectorQuery
 
-__all__ = ["RedisStore", "redis_store", "redis_stores"]
+__all__ = ["RedisStore"]
 
 _FENCES_AT_ONCE = 100
 _INDEXING_S = 0.05
 """How often to look whether a new index has been filled."""
 _INDEXING_LOOKS = 200
-
-
-@asynccontextmanager
-async def redis_store(
-    url: str,
-    *,
-    dim: int,
-    fingerprint: str,
-    config: CacheConfig,
-    clock: ServerClock | None = None,
-) -> AsyncIterator[RedisStore]:
-    """The store of the first partition; see ``redis_stores``."""
-    opened = redis_stores(url, dim=dim, fingerprint=fingerprint, config=config, clock=clock)
-    async with opened as stores:
-        yield stores[0]
-
-
-@asynccontextmanager
-async def redis_stores(
-    url: str,
-    *,
-    dim: int,
-    fingerprint: str,
-    config: CacheConfig,
-    clock: ServerClock | None = None,
-    timeout_s: float | None = None,
-) -> AsyncIterator[list[RedisStore]]:
-    """A store for each partition, which has proved it can write an entry and find it again. They
-    share the connections to a server: one is kept for writing; one more is opened where evidence is
-    to be noted.
-
-    Raises ``ConfigError``, ``StoreUnavailableError``, ``StoreAuthError``,
-    ``SearchModuleMissingError`` or ``IndexMismatchError``, each within a few
-    ``config.store_timeout_s``.
-    """
-    shape = IndexShape(dim, config.vector_dtype, config.index)
-    timeout_s = timeout_s or config.store_timeout_s
-    async with (
-        redis_pipelines(url, connections=config.connections - 1, timeout_s=timeout_s) as pipelines,
-        redis_pipelines(url, connections=1, timeout_s=timeout_s) as writing,
-        redis_pipelines(url, connections=1, timeout_s=timeout_s) as noting,
-    ):
-        check_database(url)
-        stores = []
-        for partition in partitions(config.partitions):
-            keys = KeySpace(config.name, shape.fingerprint(fingerprint), config.secret, partition)
-            store = RedisStore(
-                pipelines.at(partition),
-                writing.at(partition),
-                noting.at(partition),
-                keys,
-                shape,
-                Fences(config),
-                clock or ServerClock(),
-            )
-            await store.prepare()
-            stores.append(store)
-        yield stores
 
 
 class RedisStore:

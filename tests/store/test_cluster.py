@@ -84,6 +84,7 @@ async def test_a_slot_that_moves_takes_its_partition_along(tmp_path: Path, name:
         (outcome,) = await store.put([record(store, "new", 9)])
         assert isinstance(outcome, str)
         await until_equal(lambda: _nearby(store), ["new", "q2", "q1", "q0"])  # indexed anew
+        assert (await redis_stats(url_of(nodes), name))["entries"] == 4
         assert await store.remove(scope=Scope(tenant="a")) == 4
         assert await target.client.dbsize() > 0
 

@@ -15,7 +15,8 @@ import redis.asyncio
 from semcache_async.config import CacheConfig
 from semcache_async.errors import StaleWriteError
 from semcache_async.store.clock import ServerClock
-from semcache_async.store.redis_store import RedisStore, redis_store
+from semcache_async.store.opening import redis_store
+from semcache_async.store.redis_store import RedisStore
 from semcache_async.types import EntryKey, Scope
 from tests.store.helpers import SCOPE, Relay, found, open_store, record, relay, text_of
 

@@ -10,7 +10,7 @@ import pytest
 from semcache_async.config import CacheConfig
 from semcache_async.store.keys import KeySpace, ScopeDigest
 from semcache_async.store.knn import KnnPlanner
-from semcache_async.store.redis_store import redis_store
+from semcache_async.store.opening import redis_store
 from semcache_async.types import EntryKey, Record, Scope, VectorQuery
 
 SCOPE = Scope(tenant="a", attributes={"b": "c"})

@@ -1,0 +1,75 @@
+"""Opening the stores of a Redis: connections, a store for each partition, a proof that it works."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from semcache_async.config import CacheConfig
+from semcache_async.store.address import check_database
+from semcache_async.store.clock import ServerClock
+from semcache_async.store.fences import Fences
+from semcache_async.store.keys import KeySpace, partitions
+from semcache_async.store.redis_store import RedisStore
+from semcache_async.store.schema import IndexShape
+from semcache_async.store.wire import redis_pipelines
+
+__all__ = ["redis_store", "redis_stores"]
+
+
+@asynccontextmanager
+async def redis_store(
+    url: str,
+    *,
+    dim: int,
+    fingerprint: str,
+    config: CacheConfig,
+    clock: ServerClock | None = None,
+) -> AsyncIterator[RedisStore]:
+    """The store of the first partition; see ``redis_stores``."""
+    opened = redis_stores(url, dim=dim, fingerprint=fingerprint, config=config, clock=clock)
+    async with opened as stores:
+        yield stores[0]
+
+
+@asynccontextmanager
+async def redis_stores(
+    url: str,
+    *,
+    dim: int,
+    fingerprint: str,
+    config: CacheConfig,
+    clock: ServerClock | None = None,
+    timeout_s: float | None = None,
+) -> AsyncIterator[list[RedisStore]]:
+    """A store for each partition, which has proved it can write an entry and find it again. They
+    share the connections to a server: one is kept for writing; one more is opened where evidence is
+    to be noted.
+
+    Raises ``ConfigError``, ``StoreUnavailableError``, ``StoreAuthError``,
+    ``SearchModuleMissingError`` or ``IndexMismatchError``, each within a few
+    ``config.store_timeout_s``.
+    """
+    shape = IndexShape(dim, config.vector_dtype, config.index)
+    timeout_s = timeout_s or config.store_timeout_s
+    async with (
+        redis_pipelines(url, connections=config.connections - 1, timeout_s=timeout_s) as pipelines,
+        redis_pipelines(url, connections=1, timeout_s=timeout_s) as writing,
+        redis_pipelines(url, connections=1, timeout_s=timeout_s) as noting,
+    ):
+        check_database(url)
+        stores = []
+        for partition in partitions(config.partitions):
+            keys = KeySpace(config.name, shape.fingerprint(fingerprint), config.secret, partition)
+            store = RedisStore(
+                pipelines.at(partition),
+                writing.at(partition),
+                noting.at(partition),
+                keys,
+                shape,
+                Fences(config),
+                clock or ServerClock(),
+            )
+            await store.prepare()
+            stores.append(store)
+        yield stores
