@@ -31,6 +31,8 @@ _HOPS = 5
 """How often a command may be sent elsewhere."""
 _TRY_AGAIN_S = 0.02
 _REFUSALS = {MovedError, AskError, TryAgainError}
+_TELLING = {*_REFUSALS, DownError}
+"""Replies that say something of the slot."""
 
 
 class ClusterPipelines:
@@ -59,16 +61,20 @@ class ClusterPipelines:
         for _ in range(_HOPS):
             pool = await self._cluster.owner(self._slot, until)
             try:
-                said = await pool.execute([commands[n] for n in left], again=again, until=until)
+                part = commands if len(left) == len(commands) else [commands[n] for n in left]
+                said = await pool.execute(part, again=again, until=until)
             except StoreUnavailableError:
                 self._cluster.doubt(self._slot)
                 if not again or failed:
                     raise
                 failed = True  # once more, wherever the slot is by now
                 continue
+            tells = not _TELLING.isdisjoint(map(type, said))
+            if not tells and len(said) == len(commands):
+                return said
             for n, reply in zip(left, said, strict=True):
                 replies[n] = reply
-            if not any(type(reply) in _REFUSALS or type(reply) is DownError for reply in said):
+            if not tells:
                 break
             self._cluster.learn(self._slot, said, pool)
             left = _refused(left, said)

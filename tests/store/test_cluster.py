@@ -161,6 +161,52 @@ async def test_the_permissions_that_the_docs_list_are_enough(tmp_path: Path, nam
         assert "hus" not in str(caught.value)
 
 
+@pytest.mark.parametrize("said", ["MOVED 15882 :{port}", "TRYAGAIN later", "CLUSTERDOWN no"])
+async def test_a_node_that_always_refuses_is_not_asked_for_ever(said: str) -> None:
+    asked = 0
+
+    async def node(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        port = writer.get_extra_info("sockname")[1]
+        while words := await _command(reader):
+            if words[0] == b"HELLO":
+                writer.write(b"%1\r\n$4\r\nrole\r\n$6\r\nmaster\r\n")
+            elif words[0] == b"CLUSTER":
+                writer.write(b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$0\r\n\r\n:%d\r\n" % port)
+            elif words[0] == b"HGET":
+                asked += 1
+                writer.write(f"-{said.format(port=port)}\r\n".encode())
+            else:
+                writer.write(b"+OK\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(node, "127.0.0.1", 0) as listening:
+        url = f"redis+cluster://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with redis_pipelines(url, connections=1, timeout_s=5) as pipelines:
+            ok, refused = await pipelines.execute([("PING",), ("HGET", "{p0}", "x")])
+            assert ok == b"OK"
+            assert isinstance(refused, StoreError)
+            assert 1 <= asked <= 5
+            async with pipelines.session() as session:
+                (refused,) = await session.execute([("HGET", "{p0}", "x")])
+                assert isinstance(refused, StoreError)
+        listening.close()
+    await until_equal(_left, 1)
+
+
+async def _command(reader: asyncio.StreamReader) -> list[bytes]:
+    head = await reader.readline()
+    words = []
+    for _ in range(int(head[1:] or 0)):
+        size = int((await reader.readline())[1:])
+        words.append((await reader.readexactly(size + 2))[:-2])
+    return words
+
+
+async def _left() -> int:
+    return sum("TestRunner" not in repr(task) for task in asyncio.all_tasks())
+
+
 async def test_what_is_no_cluster_and_what_is_one(tmp_path: Path) -> None:
     async with cluster(tmp_path) as nodes:
         plain = f"redis://127.0.0.1:{nodes[0].port}"
