@@ -144,6 +144,7 @@ async def _opened(
             vectors=vectors, store=kept_in, config=config, redis_url=redis_url, judge=judge
         )
         try:
+            await cache._answering.start()
             yield cache
         finally:
             with anyio.CancelScope(shield=True):
@@ -256,7 +257,7 @@ class SemanticCache:
             max_distance=max_distance,
         )
         try:
-            answer = await self._answering.answer(Attempt(query), whole(generate))
+            answer = await self._answering.answer(Attempt(query, emits=str), whole(generate))
         except BaseException as error:
             self._counters.count_error(error)
             raise
@@ -282,6 +283,7 @@ class SemanticCache:
         reply = self.reply(
             prompt,
             in_pieces(generate_stream),
+            emits=str,
             scope=scope,
             tags=tags,
             ttl_s=ttl_s,
@@ -300,6 +302,7 @@ class SemanticCache:
         prompt: str,
         produce: Produce[C],
         *,
+        emits: type[C] | None = None,
         scope: Scope = Scope(),
         tags: Collection[str] = (),
         ttl_s: float | None = None,
@@ -310,6 +313,8 @@ class SemanticCache:
     ) -> Reply[C]:
         """What services are built on: ``async with cache.reply(...) as reply`` says where the
         answer comes from before it is there, and hands out what ``produce`` emits as it comes.
+        ``emits`` is the type of that, one that msgspec can write and read; without it, other
+        processes cannot share the call.
 
         ``max_age_s``: older entries are misses. Without ``read``, the LLM is called and its answer
         replaces what is stored (callers who want the same at once share that call); without
@@ -330,7 +335,8 @@ class SemanticCache:
             reads=read,
             writes=write,
         )
-        return Reply(self._counters, self._answering, Attempt(query), produce)
+        attempt = Attempt(query, emits=emits)
+        return Reply(self._counters, self._answering, attempt, produce)
 
     async def lookup(
         self, prompt: str, *, scope: Scope = Scope(), max_distance: float | None = None

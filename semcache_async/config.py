@@ -90,6 +90,13 @@ class CacheConfig:
     where it is foreseen to take longer."""
     generate_timeout_s: float = 600.0
     """Seconds an LLM call may take before its callers get ``TimeoutError``."""
+    share_flights: bool = True
+    """Callers in other processes on the same Redis share an LLM call under way, as those of this
+    process do; one round trip more for a miss. Where the store cannot, each process calls for
+    itself."""
+    lease_s: float = 6.0
+    """Seconds (0.1 to a day) without a sign of life after which another process takes an LLM call
+    over."""
     finish_abandoned: bool = True
     """When every caller of a flight has left: finish and store the paid answer, or cancel it."""
 
@@ -138,7 +145,7 @@ class CacheConfig:
         _check_range("audit_share", self.audit_share, 0.0, 1.0)
         if self.judge_rate is not None:
             _check_range("judge_rate", self.judge_rate, 0.001, 1e6)
-        for name in ("lenient_typing", "shadow"):
+        for name in ("lenient_typing", "shadow", "share_flights"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}={getattr(self, name)!r}: must be True or False.")
         check_ttl("exact_ttl_s", self.exact_ttl_s)
@@ -149,6 +156,7 @@ class CacheConfig:
             *("generate_timeout_s", "llm_wait_s"),
         ):
             _check_range(name, getattr(self, name), 0.001, 86_400.0)
+        _check_range("lease_s", self.lease_s, 0.1, 86_400.0)
         _check_count("neighbours", self.neighbours, 1, 100)
         _check_count("max_llm_calls", self.max_llm_calls, 1, 10**6)
         _check_count("connections", self.connections, 2, 100)

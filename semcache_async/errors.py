@@ -8,7 +8,10 @@ __all__ = [
     "EmbeddedRedisError",
     "EmbeddingError",
     "FlightCancelledError",
+    "FlightFailedError",
+    "FlightLostError",
     "IndexMismatchError",
+    "LeaseLostError",
     "ModelError",
     "OverloadedError",
     "PromptError",
@@ -66,6 +69,17 @@ class FlightCancelledError(SemcacheError):
     """The LLM call cancelled itself; nobody who waited for it was cancelled."""
 
 
+class FlightFailedError(SemcacheError):
+    """The LLM call of another process, whose answer this was to be, raised what this process has
+    no class for; the message says what, and ``status`` is its HTTP status, if it had one."""
+
+    status: int | None = None
+
+
+class FlightLostError(SemcacheError):
+    """The process that was making this answer is gone, and a part had been handed on; ask again."""
+
+
 class EmbeddingError(SemcacheError):
     """The embedder failed, or returned vectors of the wrong shape, dtype, length or value."""
 
@@ -96,6 +110,11 @@ class StoreFullError(StoreError):
 
 class StaleWriteError(StoreError):
     """The answer began to be made before an invalidation that concerns it, so it is not kept."""
+
+
+class LeaseLostError(StaleWriteError):
+    """The process that made this answer was silent for longer than its lease, and another may have
+    made it since, so it is not kept."""
 
 
 class SearchModuleMissingError(StoreError):

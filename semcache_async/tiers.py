@@ -18,6 +18,7 @@ from semcache_async.errors import (
     CacheClosedError,
     ConfigError,
     EmbeddingError,
+    LeaseLostError,
     OverloadedError,
     PromptError,
     SemcacheError,
@@ -31,7 +32,7 @@ from semcache_async.flow.limiter import Limiter
 from semcache_async.flow.recent import RecentAnswers
 from semcache_async.flow.vectors import Vectors
 from semcache_async.flow.wording import Wording
-from semcache_async.protocols import BrowsableStore, Embedder, Store, WatchableStore
+from semcache_async.protocols import BrowsableStore, Embedder, SharingStore, Store, WatchableStore
 from semcache_async.query import Query, check_answer
 from semcache_async.stats import Counters, Stats
 from semcache_async.text.decide import decide
@@ -114,6 +115,17 @@ class Tiers:
     def embedder(self) -> Embedder:
         """What turns prompts into vectors."""
         return self._vectors.embedder
+
+    @property
+    def sharing(self) -> SharingStore | None:
+        """The store, where flights are to be shared by it."""
+        shares = self._config.share_flights and isinstance(self._store, SharingStore)
+        return self._store if shares else None  # type: ignore[return-value]
+
+    @property
+    def store_is_up(self) -> bool:
+        """Is the store asked, or taken for unreachable?"""
+        return not self._breaker.is_open
 
     @property
     def words(self) -> Wording:
@@ -248,7 +260,12 @@ class Tiers:
             task.cancel()
 
     async def keep(
-        self, attempt: Attempt, made: Produced, started_at: float, tags: Mapping[str, None]
+        self,
+        attempt: Attempt,
+        made: Produced,
+        started_at: float,
+        tags: Mapping[str, None],
+        claim: str | None,
     ) -> str | None:
         """Store an answer that was just made; its entry id, or None where it was not stored, which
         is counted with its reason. ``tags`` may grow meanwhile, by followers."""
@@ -266,9 +283,13 @@ class Tiers:
             await self._embed_for_keeping(attempt)
             while True:
                 known = tuple(tags)
-                entry_id = await self._put(attempt.query, text, attempt.vector, started_at, known)
+                entry_id = await self._put(
+                    *(attempt.query, text, attempt.vector, started_at, known), claim=claim
+                )
                 if len(tags) == len(known):
                     return entry_id
+        except LeaseLostError:
+            counters.not_stored_overtaken += 1
         except StaleWriteError:
             counters.not_stored_invalidated += 1
         except (CacheClosedError, asyncio.CancelledError):
@@ -276,7 +297,7 @@ class Tiers:
             raise
         except Exception as error:
             counters.not_stored_store += 1
-            self._store_failed(error)
+            self.store_failed(error)
         return None
 
     async def put(self, query: Query, text: str) -> str:
@@ -368,7 +389,7 @@ class Tiers:
                 self._recent.keep(key.scope, attempt.query.prompt, entry, since)
             return entry
         except Exception as error:
-            self._store_failed(error)
+            self.store_failed(error)
             return None
         finally:
             attempt.exact_s += time.perf_counter() - began
@@ -410,7 +431,7 @@ class Tiers:
         try:
             return await self._searches.submit(asked, bulk=attempt.bulk)
         except Exception as error:
-            self._store_failed(error)
+            self.store_failed(error)
             return ()
         finally:
             attempt.search_s += time.perf_counter() - began
@@ -422,11 +443,15 @@ class Tiers:
         vector: Vector | None,
         started_at: float,
         tags: tuple[str, ...],
+        *,
+        claim: str | None = None,
     ) -> str:
         if self._breaker.is_open:
             self._breaker.skip()
             raise StoreUnavailableError("The store is out of reach; nothing is stored for now.")
-        record = query.record(self._config, text, vector, tags=tags, started_at=started_at)
+        record = query.record(
+            self._config, text, vector, tags=tags, started_at=started_at, claim=claim
+        )
         try:
             entry_id = await self._puts.submit(record)
         except (StaleWriteError, CacheClosedError):
@@ -462,7 +487,8 @@ class Tiers:
                 self._recent.deafen()
             await asyncio.sleep(_WATCH_AGAIN_S)
 
-    def _store_failed(self, error: Exception) -> None:
+    def store_failed(self, error: Exception) -> None:
+        """Something that was asked of the store failed: it counts, and may open the breaker."""
         if isinstance(error, CacheClosedError):
             raise error
         self._counters.store_errors += 1

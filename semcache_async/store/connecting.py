@@ -44,6 +44,8 @@ async def connect(
     """A new connection, which belongs to ``owner``. Raises ``StoreUnavailableError`` or
     ``StoreAuthError``."""
     connection: Any = factory.make_connection()  # type: ignore[no-untyped-call]
+    task = asyncio.current_task()
+    cancelled = 0 if task is None else task.cancelling()
     try:
         async with asyncio.timeout(timeout_s):
             await connection.connect()
@@ -59,6 +61,9 @@ async def connect(
         ) from None
     except redis.exceptions.RedisError as error:
         raise reply_error(str(error)) from None
+    if task is not None and task.cancelling() > cancelled:
+        await connection.disconnect(nowait=True)
+        raise asyncio.CancelledError  # which redis-py loses in its handshake
     return Line(connection, owner)
 
 

@@ -49,6 +49,10 @@ class KeySpace:
         self.prefix = f"{self.index}:"
         self._fence = f"{name}:{{{partition}}}:fence:"
         self._evidence = f"{name}:{{{partition}}}:evidence:{fingerprint}:"
+        self.claims = f"{self._name}claims:{fingerprint}"
+        """The index of claims."""
+        self.claim_prefix = f"{self.claims}:"
+        self._inbox = f"{self._name}inbox:"
         self._secret = secret.encode()
         self.scope = lru_cache(maxsize=_SCOPES_REMEMBERED)(self._scope)
         self.tag = lru_cache(maxsize=_SCOPES_REMEMBERED)(self._tag)
@@ -70,6 +74,14 @@ class KeySpace:
     def key(self, entry_id: str) -> str:
         """The Redis key of an entry."""
         return self.prefix + entry_id
+
+    def claim(self, claim_id: str) -> str:
+        """The Redis key of a claim."""
+        return self.claim_prefix + claim_id
+
+    def inbox(self, inbox: str) -> str:
+        """The Redis key of an inbox."""
+        return self._inbox + inbox
 
     def sums(self, owner: str, period: int) -> str:
         """The Redis key of somebody's evidence in a period. Distances of two models never mix."""

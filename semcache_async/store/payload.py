@@ -22,6 +22,7 @@ __all__ = [
     "read_neighbours",
     "read_noted",
     "read_page",
+    "read_results",
 ]
 
 _KEY = b"__key"
@@ -119,7 +120,7 @@ def read_neighbours(
     did not find may well exist.
     """
     neighbours = []
-    for key, fields in _results(reply):
+    for key, fields in read_results(reply):
         payload = _payload(fields.get(ENTRY), scope)
         if payload is None or payload.semantic_until <= now or payload.created_at < created_after:
             continue
@@ -139,7 +140,7 @@ def read_entries(reply: object, prefix: bytes, now: float) -> list[Entry]:
     """The live entries in an ``FT.SEARCH`` reply, whatever their scope, newest first. Raises
     ``StoreError`` as ``read_neighbours`` does."""
     entries = []
-    for key, fields in _results(reply):
+    for key, fields in read_results(reply):
         payload = _payload(fields.get(ENTRY), None)
         if payload is not None and max(payload.exact_until, payload.semantic_until) > now:
             entries.append(payload.entry(key[len(prefix) :].decode()))
@@ -167,7 +168,9 @@ def read_page(reply: object) -> Page:
     return Page(keys, cursor, not rows.get(b"warning"))
 
 
-def _results(reply: object) -> list[tuple[bytes, Mapping[bytes, Any]]]:
+def read_results(reply: object) -> list[tuple[bytes, Mapping[bytes, Any]]]:
+    """The keys that an ``FT.SEARCH`` reply names, each with the fields returned. Raises
+    ``StoreError`` as ``read_neighbours`` does."""
     if not isinstance(reply, dict) or b"results" not in reply:
         raise _strange("FT.SEARCH", reply)
     if reply.get(b"warning"):

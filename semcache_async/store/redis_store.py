@@ -13,6 +13,7 @@ import numpy as np
 from semcache_async.config import CacheConfig
 from semcache_async.errors import StoreError, StoreFullError, StoreUnavailableError
 from semcache_async.store.address import check_database
+from semcache_async.store.claims import ClaimKeeper
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.evidence import EvidenceKeeper
 from semcache_async.store.fences import Fences
@@ -66,7 +67,9 @@ async def redis_store(
     ):
         check_database(url)
         clock = clock or ServerClock()
-        store = RedisStore(pipelines, writing, noting, keys, shape, Fences(config), clock)
+        store = RedisStore(
+            pipelines, writing, noting, keys, shape, Fences(config), clock, config.lease_s
+        )
         await store.prepare()
         yield store
 
@@ -83,6 +86,7 @@ class RedisStore:
         shape: IndexShape,
         fences: Fences,
         clock: ServerClock,
+        lease_s: float,
     ) -> None:
         self._pipelines = pipelines
         self._writing = writing
@@ -96,6 +100,10 @@ class RedisStore:
         evidence = EvidenceKeeper(pipelines, noting, keys, clock)
         self.owner, self.noted, self.annotate = evidence.owner, evidence.noted, evidence.annotate
         self.tally, self.tallies = evidence.tally, evidence.tallies
+        self._lease_s = lease_s
+        claims = self._claims = self._claims_in(keys)
+        self.claim, self.stand, self.withdraw = claims.claim, claims.stand, claims.withdraw
+        self.renew, self.write, self.hear = claims.renew, claims.write, claims.hear
         self._writer = Writer(writing, keys, fences, clock, np.dtype(shape.dtype))
 
     @property
@@ -112,6 +120,7 @@ class RedisStore:
         """Create the index or check the one that is there, then write, find and delete a canary."""
         await self._time()
         await self._remake()
+        await self._claims.prepare()
         await self._send_canary()
 
     async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | Exception | None]:
@@ -189,9 +198,14 @@ class RedisStore:
                     checked(part)
             except StoreFullError as error:
                 full = error  # then nothing can be written past the fence either
+        siblings = await self._siblings()
+        for keys in (self._keys, *siblings):
+            concerned = removal_from(keys).claims()
+            if concerned is not None:
+                await self._claims_in(keys).purge(*concerned)
         removed = await self._purge(removal, self._keys.index) or 0
         strange = []
-        for keys in await self._siblings():
+        for keys in siblings:
             try:
                 count = await self._purge(removal_from(keys), keys.index)
             except StoreError as error:
@@ -211,6 +225,9 @@ class RedisStore:
                 + ", ".join(f"FT.DROPINDEX {index} DD" for index in strange)
             )
         return removed
+
+    def _claims_in(self, keys: KeySpace) -> ClaimKeeper:
+        return ClaimKeeper(self._pipelines, keys, dim=self._shape.dim, lease_s=self._lease_s)
 
     async def _purge(self, removal: Removal, index: str) -> int | None:
         """None for an index that does not know what the removal asks for."""

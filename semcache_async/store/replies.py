@@ -19,10 +19,10 @@ NEEDED_COMMANDS = (
     *("HGET", "HMGET", "HGETALL", "HSET", "HDEL", "HINCRBYFLOAT", "PEXPIRE", "UNLINK"),
     *("ZADD", "ZSCORE"),
     *("FT.CREATE", "FT.INFO", "FT.SEARCH", "FT.AGGREGATE", "FT.CURSOR", "FT._LIST"),
-    *("XADD", "XRANGE", "XREVRANGE", "CLIENT|TRACKING"),
+    *("EXISTS", "XADD", "XREAD", "XTRIM", "XRANGE", "XREVRANGE", "CLIENT|TRACKING"),
 )
-"""What a user of the store has to be allowed: the X... for the service's logs, TRACKING for local
-answers."""
+"""What a user of the store has to be allowed: the X... for letters between processes and the
+service's logs, TRACKING for local answers."""
 
 
 class ReadOnlyError(StoreUnavailableError):

@@ -128,6 +128,25 @@ class RedisPipelines:
         finally:
             line.drop()
 
+    async def ask(
+        self, commands: Callable[[], Sequence[Command]], *, wait_s: float
+    ) -> AsyncIterator[list[Reply]]:
+        """The replies to ``commands()``, again and again, on a connection of its own; the server
+        may hold each back for ``wait_s``. Ends never; raises a ``StoreError`` when the connection
+        is lost."""
+        line = await connect(self._factory, None, self._timeout_s)
+        try:
+            while True:
+                asked = commands()
+                payload = b"".join([_pack(command) for command in asked])
+                async with asyncio.timeout(self._timeout_s + wait_s):
+                    replies = await line.send(payload, len(asked))
+                yield replies
+        except TimeoutError:
+            raise StoreUnavailableError(LOST) from None
+        finally:
+            line.drop()
+
     async def line(self) -> Line:
         """The connection to use: an idle one, else the least busy one while a further one is
         opened, else one that was waited for."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from semcache_async.errors import StaleWriteError, StoreError, StoreFullError
+from semcache_async.errors import LeaseLostError, StaleWriteError, StoreError, StoreFullError
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.fences import Fences
 from semcache_async.store.keys import KeySpace, plain
@@ -31,6 +31,8 @@ class _Write(NamedTuple):
     entry_id: str
     record: Record
     fences: tuple[str, ...]
+    claim: str
+    """The key of the claim under which it was made; "" where there is none."""
     commands: tuple[Command, ...]
 
 
@@ -89,18 +91,31 @@ class Writer:
     ) -> bool:
         """Write those that their fences admit; False where a fence moved and none was written."""
         names = list(dict.fromkeys(name for write in writes for name in write.fences))
+        claims = [write.claim for write in writes if write.claim]
         sent = self._clock.monotonic()
-        watch, *moments, time = await session.execute([*self._fences.watching(names), ("TIME",)])
-        for reply in (watch, *moments):
+        watch, *read, time = await session.execute(
+            [
+                ("WATCH", *names, *claims),
+                *self._fences.reading(names),
+                *(("EXISTS", claim) for claim in claims),
+                ("TIME",),
+            ]
+        )
+        for reply in (watch, *read):
             checked(reply)
         self._clock.learn(sent, time)
-        read = dict(zip(names, moments, strict=True))
+        moments = dict(zip(names, read, strict=False))
+        standing = dict(zip(claims, read[len(names) :], strict=True))
         admitted: list[_Write] = []
         commands: list[Command] = [("MULTI",)]
         for write in writes:
-            refusal = self._fences.refusal(
-                write.record, [read[name] for name in write.fences], self._clock.now()
+            refusal: StaleWriteError | None = self._fences.refusal(
+                write.record, [moments[name] for name in write.fences], self._clock.now()
             )
+            if write.claim and not standing[write.claim]:
+                refusal = refusal or LeaseLostError(
+                    "The lease under which this answer was made has ended, so it is not kept."
+                )
             outcomes[write.place] = refusal
             if refusal is None:
                 admitted.append(write)
@@ -156,4 +171,5 @@ class Writer:
             longest = max(longest, record.semantic_ttl_s)
         commands.append(("PEXPIRE", key, max(1, int(longest * 1_000))))
         fences = self._keys.record_fences(digest, tags, entry_id)
-        return _Write(place, entry_id, record, fences, tuple(commands))
+        claim = "" if record.claim is None else self._keys.claim(record.claim)
+        return _Write(place, entry_id, record, fences, claim, tuple(commands))
