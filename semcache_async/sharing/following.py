@@ -29,10 +29,6 @@ C = TypeVar("C")
 R = TypeVar("R")
 
 
-_LAST = 0.125
-"""Of the time between looks: how long to wait for a last letter of a leader that is gone."""
-
-
 class _Follower:
     """A flight of this process, and the letters for it that it has not read."""
 
@@ -112,21 +108,23 @@ class Following(Generic[C, R]):
 
     async def _read(self, follower: _Follower, rival: Rival) -> tuple[Generated | None, bool]:
         flight, loop = follower.flight, asyncio.get_running_loop()
-        heard_at, patience_s = loop.time(), self._look_s
+        heard_at, gone = loop.time(), False
         if await self._join(flight, rival) is False:
             return None, True
         while True:
             try:
-                async with asyncio.timeout(patience_s):
+                async with asyncio.timeout(self._look_s):
                     letter = await follower.letters.get()
             except TimeoutError:
-                if patience_s != self._look_s:
-                    return None, True
                 stands = await self._post.stands(rival.claim)
                 if stands:
                     await self._join(flight, rival)
                 elif stands is False:
-                    patience_s = self._look_s * _LAST  # its last letter may be on the way
+                    if gone:
+                        return None, True
+                    # What the leader wrote before its claim ended comes before this does.
+                    gone = True
+                    await self._post.write(self._post.inbox, rival.claim, Gone())
                 elif not flight.chunks or loop.time() - heard_at > self._lease_s:
                     return None, True
                 continue
@@ -136,7 +134,7 @@ class Following(Generic[C, R]):
                     await self._join(flight, rival)
             elif isinstance(letter, Gone):
                 follower.ended = True
-                return None, False
+                return None, gone
             elif letter.count > len(flight.chunks):
                 await self._join(flight, rival)
             else:

@@ -141,13 +141,14 @@ class Leading(Generic[C, R]):
 
     def _join(self, asked: Asked, join: Join) -> None:
         """Write to a follower from now on, from where it says."""
-        before = asked.mirrors.pop(join.inbox, None)
+        before = asked.mirrors.get(join.inbox)
         seat = self._flights.mirror(asked.flight, join.tags)
+        if seat is None:
+            if before is None or before.done():
+                self._post.send(join.inbox, asked.claim, Gone())
+            return  # else it is about to write how the flight ended
         if before is not None:
             before.cancel()
-        if seat is None:
-            self._post.send(join.inbox, asked.claim, Gone())
-            return
         task = asyncio.get_running_loop().create_task(
             self._mirror(asked, seat, join), context=Context()
         )
