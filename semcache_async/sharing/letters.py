@@ -68,6 +68,7 @@ class Failed(_Body, tag="failed"):
     args: list[Any]
     state: dict[str, Any]
     message: str
+    status: int | None
     count: int
 
 
@@ -99,9 +100,7 @@ def pack_error(error: BaseException, count: int) -> Failed:
     args = list(error.args) if all(_is_plain(arg) for arg in error.args) else []
     state = {name: value for name, value in vars(error).items() if _is_plain(value)}
     status = next((n for name in _STATUS if type(n := getattr(error, name, None)) is int), None)
-    if status is not None:
-        state.setdefault("status", status)
-    return Failed(kind, args, state, _said(error) or "", count)
+    return Failed(kind, args, state, _said(error) or "", status, count)
 
 
 def unpack_error(failed: Failed) -> Exception:
@@ -119,8 +118,7 @@ def unpack_error(failed: Failed) -> Exception:
             return error
     name = failed.kind.rpartition(":")[2]
     strange = FlightFailedError(f"The LLM call of another process raised {name}: {failed.message}")
-    status = failed.state.get("status")
-    strange.status = status if isinstance(status, int) else None
+    strange.status = failed.status
     return strange
 
 

@@ -12,7 +12,7 @@ import msgspec
 from semcache_async.errors import StaleWriteError
 from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, VectorQuery
 
-__all__ = ["MemoryStore"]
+__all__ = ["MemoryStore", "entry_id"]
 
 _TICK_S = 1e-6
 
@@ -109,7 +109,7 @@ class MemoryStore:
         pass
 
     def _put(self, record: Record, now: float) -> str | Exception:
-        id_ = blake2b(repr(record.key).encode(errors="replace"), digest_size=16).hexdigest()
+        id_ = entry_id(record.key)
         fences = _record_fences(record, id_)
         if any(self._fences.get(fence, -1.0) >= record.started_at for fence in fences):
             return StaleWriteError("An invalidation came after this answer began to be made.")
@@ -138,14 +138,19 @@ class MemoryStore:
         return neighbours[: query.neighbours]
 
 
-def _record_fences(record: Record, entry_id: str) -> Iterator[tuple[object, ...]]:
+def entry_id(key: EntryKey) -> str:
+    """32 hex digits."""
+    return blake2b(repr(key).encode(errors="replace"), digest_size=16).hexdigest()
+
+
+def _record_fences(record: Record, id_: str) -> Iterator[tuple[object, ...]]:
     """What an invalidation that concerns the record raised one of."""
     scope = record.key.scope
     for tag in (None, *record.tags):
         yield ("scope", _bare(scope), tag)
         yield ("tenant", scope.tenant, tag)
         yield ("tag", tag)
-    yield ("entry", entry_id)
+    yield ("entry", id_)
 
 
 def _removal_fences(

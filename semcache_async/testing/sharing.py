@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from semcache_async.errors import LeaseLostError
-from semcache_async.testing.memory import MemoryStore
+from semcache_async.testing.memory import MemoryStore, entry_id
 from semcache_async.types import Claim, Letter, Record, Rival, Scope
 
 __all__ = ["SharingMemoryStore"]
@@ -78,6 +78,7 @@ class SharingMemoryStore(MemoryStore):
                 (scope is None or scope.covers(claim.key.scope))
                 and tenant in {None, claim.key.scope.tenant}
                 and (not tags or not set(tags).isdisjoint(claim.tags))
+                and (not entry_ids or entry_id(claim.key) in entry_ids)
             ):
                 del self._claims[claim.id]
                 self._write(claim.inbox, Letter(claim.id, b""))
