@@ -118,7 +118,7 @@ async def test_errors_are_kept_as_they_are(status: str) -> None:
         Server="secret",
         Set_Cookie="a=b",
     )
-    async with opened(sent) as (upstream, _):
+    async with opened(sent, upstream_retry_share=0) as (upstream, _):
         with pytest.raises(UpstreamAnswered) as caught:
             await upstream.complete({})
         with pytest.raises(UpstreamAnswered):
@@ -206,13 +206,35 @@ async def test_nobody_there() -> None:
     assert (caught.value.status, caught.value.code) == (502, "upstream_unreachable")
 
 
-@pytest.mark.parametrize("pieces", [("hang",), (STREAM_HEAD, chunk(EVENTS[0]), "hang")])
-@pytest.mark.parametrize("limit", ["upstream_idle_timeout_s", "upstream_timeout_s"])
-async def test_an_upstream_that_hangs(pieces: tuple[Piece, ...], limit: str) -> None:
-    async with opened(*pieces, **{limit: 0.05}) as (upstream, _):
-        with pytest.raises(UpstreamTimedOut) as caught:
+BEGUN = (STREAM_HEAD, chunk(EVENTS[0]))
+HEAD = (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Type: application/json\r\n\r\n",)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "limit", "says"),
+    [
+        ((), "first_byte", "did not begin"),
+        ((STREAM_HEAD,), "first_byte", "did not begin"),
+        (HEAD, "first_byte", "did not begin"),
+        (BEGUN, "idle", "0.05 s in mid-answer"),
+        ((*HEAD, b"{"), "idle", "0.05 s in mid-answer"),
+        (
+            (answer(b"{", status="500 Oh").replace(b"Length: 1", b"Length: 9"),),
+            "idle",
+            "mid-answer",
+        ),
+        ((), "", "longer than 0.05 s"),
+        (BEGUN, "", "longer than 0.05 s"),
+        ((*HEAD, b"{"), "", "longer than 0.05 s"),
+    ],
+)
+async def test_an_upstream_that_hangs(pieces: tuple[Piece, ...], limit: str, says: str) -> None:
+    option = f"upstream_{limit}_timeout_s".replace("__", "_")
+    async with opened(*pieces, "hang", **{option: 0.05}) as (upstream, script):
+        with pytest.raises(UpstreamTimedOut, match=says) as caught:
             await gather(upstream)
-    assert caught.value.status == 504
+        await until(lambda: not script.open)
+    assert (caught.value.status, caught.value.code) == (504, "upstream_timeout")
 
 
 async def test_endless_answers_are_bounded() -> None:
