@@ -104,7 +104,11 @@ async def check_status(body: Body) -> None:
     }
     if "x-request-id" in response.headers:
         headers["x-upstream-request-id"] = response.headers["x-request-id"]
-    raise said_error(status, await body.beginning(LONGEST_ERROR), headers)
+    said = await body.beginning(LONGEST_ERROR)
+    key = response.request_info.headers.get("Authorization", "").removeprefix("Bearer ")
+    if key:  # which is no caller's to see, should the upstream repeat it
+        said = said.replace(key.encode(), b"(the service's key)")
+    raise said_error(status, said, headers)
 
 
 def said_error(status: int, body: bytes, headers: Mapping[str, str]) -> UpstreamAnswered:
@@ -127,7 +131,7 @@ def said_error(status: int, body: bytes, headers: Mapping[str, str]) -> Upstream
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """aiohttp's errors as ours. Their texts may hold addresses: they stay in ``__cause__``."""
+    """aiohttp's errors as ours. Their texts may hold addresses, which stay in ``__cause__``."""
     try:
         yield
     except aiohttp.ConnectionTimeoutError as error:
@@ -144,7 +148,7 @@ def translated() -> Iterator[None]:
         raise UpstreamUnreached(
             "The upstream cannot be reached.", code="upstream_unreachable"
         ) from error
-    except (aiohttp.ClientError, OSError, ValueError) as error:
+    except (aiohttp.ClientError, OSError, ValueError):
         raise UpstreamFailed(
             "The upstream broke off or does not speak HTTP.", code="upstream_broke_off"
-        ) from error
+        ) from None  # aiohttp's may hold the headers, and with them the key

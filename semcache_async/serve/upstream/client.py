@@ -63,7 +63,7 @@ async def open_upstream(
             session,
             URL(url),
             identity=SIMULATED if settings.simulate_llm else identity_of(url),
-            limits=Limits(
+            limits=_Limits(
                 whole_s=min(settings.upstream_timeout_s, settings.cache.generate_timeout_s),
                 first_byte_s=settings.upstream_first_byte_timeout_s,
                 idle_s=settings.upstream_idle_timeout_s,
@@ -99,7 +99,7 @@ class _Models(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class _Limits:
     """Of one call."""
 
     whole_s: float
@@ -119,7 +119,7 @@ class Upstream:
         url: URL,
         *,
         identity: str,
-        limits: Limits,
+        limits: _Limits,
         retries: Retries,
     ) -> None:
         self.identity = identity
@@ -220,7 +220,7 @@ class Upstream:
                         "The upstream had closed the connection.",
                         code="upstream_broke_off",
                         at_once=True,
-                    ) from error
+                    ) from None
                 raise
         answer = Body(response, first_at=first_at, idle_s=self._limits.idle_s)
         try:

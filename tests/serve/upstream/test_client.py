@@ -167,6 +167,14 @@ async def test_our_own_key_is_not_the_clients_affair(status: str) -> None:
     assert "sk-secret" not in str(caught.value)
 
 
+async def test_our_own_key_is_not_repeated_to_anybody() -> None:
+    said = '{"error": {"message": "The key sk-secret has no credit."}}'
+    async with opened(answer(said, status="402 No"), upstream_key="sk-secret") as (upstream, _):
+        with pytest.raises(UpstreamAnswered) as caught:
+            await upstream.complete({})
+    assert caught.value.body == said.replace("sk-secret", "(the service's key)").encode()
+
+
 @pytest.mark.parametrize("status", ["301 There", "307 There", "201 Made"])
 async def test_redirects_and_other_statuses_are_refused(status: str) -> None:
     async with scripted(answer("{}")) as (elsewhere, other):
