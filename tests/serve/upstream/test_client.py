@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import gzip
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
+from unittest.mock import ANY
 
+import aiohttp
 import pytest
 
 from semcache_async import CacheConfig
-from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed, UpstreamTimedOut
+from semcache_async.serve.errors import (
+    UpstreamAnswered,
+    UpstreamFailed,
+    UpstreamTimedOut,
+    UpstreamUnreached,
+)
 from semcache_async.serve.settings import Settings
+from semcache_async.serve.upstream.answered import translated
 from semcache_async.serve.upstream.client import (
     Upstream,
     identity_of,
@@ -212,6 +221,27 @@ async def test_nobody_there() -> None:
         with pytest.raises(UpstreamFailed) as caught:
             await upstream.models()
     assert (caught.value.status, caught.value.code) == (502, "upstream_unreachable")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "status"),
+    [
+        (aiohttp.ConnectionTimeoutError(), UpstreamUnreached, 504),
+        (aiohttp.ClientConnectorError(ANY, OSError(111, "refused")), UpstreamUnreached, 502),
+        (aiohttp.ClientConnectorDNSError(ANY, OSError(-2, "unknown")), UpstreamUnreached, 502),
+        (aiohttp.ClientConnectorCertificateError(ANY, ssl.SSLError("old")), UpstreamFailed, 502),
+        (aiohttp.ClientConnectorSSLError(ANY, ssl.SSLError("no TLS")), UpstreamFailed, 502),
+        (aiohttp.ServerDisconnectedError(), UpstreamFailed, 502),
+        (TimeoutError(), UpstreamTimedOut, 504),
+        (ValueError("nonsense"), UpstreamFailed, 502),
+    ],
+)
+async def test_only_who_was_not_reached_may_be_asked_again(
+    error: Exception, kind: type[UpstreamFailed], status: int
+) -> None:
+    with pytest.raises(UpstreamFailed) as caught, translated():
+        raise error
+    assert (type(caught.value), caught.value.status) == (kind, status)
 
 
 BEGUN = (STREAM_HEAD, chunk(EVENTS[0]))
