@@ -11,9 +11,14 @@ import msgspec
 import pytest
 
 from semcache_async.serve.completions.replay import DONE
+from semcache_async.serve.errors import UpstreamFailed
+from semcache_async.serve.settings import Settings
 from semcache_async.serve.sse import EventSplitter, data_of
+from semcache_async.serve.upstream.client import open_upstream
+from semcache_async.serve.upstream.completion import content_of
 from semcache_async.serve.upstream.retries import Retries
 from semcache_async.simulator import Simulator
+from tests.faults.proxy import proxied
 from tests.helpers import check_sums, until
 from tests.serve.running import settled
 from tests.serve.upstreams import (
@@ -143,6 +148,34 @@ async def test_a_connection_that_is_reset(leads: bool, after: int) -> None:
             assert b'"code":"upstream_broke_off"' in what[2][-200:]
         assert kept(setup) == 0
         assert simulator.stats.calls <= 3  # of whoever came too late to follow
+
+
+@SLOW_ON_DEBUG
+async def test_a_used_connection_reset_at_every_byte() -> None:
+    """Before the answer it is asked again; from the answer's body on it never is."""
+    body = asks()
+    async with (
+        simulated(tokens=3) as (url, simulator),
+        proxied(url) as (proxy, through),
+        open_upstream(through, Settings(upstream_retry_share=1.0)) as upstream,
+    ):
+        said = content_of(await upstream.complete(body))
+        before = proxy.passed["replies"]
+        length = len(await upstream.complete(body))
+        size = proxy.passed["replies"] - before
+        for count in range(size):
+            calls = simulator.stats.calls
+            proxy.reset_after("replies", count)
+            try:
+                assert content_of(await upstream.complete(body)) == said
+            except UpstreamFailed:
+                assert count > 0
+                assert simulator.stats.calls == calls + 1
+                await upstream.complete(body)
+            else:
+                assert count < size - length
+                assert simulator.stats.calls == calls + 2
+        assert proxy.resets == size
 
 
 # -- hung

@@ -260,7 +260,7 @@ async def _used_again(
 
 
 def _has_begun(error: Exception) -> bool:
-    """Had a part of the answer's head come?"""
+    """Had a part of the answer's head come? Not known of a connection that was reset."""
     return not isinstance(getattr(error, "message", ""), str)
 
 
