@@ -172,5 +172,7 @@ async def proxied(url: str) -> AsyncIterator[tuple[Proxy, str]]:
         yield proxy, f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}{path}"
     finally:
         server.close()
+        for _ in range(5):  # the turns from a connection's acceptance to its handler
+            await asyncio.sleep(0)
         await proxy.aclose()
         await asyncio.sleep(0)  # the sockets go a turn after their writers

@@ -129,6 +129,8 @@ async def scripted(*pieces: Piece, port: int = 0) -> AsyncIterator[tuple[str, Sc
         yield f"http://127.0.0.1:{port}/v1", upstream
     finally:
         server.close()
+        for _ in range(5):  # the turns from a connection's acceptance to its handler
+            await asyncio.sleep(0)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

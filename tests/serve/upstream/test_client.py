@@ -254,21 +254,21 @@ HEAD = (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Type: application/jso
         ((), "first_byte", "did not begin"),
         ((STREAM_HEAD,), "first_byte", "did not begin"),
         (HEAD, "first_byte", "did not begin"),
-        (BEGUN, "idle", "0.05 s in mid-answer"),
-        ((*HEAD, b"{"), "idle", "0.05 s in mid-answer"),
+        (BEGUN, "idle", "0.1 s in mid-answer"),
+        ((*HEAD, b"{"), "idle", "0.1 s in mid-answer"),
         (
             (answer(b"{", status="500 Oh").replace(b"Length: 1", b"Length: 9"),),
             "idle",
             "mid-answer",
         ),
-        ((), "", "longer than 0.05 s"),
-        (BEGUN, "", "longer than 0.05 s"),
-        ((*HEAD, b"{"), "", "longer than 0.05 s"),
+        ((), "", "longer than 0.1 s"),
+        (BEGUN, "", "longer than 0.1 s"),
+        ((*HEAD, b"{"), "", "longer than 0.1 s"),
     ],
 )
 async def test_an_upstream_that_hangs(pieces: tuple[Piece, ...], limit: str, says: str) -> None:
     option = f"upstream_{limit}_timeout_s".replace("__", "_")
-    async with opened(*pieces, "hang", **{option: 0.05}) as (upstream, script):
+    async with opened(*pieces, "hang", **{option: 0.1}) as (upstream, script):
         with pytest.raises(UpstreamTimedOut, match=says) as caught:
             await gather(upstream)
         await until(lambda: not script.open)
