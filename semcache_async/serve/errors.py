@@ -34,6 +34,7 @@ __all__ = [
     "UpstreamAnswered",
     "UpstreamFailed",
     "UpstreamTimedOut",
+    "UpstreamUnreached",
     "problem_of",
     "translated",
 ]
@@ -111,6 +112,17 @@ class UpstreamTimedOut(UpstreamFailed):
     """The LLM's service did not answer in time."""
 
     status = 504
+
+
+class UpstreamUnreached(UpstreamFailed):
+    """The LLM's service has not read what it was to be asked."""
+
+    def __init__(
+        self, message: str, *, status: int | None = None, code: str, at_once: bool = False
+    ) -> None:
+        super().__init__(message, status=status, code=code)
+        self.at_once = at_once
+        """It may be asked again without a pause: only the connection was an old one."""
 
 
 class UpstreamAnswered(UpstreamFailed):

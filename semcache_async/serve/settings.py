@@ -66,15 +66,34 @@ class Settings:
     upstream_connect_timeout_s: float = option(
         10.0, "Seconds to connect to the upstream.", group=_LLM, low=0.001, high=3_600
     )
+    upstream_first_byte_timeout_s: float = option(
+        300.0,
+        "Seconds from a request to the first byte of its answer; one that is not streamed comes as "
+        "a whole at its end.",
+        group=_LLM,
+        low=0.001,
+        high=86_400,
+    )
     upstream_idle_timeout_s: float = option(
         120.0,
-        "Seconds without a byte from the upstream, the wait for the first one included.",
+        "Seconds between two bytes of an answer; comments in a stream count.",
         group=_LLM,
         low=0.001,
         high=86_400,
     )
     upstream_timeout_s: float = option(
-        600.0, "Seconds for one whole call of the upstream.", group=_LLM, low=0.001, high=86_400
+        600.0,
+        "Seconds for one whole call of the upstream, its retries included.",
+        group=_LLM,
+        low=0.001,
+        high=86_400,
+    )
+    upstream_retry_share: float = option(
+        0.1,
+        "Retries of the upstream for each call, on average, and six a minute besides; 0 for none.",
+        group=_LLM,
+        low=0,
+        high=1,
     )
     usd_per_million_tokens_in: float = option(
         2.5,

@@ -29,6 +29,7 @@ from semcache_async.store.schema import (
     is_missing_index,
 )
 from semcache_async.store.searching import Searcher, each
+from semcache_async.store.server import warn_if_old
 from semcache_async.store.wire import Command, RedisPipelines, redis_pipelines
 from semcache_async.store.writing import Writer
 from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, VectorQuery
@@ -71,6 +72,7 @@ async def redis_store(
             pipelines, writing, noting, keys, shape, Fences(config), clock, config.lease_s
         )
         await store.prepare()
+        await warn_if_old(url, store._one)
         yield store
 
 

@@ -20,7 +20,7 @@ from semcache_async.serve.http.body import parse_object, read_body
 from semcache_async.serve.http.responses import json_response
 from semcache_async.serve.openai.stream import STREAM, BrokeOffError, ReaderLeftError, send_frames
 from semcache_async.serve.service import Service
-from semcache_async.serve.upstream.client import NO_RETRY
+from semcache_async.serve.upstream.answered import NO_RETRY
 from semcache_async.serve.upstream.completion import Frame
 from semcache_async.types import Answer, Timings
 
