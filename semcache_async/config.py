@@ -118,7 +118,8 @@ class CacheConfig:
     """Approximate search whose cost grows with log(entries), or exact search with all of them."""
     connections: int = 4
     """Connections to Redis at most (2..100): few, each with deep pipelines; one of them is kept for
-    writing. Verdicts, where there are any, are noted over one more."""
+    writing. Verdicts, where there are any, are noted over one more, and other processes' letters
+    are read over one."""
     secret: str = field(default="", repr=False)
     """Keys the hashes that stand for scopes, tags and prompts in Redis."""
 

@@ -51,6 +51,7 @@ async def service_feedback(
 async def redis_stats(url: str, name: str) -> dict[str, Any]:
     """Entries, indexes and memory. Raises a ``StoreError``."""
     from semcache_async.store import redis_at
+    from semcache_async.store.keys import is_entry_index
     from semcache_async.store.replies import checked
     from semcache_async.store.wire import redis_pipelines
 
@@ -67,7 +68,7 @@ async def redis_stats(url: str, name: str) -> dict[str, Any]:
         indexes = {
             index: _index(await ask("FT.INFO", index))
             for index in names
-            if index.startswith(f"{name}:{{")
+            if is_entry_index(index, name)
         }
         memory = dict(
             line.split(":", 1)

@@ -12,7 +12,7 @@ import msgspec
 
 from semcache_async.types import EntryKey, Scope
 
-__all__ = ["KeySpace", "ScopeDigest", "log_key", "plain"]
+__all__ = ["KeySpace", "ScopeDigest", "is_entry_index", "log_key", "plain"]
 
 _SCOPES_REMEMBERED = 4_096
 _PARTITION = "p0"
@@ -152,6 +152,11 @@ class KeySpace:
 
     def _digest(self, purpose: bytes, data: bytes) -> bytes:
         return blake2b(data, digest_size=16, key=self._secret, person=purpose).digest()
+
+
+def is_entry_index(index: str, name: str) -> bool:
+    """Does an index hold entries of the cache ``name``, for whatever model?"""
+    return bool(re.fullmatch(rf"{re.escape(name)}:\{{\w+\}}:[0-9a-f]{{16}}", index))
 
 
 def log_key(name: str, kind: str) -> str:

@@ -241,7 +241,7 @@ async def own() -> AsyncIterator[tuple[SemanticCache, redis.asyncio.Redis]]:
 
 
 async def index_of(admin: redis.asyncio.Redis) -> str:
-    (index,) = await admin.execute_command("FT._LIST")
+    (index,) = [one for one in await admin.execute_command("FT._LIST") if b":claims:" not in one]
     return str(index.decode())
 
 
