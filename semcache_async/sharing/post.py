@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from secrets import token_hex
 from typing import Any
 
@@ -52,6 +53,8 @@ class Post:
         self.inbox = token_hex(16)
         """Its name: 32 hex digits."""
         self._open = asyncio.Event()
+        self._tried = asyncio.Event()
+        """It is open, or could not be opened."""
         self._sent: set[asyncio.Future[Any]] = set()
         """What nobody waits for."""
         self._listening: asyncio.Task[None] | None = None
@@ -62,13 +65,12 @@ class Post:
         return self._open.is_set() and self._is_up()
 
     async def start(self, heard: Callable[[Letter], None]) -> None:
-        """Open the inbox, and pass on what comes; returns once it is open, or after a time."""
+        """Open the inbox, and pass on what comes; returns once that has been tried, or after a
+        time."""
         self._listening = asyncio.create_task(self._listen(heard))
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._timeout_s):
-                await self._open.wait()
-        except TimeoutError:
-            self._complaints.warn("flights", "not shared with other processes for now")
+                await self._tried.wait()
 
     async def claim(self, claim: Claim) -> Sequence[Rival] | None:
         """Who stood before; None where the store does not say."""
@@ -146,6 +148,7 @@ class Post:
         def opened(letter: Letter | None) -> None:
             if letter is None:
                 self._open.set()
+                self._tried.set()
             else:
                 heard(letter)
 
@@ -156,4 +159,5 @@ class Post:
                 self._complaints.warn("flights are not shared with other processes", error)
             finally:
                 self._open.clear()
+                self._tried.set()
             await asyncio.sleep(_AGAIN_S)
