@@ -26,12 +26,10 @@ from typing import NamedTuple
 from semcache_async.store.embedded import embedded_redis
 from tests.faults.history import DEADLINE_S, Span, read_history
 from tests.faults.proxy import Proxy, proxied
-from tests.faults.soaked import LEASE_S
 
 ROOT = Path(__file__).parents[2]
 WORKERS = 4
-_AFTER_S = 2 * LEASE_S + 4.0
-"""How long a fault may have its effects."""
+_LEASE_S = 2.0
 _KINDS = (
     *("kill worker", "kill leader", "pause worker", "pause leader", "kill redis", "pause redis"),
     *("reset", "forget", "black hole", "refuse", "trickle", "latency"),
@@ -45,6 +43,11 @@ _NETWORK: dict[str, tuple[str, object, object]] = {
 """An attribute of the proxy, its value in the fault, and after."""
 
 
+def after_s(lease_s: float) -> float:
+    """How long a fault may have its effects."""
+    return 3 * lease_s + 4.0
+
+
 class Fault(NamedTuple):
     """What is done after so many seconds, and for how long."""
 
@@ -53,24 +56,25 @@ class Fault(NamedTuple):
     seconds: float
 
 
-def plan(seed: int, seconds: float) -> list[Fault]:
+def plan(seed: int, seconds: float, lease_s: float) -> list[Fault]:
     """Faults in clusters, with quiet between, in which what must hold is held to."""
     chance = random.Random(seed)
     faults = []
     at_s = 4.0
-    while at_s < seconds - _AFTER_S:
+    while at_s < seconds - after_s(lease_s):
         for _ in range(chance.randint(1, 3)):
-            faults.append(Fault(at_s, chance.choice(_KINDS), chance.uniform(0.1, 2 * LEASE_S)))
+            faults.append(Fault(at_s, chance.choice(_KINDS), chance.uniform(0.1, 2 * lease_s)))
             at_s += faults[-1].seconds + chance.random()
-        at_s += _AFTER_S + chance.uniform(2.0, 8.0)
+        at_s += after_s(lease_s) + chance.uniform(2.0, 8.0)
     return faults
 
 
 class Worker:
     """One of the processes, started again when it is killed."""
 
-    def __init__(self, url: str, folder: Path, number: int, seed: int) -> None:
+    def __init__(self, url: str, folder: Path, number: int, seed: int, lease_s: float) -> None:
         self._url = url
+        self._lease_s = lease_s
         self._folder = folder
         self._number = number
         self._seed = seed
@@ -87,7 +91,7 @@ class Worker:
         log = self._folder / f"{self.life}.jsonl"
         self.process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.faults.soaked", self._url, str(log)),
-            str(self._seed * 10_000 + self._number * 100 + self._lives),
+            *(str(self._seed * 10_000 + self._number * 100 + self._lives), str(self._lease_s)),
             cwd=ROOT,
             stdin=PIPE,
         )
@@ -115,8 +119,11 @@ class Worker:
 class Soak:
     """The system, and what is done to it."""
 
-    def __init__(self, proxy: Proxy, workers: Sequence[Worker], seed: int, redis: str) -> None:
+    def __init__(
+        self, proxy: Proxy, workers: Sequence[Worker], seed: int, redis: str, lease_s: float
+    ) -> None:
         self._proxy = proxy
+        self._after_s = after_s(lease_s)
         self._workers = workers
         self._chance = random.Random(seed)
         self._redis_mark = redis
@@ -128,7 +135,7 @@ class Soak:
             await asyncio.sleep(began + fault.at_s - time.monotonic())
             since = time.time()
             await self._do(fault)
-            self.disturbed.append(Span(since - 1.0, time.time() + _AFTER_S, fault.kind))
+            self.disturbed.append(Span(since - 1.0, time.time() + self._after_s, fault.kind))
         await asyncio.sleep(began + seconds - time.monotonic())
 
     async def _do(self, fault: Fault) -> None:
@@ -171,7 +178,9 @@ class Soak:
         raise RuntimeError("The Redis under soak does not run.")
 
 
-async def soak(seconds: float, seed: int) -> tuple[list[str], dict[str, object]]:
+async def soak(
+    seconds: float, seed: int, lease_s: float = _LEASE_S
+) -> tuple[list[str], dict[str, object]]:
     """What was found wrong, and how much of what happened."""
     with tempfile.TemporaryDirectory(prefix="semcache-soak-") as name:
         folder = Path(name)
@@ -180,12 +189,12 @@ async def soak(seconds: float, seed: int) -> tuple[list[str], dict[str, object]]
             embedded_redis(home) as url,
             proxied(url) as (proxy, through),
         ):
-            workers = [Worker(through, folder, number, seed) for number in range(WORKERS)]
+            workers = [Worker(through, folder, number, seed, lease_s) for number in range(WORKERS)]
             try:
                 for worker in workers:
                     await worker.start()
-                doing = Soak(proxy, workers, seed, str(home))
-                await doing.run(plan(seed, seconds), seconds)
+                doing = Soak(proxy, workers, seed, str(home), lease_s)
+                await doing.run(plan(seed, seconds, lease_s), seconds)
                 for worker in workers:
                     worker.let_it_end()
                 async with asyncio.timeout(2 * DEADLINE_S):

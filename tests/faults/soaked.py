@@ -17,7 +17,7 @@ from semcache_async import CacheConfig, Scope, SemanticCache
 from semcache_async.flow.flight import inside
 from semcache_async.testing import AngleEmbedder
 
-LEASE_S, LLM_S = 2.0, 1.0
+LLM_S = 1.0
 _RATE = 40.0
 """Requests a second."""
 _ERA_S = 3.0
@@ -121,9 +121,13 @@ def _sizes() -> dict[str, int]:
     return {"memory": pages * os.sysconf("SC_PAGE_SIZE"), "fds": len(list((me / "fd").iterdir()))}
 
 
-async def main(url: str, log: Path, seed: int) -> None:
+async def main(url: str, log: Path, seed: int, lease_s: float) -> None:
     config = CacheConfig(
-        max_distance=0.003, guards=(), lease_s=LEASE_S, store_timeout_s=1.0, generate_timeout_s=15.0
+        max_distance=0.003,
+        guards=(),
+        lease_s=lease_s,
+        store_timeout_s=lease_s / 2,
+        generate_timeout_s=15.0,
     )
     over = asyncio.Event()
 
@@ -144,4 +148,4 @@ async def main(url: str, log: Path, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
