@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import binascii
 import math
 import re
+from base64 import b64decode
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
@@ -121,6 +123,10 @@ class CacheConfig:
     writing. Verdicts, where there are any, are noted over one more."""
     secret: str = field(default="", repr=False)
     """Keys the hashes that stand for scopes, tags and prompts in Redis."""
+    encryption_keys: tuple[str, ...] = field(default=(), repr=False)
+    """Seal what lies in Redis with AES-256-GCM (extra: ``encryption``): 32 random bytes each, in
+    base64 or hex (``openssl rand -base64 32``). The first one seals, all open; with any, what lies
+    there in clear is not read. Vectors stay in clear."""
 
     @property
     def learns(self) -> bool:
@@ -169,6 +175,7 @@ class CacheConfig:
         _check_choice("index", self.index, ("hnsw", "flat"))
         if len(str(self.secret).encode()) > 64:
             raise ConfigError("secret must be a str of at most 64 bytes in UTF-8.")
+        object.__setattr__(self, "encryption_keys", _check_keys(self.encryption_keys))
 
 
 def check_max_distance(value: object) -> float:
@@ -187,6 +194,35 @@ def check_guards(value: object) -> tuple[str, ...]:
         raise ConfigError("guards must be a collection of names; wrap a single one in a tuple.")
     if strange := [name for name in value if name not in GUARDS]:
         raise ConfigError(f"guards: there is no {strange[0]!r}; there are {', '.join(GUARDS)}.")
+    return tuple(value)
+
+
+def encryption_key(text: object) -> bytes:
+    """The 32 bytes that a text of base64 (either alphabet) or hex stands for. The error does not
+    show it."""
+    if isinstance(text, str):
+        try:
+            if len(text.strip()) == 64:
+                return bytes.fromhex(text.strip())
+            plain = text.strip().rstrip("=").replace("-", "+").replace("_", "/")
+            key = b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+        except (ValueError, binascii.Error):
+            key = b""
+        if len(key) == 32:
+            return key
+    raise ConfigError(
+        "encryption_keys: one of them is not 32 bytes in base64 or hex; make one with: "
+        "openssl rand -base64 32"
+    ) from None
+
+
+def _check_keys(value: object) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Collection):
+        raise ConfigError(
+            "encryption_keys must be a collection of keys; wrap a single one in a tuple."
+        )
+    for key in value:
+        encryption_key(key)
     return tuple(value)
 
 

@@ -343,6 +343,7 @@ class Tiers:
             erased=self._wording.erased,
             guarded=self._wording.guarded,
             doubted=self._wording.doubted,
+            unopened=getattr(self._store, "unopened", 0),
             store_up=not self._breaker.is_open,
             store_keeps=self._unkept is None,
             store_trouble=self._unkept,

@@ -120,6 +120,7 @@ class Settings:
         "Redis that ends with the service.",
         group=_CACHE,
         shown="an embedded Redis",
+        secret=True,
     )
     corpus_version: str = option(
         "",
@@ -336,7 +337,7 @@ def read_settings(
                 own.pop(other, None)
         for name, value in given.items():
             into = own if name in _OWN else cached
-            into[name] = convert(shown(name), value, OPTIONS[name].kind)
+            into[name] = convert(shown(name), value, OPTIONS[name])
     key = next((env[name] for name in _UPSTREAM_KEYS if env.get(name)), "").strip()
     if asks_llm and own.get("upstream_url") is None and not own.get("simulate_llm"):
         raise ConfigError(
