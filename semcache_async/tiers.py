@@ -199,7 +199,10 @@ class Tiers:
         except (EmbeddingError, CacheClosedError, OverloadedError):
             raise
         except Exception as error:
-            raise EmbeddingError(f"The embedder failed: {error!r}") from error
+            self._complaints.warn("embedder", error)
+            raise EmbeddingError(  # its words may be about a text of another caller's
+                f"The embedder failed with {type(error).__name__}; the log says where."
+            ) from None
 
     async def distance(self, one: str, other: str) -> float | None:
         """The cosine distance of two texts; None where the model cannot read both. Raises as

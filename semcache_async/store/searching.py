@@ -134,5 +134,7 @@ def each(make: Callable[[T], R], items: Sequence[T]) -> list[Any]:
             try:
                 made.append(make(item))
             except Exception as error:
-                made.append(StoreError(f"This cannot be looked up in Redis: {error!r}"))
+                made.append(
+                    StoreError(f"This cannot be looked up in Redis ({type(error).__name__}).")
+                )
         return made

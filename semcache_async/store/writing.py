@@ -64,7 +64,9 @@ class Writer:
             try:
                 writes.append(self._write(place, record))
             except Exception as error:
-                outcomes[place] = StoreError(f"This cannot be kept in Redis: {error!r}")
+                outcomes[place] = StoreError(
+                    f"This cannot be kept in Redis ({type(error).__name__})."
+                )
         try:
             async with self._pipelines.session() as session:
                 await self._put(session, writes, outcomes)
