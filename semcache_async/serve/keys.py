@@ -66,6 +66,11 @@ class KeyRing:
         """Whether everybody is an admin."""
         return self._callers is None
 
+    @property
+    def keyless(self) -> bool:
+        """Whether anybody is let in without a key."""
+        return self._without_key is not None
+
     @classmethod
     def load(cls, path: Path | None, *, allow_anonymous: bool = False) -> KeyRing:
         """The keys in a TOML or JSON file. Raises ``ConfigError``."""

@@ -151,6 +151,14 @@ class Settings:
         group=_WHO,
         shown="none",
     )
+    allowed_hosts: tuple[str, ...] = option(
+        (),
+        "Names by which the service may be asked, besides addresses and local names: host.example, "
+        "*.example, or * for any; with commas. Checked where requests without a key are answered, "
+        "and wherever a name is given.",
+        group=_WHO,
+        shown="local names",
+    )
     log_prompts: bool = option(False, "Write prompts into the log.", group=_WHO)
 
     max_temperature: float = option(
@@ -248,6 +256,12 @@ class Settings:
             if origin != "*" and not re.fullmatch(r"https?://[^/?#\s]+", origin):
                 raise ConfigError(
                     f"cors_origins: {origin!r} is no origin; use https://host[:port] or *."
+                )
+        for host in self.allowed_hosts:
+            if not re.fullmatch(r"\*|(\*\.)?[^\s/:@*]+", host):
+                raise ConfigError(
+                    f"allowed_hosts: {host!r} is no name; use host.example, without scheme and "
+                    "port, *.example or *."
                 )
         for name in ("bypass_personal", "bypass_time_bound", "bypass_anew"):
             _check_patterns(name, getattr(self, name))

@@ -18,6 +18,7 @@ SPECIAL = {
     "redis_url": "redis://r",
     "api_keys_file": "keys.toml",
     "cors_origins": "https://a.example,https://b.example",
+    "allowed_hosts": "llm.example,*.internal.example",
     "bypass_personal": "off",
     "bypass_time_bound": "off",
     "bypass_anew": "off",
@@ -55,7 +56,7 @@ def in_toml(row: Row, text: str) -> str:
         return text
     if row.name in ("bypass_personal", "bypass_time_bound", "bypass_anew"):
         return "false"
-    if row.name in ("cors_origins", "guards", "encryption_keys"):
+    if row.name in ("cors_origins", "allowed_hosts", "guards", "encryption_keys"):
         return str(text.split(","))
     return f'"{text}"'
 
