@@ -181,6 +181,7 @@ class SemanticCache:
             Judging(judge, self._tiers.agree, self._counters, rate=config.judge_rate),
             judged=judge is not None,
             busy=lambda: self._tiers.busy,
+            quotas=self._tiers.quotas,
         )
         self._answering: Answering[Any] = Answering(
             self._tiers, self._learner, config, self._counters

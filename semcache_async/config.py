@@ -102,6 +102,20 @@ class CacheConfig:
     finish_abandoned: bool = True
     """When every caller of a flight has left: finish and store the paid answer, or cancel it."""
 
+    tenant_entries: int | None = None
+    """Entries that a tenant may have (1 to a billion): what is over is delivered and not stored.
+    Counted in the store every 5 s, and what this process wrote since; None, as of each quota: no
+    limit."""
+    tenant_writes: float | None = None
+    """Answers that a tenant may store a second (0.001 to a million) in this process, a second's at
+    once; what is over is delivered and not stored."""
+    tenant_flights: int | None = None
+    """LLM calls of a tenant under way in this process (1 to a million); its callers over that get
+    ``OverloadedError``."""
+    tenant_verdicts: float | None = None
+    """Requests of a tenant that may be judged a second (0.001 to a million) in this process, a
+    minute's at once."""
+
     max_prompt_bytes: int = 262_144
     """Longer prompts (UTF-8) bypass the cache."""
     max_answer_bytes: int = 1_048_576
@@ -166,6 +180,13 @@ class CacheConfig:
         _check_count("neighbours", self.neighbours, 1, 100)
         _check_count("max_llm_calls", self.max_llm_calls, 1, 10**6)
         _check_count("connections", self.connections, 2, 100)
+        for name in ("tenant_writes", "tenant_verdicts"):
+            if getattr(self, name) is not None:
+                _check_range(name, getattr(self, name), 0.001, 1e6)
+        if self.tenant_entries is not None:
+            _check_count("tenant_entries", self.tenant_entries, 1, 10**9)
+        if self.tenant_flights is not None:
+            _check_count("tenant_flights", self.tenant_flights, 1, 10**6)
         _check_count("max_prompt_bytes", self.max_prompt_bytes, 1, 2**29)
         _check_count("max_answer_bytes", self.max_answer_bytes, 1, 2**29)
         _check_count("embedding_cache_size", self.embedding_cache_size, 0, 10**9)

@@ -21,6 +21,7 @@ from semcache_async.errors import (
     LeaseLostError,
     OverloadedError,
     PromptError,
+    QuotaError,
     SemcacheError,
     StaleWriteError,
     StoreError,
@@ -29,10 +30,18 @@ from semcache_async.errors import (
 from semcache_async.flow.batcher import MicroBatcher
 from semcache_async.flow.breaker import Breaker
 from semcache_async.flow.limiter import Limiter
+from semcache_async.flow.quotas import Quotas
 from semcache_async.flow.recent import RecentAnswers
 from semcache_async.flow.vectors import Vectors
 from semcache_async.flow.wording import Wording
-from semcache_async.protocols import BrowsableStore, Embedder, SharingStore, Store, WatchableStore
+from semcache_async.protocols import (
+    BrowsableStore,
+    CountingStore,
+    Embedder,
+    SharingStore,
+    Store,
+    WatchableStore,
+)
 from semcache_async.query import Query, check_answer
 from semcache_async.stats import Counters, Stats
 from semcache_async.text.decide import decide
@@ -80,6 +89,11 @@ class Tiers:
         self._config = config
         self._counters = counters
         self._complaints = Complaints()
+        self._count = store.count if isinstance(store, CountingStore) else _uncounted
+        if config.tenant_entries is not None and self._count is _uncounted:
+            raise ConfigError("tenant_entries needs a store with count(), as Redis's has.")
+        self.quotas = Quotas(config)
+        """What each tenant has used."""
         self._wording = Wording(
             vectors.embedder, lenient=config.lenient_typing, guards=config.guards
         )
@@ -283,6 +297,7 @@ class Tiers:
             self._complaints.warn("answer not stored", error)
             return None
         try:
+            await self._may_write(attempt.query)
             await self._embed_for_keeping(attempt)
             while True:
                 known = tuple(tags)
@@ -293,6 +308,9 @@ class Tiers:
                     return entry_id
         except LeaseLostError:
             counters.not_stored_overtaken += 1
+        except QuotaError as error:
+            counters.not_stored_quota += 1
+            self._complaints.warn("answer not stored", error)
         except StaleWriteError:
             counters.not_stored_invalidated += 1
         except (CacheClosedError, asyncio.CancelledError):
@@ -304,7 +322,9 @@ class Tiers:
         return None
 
     async def put(self, query: Query, text: str) -> str:
-        """Store an answer; raises ``EmbeddingError`` or a ``StoreError`` where those fail."""
+        """Store an answer; raises ``EmbeddingError`` or a ``StoreError`` where those fail,
+        ``QuotaError`` where the tenant may store no more."""
+        await self._may_write(query)
         started_at = self._store.now()
         vector = await self.vector(query.prompt)
         try:
@@ -468,6 +488,10 @@ class Tiers:
         self._recent.change(entry_id)
         return entry_id
 
+    async def _may_write(self, query: Query) -> None:
+        """Raises ``QuotaError``."""
+        await self.quotas.write(query.key.scope.tenant, self._count)
+
     async def _asked(self, batcher: MicroBatcher[K, V], key: K) -> V:
         """What the store answers, whatever the breaker says; failures are raised."""
         try:
@@ -503,3 +527,8 @@ class Tiers:
     def _store_is_gone(self, error: Exception) -> None:
         for batcher in (self._fetches, self._searches, self._puts):
             batcher.fail(error)
+
+
+async def _uncounted(_tenant: str) -> int:
+    """Of a store that cannot say it."""
+    return 0

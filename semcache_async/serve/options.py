@@ -37,6 +37,7 @@ _WORDS = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
+    int | None: "a whole number",
     float | None: "a number",
     str: "text",
     str | None: "text",

@@ -258,6 +258,14 @@ class RedisStore:
         (reply,) = await self._timed([command])
         return read_entries(checked(reply), self._prefix, self._clock.now(), self._sealer)
 
+    async def count(self, tenant: str) -> int:
+        """Entries of a tenant in the index."""
+        query, params = entries_filter(self._keys, tenant=tenant)
+        found = await self._one(
+            *("FT.SEARCH", self._keys.index, query, *params, "LIMIT", 0, 0, "DIALECT", 2)
+        )
+        return int(found[b"total_results"])
+
     async def check(self) -> None:
         """Raise a ``StoreError`` unless Redis answers and has the index in its right shape."""
         info = await self._one("FT.INFO", self._keys.index)

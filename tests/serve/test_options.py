@@ -32,6 +32,10 @@ SPECIAL = {
     "target_precision": "0.9",
     "verified": "0.9",
     "judge_rate": "2.5",
+    "tenant_entries": "1000",
+    "tenant_writes": "2.5",
+    "tenant_flights": "7",
+    "tenant_verdicts": "0.5",
 }
 LLM = {"SEMCACHE_UPSTREAM_URL": "https://llm.example/v1"}
 FLAGS = [row for row in OPTIONS.values() if row.option is not None]
@@ -52,7 +56,7 @@ def sample(row: Row) -> str:
 
 
 def in_toml(row: Row, text: str) -> str:
-    if row.kind in (bool, int, float, float | None):
+    if row.kind in (bool, int, float, int | None, float | None):
         return text
     if row.name in ("bypass_personal", "bypass_time_bound", "bypass_anew"):
         return "false"
