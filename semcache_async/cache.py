@@ -439,14 +439,18 @@ class SemanticCache:
             )
         self._thread = get_ident()
 
-    async def embed(self, texts: Sequence[str]) -> list[Vector | None]:
+    async def embed(self, texts: Sequence[str], *, scope: Scope = Scope()) -> list[Vector | None]:
         """Each text's vector, in packs shared with everybody's prompts; None for a text that the
-        model cannot read whole. Raises ``PromptError`` or ``EmbeddingError``."""
+        model cannot read whole. Vectors are remembered for the scope's tenant alone. Raises
+        ``PromptError`` or ``EmbeddingError``."""
         self._check_loop()
         if isinstance(texts, str):
             raise PromptError("embed takes a sequence of texts; wrap the one text in a list.")
         checked = [check_text("text", text) for text in texts]
-        return await _each(partial(self._tiers.vector, bulk=len(checked) > 1), checked)
+        tenant = check_scope(scope).tenant
+        return await _each(
+            partial(self._tiers.vector, tenant=tenant, bulk=len(checked) > 1), checked
+        )
 
     # -- writing and looking from outside
 

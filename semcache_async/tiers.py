@@ -206,10 +206,13 @@ class Tiers:
             return None
         return attempt.hit(Source.SEMANTIC, chosen.entry, chosen.distance, now)
 
-    async def vector(self, text: str, *, bulk: bool = False) -> Vector | None:
-        """None for a text that the model cannot read whole; raises ``EmbeddingError``."""
+    async def vector(
+        self, text: str, *, tenant: str | None = None, bulk: bool = False
+    ) -> Vector | None:
+        """None for a text that the model cannot read whole; raises ``EmbeddingError``. ``tenant``:
+        whose text it is; None for the cache's own purposes."""
         try:
-            return await self._vectors.vector(text, bulk=bulk)
+            return await self._vectors.vector(text, tenant=tenant, bulk=bulk)
         except (EmbeddingError, CacheClosedError, OverloadedError):
             raise
         except Exception as error:
@@ -240,7 +243,7 @@ class Tiers:
     async def nearest(self, query: Query, limit: int) -> Sequence[Neighbour]:
         """The nearest entries at whatever distance, each with what speaks against it; raises
         ``EmbeddingError`` or a ``StoreError``."""
-        vector = await self.vector(query.prompt)
+        vector = await self.vector(query.prompt, tenant=query.key.scope.tenant)
         if vector is None:
             return ()
         found = await self._asked(self._searches, VectorQuery(query.key.scope, vector, limit))
@@ -326,7 +329,7 @@ class Tiers:
         ``QuotaError`` where the tenant may store no more."""
         await self._may_write(query)
         started_at = self._store.now()
-        vector = await self.vector(query.prompt)
+        vector = await self.vector(query.prompt, tenant=query.key.scope.tenant)
         try:
             return await self._put(query, text, vector, started_at, query.tags)
         except TimeoutError as error:
@@ -423,7 +426,10 @@ class Tiers:
             return
         began = time.perf_counter()
         try:
-            attempt.vector = await self._vectors.vector(attempt.query.prompt, bulk=attempt.bulk)
+            query = attempt.query
+            attempt.vector = await self._vectors.vector(
+                query.prompt, tenant=query.key.scope.tenant, bulk=attempt.bulk
+            )
             attempt.embedded = True
         except (CacheClosedError, OverloadedError):
             raise
