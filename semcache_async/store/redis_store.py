@@ -242,7 +242,12 @@ class RedisStore:
         return removed
 
     def _claims_in(self, keys: KeySpace) -> ClaimKeeper:
-        return ClaimKeeper(self._pipelines, keys, dim=self._shape.dim, lease_s=self._lease_s)
+        return ClaimKeeper(
+            *(self._pipelines, keys),
+            dim=self._shape.dim,
+            lease_s=self._lease_s,
+            sealer=self._sealer,
+        )
 
     async def _purge(self, removal: Removal, index: str) -> int | None:
         """None for an index that does not know what the removal asks for."""

@@ -1,8 +1,10 @@
 """Encryption at rest: what goes to Redis is sealed before, and opened when it comes back.
 
-A sealed text is ``MAGIC``, the id of its key, a nonce and what AES-256-GCM makes of the data. The
-``context`` (what it is, and where it belongs) is authenticated with it and not kept: sealed for one
-place, it opens nowhere else.
+A sealed text is ``MAGIC``, the id of its key, 24 random bytes and what AES-256-GCM makes of the
+data. Half of the random bytes make a key of its own from the key (BLAKE2b), in the manner of
+XAES-256-GCM, and half are its nonce: 12 bytes alone would do for 2^32 texts. The ``context`` (what
+it is, and where it belongs) is authenticated with it and not kept: sealed for one place, it opens
+nowhere else.
 """
 
 from __future__ import annotations
@@ -23,8 +25,10 @@ __all__ = ["CLEAR", "KeySealer", "Sealer", "context_of", "sealer_of"]
 
 MAGIC = b"\x00s1"
 """No JSON begins so."""
-_ID, _NONCE = 4, 12
-_HEAD = len(MAGIC) + _ID + _NONCE
+_SAID = 16
+"""Reasons that are logged: who can write to Redis can name any number of keys."""
+_ID, _SALT, _NONCE = 4, 12, 12
+_HEAD = len(MAGIC) + _ID + _SALT + _NONCE
 
 _logger = logging.getLogger("semcache_async")
 
@@ -76,39 +80,43 @@ class KeySealer:
                 "encryption_keys needs the package cryptography: "
                 'pip install "semcache-async[encryption]".'
             ) from error
+        self._cipher: type[AESGCM] = AESGCM
         self._changed = InvalidTag
         raw = [encryption_key(key) for key in keys]
         self._first = _id_of(raw[0])
-        self._ciphers: dict[bytes, AESGCM] = {_id_of(key): AESGCM(key) for key in raw}
+        self._keys = {_id_of(key): key for key in raw}
         self._said: set[str] = set()
         self.unopened = 0
 
     def __repr__(self) -> str:
-        return f"<KeySealer: {len(self._ciphers)} keys, sealing with {self._first.hex()}>"
+        return f"<KeySealer: {len(self._keys)} keys, sealing with {self._first.hex()}>"
 
     def seal(self, data: bytes, *, context: bytes) -> bytes:
-        nonce = secrets.token_bytes(_NONCE)
-        sealed = self._ciphers[self._first].encrypt(nonce, data, context)
-        return MAGIC + self._first + nonce + sealed
+        once = secrets.token_bytes(_SALT + _NONCE)
+        cipher = self._cipher(_key_of(self._keys[self._first], once[:_SALT]))
+        return MAGIC + self._first + once + cipher.encrypt(once[_SALT:], data, context)
 
     def open(self, data: bytes, *, context: bytes) -> bytes | None:
         if not data.startswith(MAGIC) or len(data) < _HEAD:
             self._refuse("it is not sealed")
             return None
         name = data[len(MAGIC) : len(MAGIC) + _ID]
-        cipher = self._ciphers.get(name)
-        if cipher is None:
+        key = self._keys.get(name)
+        if key is None:
             self._refuse(f"there is no key {name.hex()} among encryption_keys")
             return None
+        once = data[len(MAGIC) + _ID : _HEAD]
         try:
-            return cipher.decrypt(data[_HEAD - _NONCE : _HEAD], data[_HEAD:], context)
+            return self._cipher(_key_of(key, once[:_SALT])).decrypt(
+                once[_SALT:], data[_HEAD:], context
+            )
         except self._changed:
             self._refuse("it was changed, or moved here from elsewhere")
             return None
 
     def _refuse(self, why: str) -> None:
         self.unopened += 1
-        if why not in self._said:
+        if why not in self._said and len(self._said) < _SAID:
             self._said.add(why)
             _logger.warning("something in Redis does not open, and counts as a miss: %s", why)
 
@@ -121,6 +129,10 @@ def sealer_of(keys: Sequence[str]) -> Sealer:
 def context_of(kind: str, scope: str, entry_id: str) -> bytes:
     """The context of what belongs to an entry."""
     return f"{kind} {scope} {entry_id}".encode()
+
+
+def _key_of(key: bytes, salt: bytes) -> bytes:
+    return blake2b(salt, digest_size=32, key=key, person=b"semcache seal").digest()
 
 
 def _id_of(key: bytes) -> bytes:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -170,6 +173,41 @@ async def test_redis_holds_nothing_in_clear(
             assert (near.source, near.text) == (Source.SEMANTIC, "answer-in-words")
             assert [entry.id for entry in await cache.browse(tags=[words[2]])] == [entry_id]
             assert cache.stats().unopened == 0
+
+
+async def test_nor_what_processes_say_to_each_other(
+    redis_url: str, name: str, client: redis.asyncio.Redis
+) -> None:
+    """One flight of two caches: its claim, and the letters with the pieces of its answer."""
+    word, gate = "question-in-words", asyncio.Event()
+
+    async def pieces(prompt: str) -> AsyncIterator[str]:
+        yield f"{prompt}: "
+        await gate.wait()
+        yield "answer-in-words"
+
+    sealed = CacheConfig(name=name, encryption_keys=(new_key(),))
+    for config in (sealed, CacheConfig(name=f"{name}-clear")):
+        gate.clear()
+        lying = []
+        async with (
+            SemanticCache.open(redis_url, config=config, embedder=AngleEmbedder()) as one,
+            SemanticCache.open(redis_url, config=config, embedder=AngleEmbedder()) as other,
+            aclosing(one.stream(f"{word} at 0", pieces)) as led,
+            aclosing(other.stream(f"{word} at 3", pieces)) as followed,
+        ):
+            assert await anext(led) == f"{word} at 0: "
+            lying.append(await everything(client, config.name))
+            assert await anext(followed) == f"{word} at 0: "
+            lying.append(await everything(client, config.name))
+            gate.set()
+            assert [piece async for piece in followed] == ["answer-in-words"]
+            assert [piece async for piece in led] == ["answer-in-words"]
+            lying.append(await everything(client, config.name))
+            assert one.stats().unopened == other.stats().unopened == 0
+        found = [word.encode() in moment for moment in lying]
+        assert any(found) is (config is not sealed)
+        assert found[0] is (config is not sealed)
 
 
 async def test_a_payload_opens_only_where_it_was_put(
