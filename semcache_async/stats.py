@@ -58,7 +58,7 @@ class Counters:
     not_stored_unkept: int = _counter("Answers delivered that were not to be stored")
     not_stored_invalid: int = _counter("Answers not stored: empty, too long, or no valid text")
     not_stored_invalidated: int = _counter("Answers not stored: invalidated while being made")
-    not_stored_quota: int = _counter("Answers not stored: the tenant has used its share")
+    not_stored_quota: int = _counter("Answers not stored: a quota was used up")
     not_stored_store: int = _counter("Answers not stored: the store failed")
     not_stored_overtaken: int = _counter("Answers not stored: another process had taken over")
     not_stored_closed: int = _counter("Answers not stored: the cache was closed meanwhile")

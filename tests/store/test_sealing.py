@@ -7,6 +7,7 @@ import base64
 import json
 import logging
 import secrets
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -117,6 +118,15 @@ def test_no_key_is_shown() -> None:
     config = CacheConfig(encryption_keys=(key,))
     assert key not in repr(config)
     assert key not in repr(sealer_of(config.encryption_keys))
+
+
+async def test_without_the_package_it_is_said_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, redis_url: str, name: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    with pytest.raises(ConfigError, match=r"semcache-async\[encryption\]"):
+        async with open_store(redis_url, name, encryption_keys=(new_key(),)):
+            pass
 
 
 # -- in Redis
