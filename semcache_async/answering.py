@@ -193,7 +193,8 @@ class Answering(Generic[C]):
                 return found
         flight.started_at = self._tiers.now()
         async with self._tiers.embedding(attempt):
-            made = await self._call(query.prompt, produce, flight.emit, flight)
+            with self._tiers.quotas.flight(query.key.scope.tenant):
+                made = await self._call(query.prompt, produce, flight.emit, flight)
             flight.end()
             entry_id = None
             if query.reads or query.writes:

@@ -181,6 +181,7 @@ class SemanticCache:
             Judging(judge, self._tiers.agree, self._counters, rate=config.judge_rate),
             judged=judge is not None,
             busy=lambda: self._tiers.busy,
+            quotas=self._tiers.quotas,
         )
         self._answering: Answering[Any] = Answering(
             self._tiers, self._learner, config, self._counters
@@ -438,14 +439,18 @@ class SemanticCache:
             )
         self._thread = get_ident()
 
-    async def embed(self, texts: Sequence[str]) -> list[Vector | None]:
+    async def embed(self, texts: Sequence[str], *, scope: Scope = Scope()) -> list[Vector | None]:
         """Each text's vector, in packs shared with everybody's prompts; None for a text that the
-        model cannot read whole. Raises ``PromptError`` or ``EmbeddingError``."""
+        model cannot read whole. Vectors are remembered for the scope's tenant alone. Raises
+        ``PromptError`` or ``EmbeddingError``."""
         self._check_loop()
         if isinstance(texts, str):
             raise PromptError("embed takes a sequence of texts; wrap the one text in a list.")
         checked = [check_text("text", text) for text in texts]
-        return await _each(partial(self._tiers.vector, bulk=len(checked) > 1), checked)
+        tenant = check_scope(scope).tenant
+        return await _each(
+            partial(self._tiers.vector, tenant=tenant, bulk=len(checked) > 1), checked
+        )
 
     # -- writing and looking from outside
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import binascii
 import math
 import re
+from base64 import b64decode
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
@@ -100,6 +102,20 @@ class CacheConfig:
     finish_abandoned: bool = True
     """When every caller of a flight has left: finish and store the paid answer, or cancel it."""
 
+    tenant_entries: int | None = None
+    """Entries that a tenant may have (1 to a billion): what is over is delivered and not stored.
+    Counted in the store every 5 s, and what this process wrote since; None, as of each quota: no
+    limit."""
+    tenant_writes: float | None = None
+    """Answers that a tenant may store a second (0.001 to a million) in this process, a second's at
+    once; what is over is delivered and not stored."""
+    tenant_flights: int | None = None
+    """LLM calls of a tenant under way in this process (1 to a million); its callers over that get
+    ``OverloadedError``."""
+    tenant_verdicts: float | None = None
+    """Requests of a tenant that may be judged a second (0.001 to a million) in this process, a
+    minute's at once."""
+
     max_prompt_bytes: int = 262_144
     """Longer prompts (UTF-8) bypass the cache."""
     max_answer_bytes: int = 1_048_576
@@ -122,6 +138,10 @@ class CacheConfig:
     are read over one."""
     secret: str = field(default="", repr=False)
     """Keys the hashes that stand for scopes, tags and prompts in Redis."""
+    encryption_keys: tuple[str, ...] = field(default=(), repr=False)
+    """Seal what lies in Redis with AES-256-GCM (extra: ``encryption``): 32 random bytes each, in
+    base64 or hex (``openssl rand -base64 32``). The first one seals, all open; with any, what lies
+    there in clear is not read. Vectors stay in clear."""
 
     @property
     def learns(self) -> bool:
@@ -161,6 +181,13 @@ class CacheConfig:
         _check_count("neighbours", self.neighbours, 1, 100)
         _check_count("max_llm_calls", self.max_llm_calls, 1, 10**6)
         _check_count("connections", self.connections, 2, 100)
+        for name in ("tenant_writes", "tenant_verdicts"):
+            if getattr(self, name) is not None:
+                _check_range(name, getattr(self, name), 0.001, 1e6)
+        if self.tenant_entries is not None:
+            _check_count("tenant_entries", self.tenant_entries, 1, 10**9)
+        if self.tenant_flights is not None:
+            _check_count("tenant_flights", self.tenant_flights, 1, 10**6)
         _check_count("max_prompt_bytes", self.max_prompt_bytes, 1, 2**29)
         _check_count("max_answer_bytes", self.max_answer_bytes, 1, 2**29)
         _check_count("embedding_cache_size", self.embedding_cache_size, 0, 10**9)
@@ -170,6 +197,7 @@ class CacheConfig:
         _check_choice("index", self.index, ("hnsw", "flat"))
         if len(str(self.secret).encode()) > 64:
             raise ConfigError("secret must be a str of at most 64 bytes in UTF-8.")
+        object.__setattr__(self, "encryption_keys", _check_keys(self.encryption_keys))
 
 
 def check_max_distance(value: object) -> float:
@@ -188,6 +216,35 @@ def check_guards(value: object) -> tuple[str, ...]:
         raise ConfigError("guards must be a collection of names; wrap a single one in a tuple.")
     if strange := [name for name in value if name not in GUARDS]:
         raise ConfigError(f"guards: there is no {strange[0]!r}; there are {', '.join(GUARDS)}.")
+    return tuple(value)
+
+
+def encryption_key(text: object) -> bytes:
+    """The 32 bytes that a text of base64 (either alphabet) or hex stands for. The error does not
+    show it."""
+    if isinstance(text, str):
+        try:
+            if len(text.strip()) == 64:
+                return bytes.fromhex(text.strip())
+            plain = text.strip().rstrip("=").replace("-", "+").replace("_", "/")
+            key = b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+        except (ValueError, binascii.Error):
+            key = b""
+        if len(key) == 32:
+            return key
+    raise ConfigError(
+        "encryption_keys: one of them is not 32 bytes in base64 or hex; make one with: "
+        "openssl rand -base64 32"
+    ) from None
+
+
+def _check_keys(value: object) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Collection):
+        raise ConfigError(
+            "encryption_keys must be a collection of keys; wrap a single one in a tuple."
+        )
+    for key in value:
+        encryption_key(key)
     return tuple(value)
 
 

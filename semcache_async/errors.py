@@ -16,6 +16,7 @@ __all__ = [
     "OverloadedError",
     "PromptError",
     "PromptTooLongError",
+    "QuotaError",
     "QueueFullError",
     "ReentrancyError",
     "SearchModuleMissingError",
@@ -59,6 +60,10 @@ class ReentrancyError(SemcacheError, RuntimeError):
 
 class OverloadedError(SemcacheError):
     """More is asked than can be answered in time, and this was turned away; ask again later."""
+
+
+class QuotaError(OverloadedError):
+    """A tenant has used its share (``CacheConfig.tenant_...``), and this was not stored."""
 
 
 class QueueFullError(OverloadedError):

@@ -26,6 +26,7 @@ from semcache_async.types import (
 
 __all__ = [
     "BrowsableStore",
+    "CountingStore",
     "Embedder",
     "EvidenceStore",
     "Generate",
@@ -197,6 +198,14 @@ class SharingStore(Store, Protocol):
     async def hear(self, inbox: str, heard: Callable[[Letter | None], None]) -> None:
         """Open an inbox and pass on what comes, in order, each letter once; None first, when it is
         open. Returns never; raises a ``StoreError`` where it cannot go on."""
+
+
+@runtime_checkable
+class CountingStore(Store, Protocol):
+    """A store that ``CacheConfig.tenant_entries`` works with."""
+
+    async def count(self, tenant: str) -> int:
+        """How many entries a tenant has. Raises a ``StoreError`` where it fails."""
 
 
 @runtime_checkable

@@ -108,6 +108,7 @@ ROOMS: dict[str, set[str]] = {
 """The same within the service, by room."""
 
 HEAVY = (
+    "cryptography.hazmat",
     "hdrh",
     "matplotlib",
     "onnx",

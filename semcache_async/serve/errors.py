@@ -15,6 +15,7 @@ from semcache_async.errors import (
     EmbeddingError,
     OverloadedError,
     PromptError,
+    QuotaError,
     SemcacheError,
     StaleWriteError,
     StoreError,
@@ -185,6 +186,12 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     ),
     CacheClosedError: lambda _: Draining(
         "This process is about to end; try again.", code="draining"
+    ),
+    QuotaError: lambda _: Problem(
+        "The tenant has used its share, and this is not stored; send it again later.",
+        status=429,
+        code="quota",
+        headers={"Retry-After": "5"},
     ),
     OverloadedError: lambda _: Problem(
         "More is asked at once than can wait; ask again in a moment.",

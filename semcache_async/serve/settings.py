@@ -120,6 +120,7 @@ class Settings:
         "Redis that ends with the service.",
         group=_CACHE,
         shown="an embedded Redis",
+        secret=True,
     )
     corpus_version: str = option(
         "",
@@ -149,6 +150,14 @@ class Settings:
         "Origins whose pages may read the answers: https://host[:port], or *; with commas.",
         group=_WHO,
         shown="none",
+    )
+    allowed_hosts: tuple[str, ...] = option(
+        (),
+        "Names by which the service may be asked, besides addresses and local names: host.example, "
+        "*.example, or * for any; with commas. Checked where requests without a key are answered, "
+        "and wherever a name is given.",
+        group=_WHO,
+        shown="local names",
     )
     log_prompts: bool = option(False, "Write prompts into the log.", group=_WHO)
 
@@ -248,6 +257,12 @@ class Settings:
                 raise ConfigError(
                     f"cors_origins: {origin!r} is no origin; use https://host[:port] or *."
                 )
+        for host in self.allowed_hosts:
+            if not re.fullmatch(r"\*|(\*\.)?[^\s/:@*]+", host):
+                raise ConfigError(
+                    f"allowed_hosts: {host!r} is no name; use host.example, without scheme and "
+                    "port, *.example or *."
+                )
         for name in ("bypass_personal", "bypass_time_bound", "bypass_anew"):
             _check_patterns(name, getattr(self, name))
         if not self.upstream_key.isascii() or not self.upstream_key.isprintable():
@@ -336,7 +351,7 @@ def read_settings(
                 own.pop(other, None)
         for name, value in given.items():
             into = own if name in _OWN else cached
-            into[name] = convert(shown(name), value, OPTIONS[name].kind)
+            into[name] = convert(shown(name), value, OPTIONS[name])
     key = next((env[name] for name in _UPSTREAM_KEYS if env.get(name)), "").strip()
     if asks_llm and own.get("upstream_url") is None and not own.get("simulate_llm"):
         raise ConfigError(

@@ -19,6 +19,7 @@ from semcache_async.store.keys import KeySpace, plain
 from semcache_async.store.payload import read_results
 from semcache_async.store.replies import checked
 from semcache_async.store.schema import ATTRIBUTES, SCOPE, TAGS, TENANT, VECTOR, is_missing_index
+from semcache_async.store.sealing import CLEAR, Sealer
 from semcache_async.store.wire import Command, RedisPipelines
 from semcache_async.types import Claim, Letter, Rival
 
@@ -51,23 +52,22 @@ class _Claimed(msgspec.Struct, array_like=True, gc=False):
 _decode = msgspec.msgpack.Decoder(_Claimed).decode
 
 
-def _read(fields: Mapping[bytes, Any]) -> _Claimed | None:
-    """None for a claim whose lease has ended, or that another version of this wrote."""
-    try:
-        return _decode(fields.get(_CLAIM) or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-
-
 class ClaimKeeper:
     """See ``protocols.SharingStore`` for what the methods promise."""
 
     def __init__(
-        self, pipelines: RedisPipelines, keys: KeySpace, *, dim: int, lease_s: float
+        self,
+        pipelines: RedisPipelines,
+        keys: KeySpace,
+        *,
+        dim: int,
+        lease_s: float,
+        sealer: Sealer = CLEAR,
     ) -> None:
         self._pipelines = pipelines
         self._keys = keys
         self._dim = dim
+        self._sealer = sealer
         self._lease_ms = max(1, int(lease_s * 1_000))
 
     async def prepare(self) -> None:
@@ -136,8 +136,10 @@ class ClaimKeeper:
             for id_, fields in (checked(reply) or {}).get(key.encode(), ()):
                 seen = id_
                 parts = dict(zip(fields[::2], fields[1::2], strict=True))
-                if parts[_CLAIM_ID]:
-                    heard(Letter(parts[_CLAIM_ID].decode(), parts[_BODY]))
+                if claim := parts[_CLAIM_ID].decode():
+                    body = self._sealer.open(parts[_BODY], context=_addressed(inbox, claim))
+                    if body is not None:
+                        heard(Letter(claim, body))
 
     async def purge(self, query: str, params: Command) -> None:
         """Withdraw the claims that a query finds, and write so to their inboxes."""
@@ -153,9 +155,8 @@ class ClaimKeeper:
             doomed: list[Command] = []
             for key, fields in rows:
                 doomed.append(("UNLINK", key))
-                claimed = _read(fields)
+                id_, claimed = self._read(key, fields)
                 if claimed is not None:
-                    id_ = key.removeprefix(self._keys.claim_prefix.encode()).decode()
                     doomed.append(self._letter(claimed.inbox, Letter(id_, b"")))
             for one in await self._pipelines.execute(doomed) if doomed else ():
                 checked(one)
@@ -173,22 +174,35 @@ class ClaimKeeper:
             checked(reply)
 
     def _letter(self, inbox: str, letter: Letter) -> Command:
+        body = self._sealer.seal(letter.body, context=_addressed(inbox, letter.claim))
         return (
             *("XADD", self._keys.inbox(inbox), "NOMKSTREAM", "MAXLEN", "~", _INBOX_LETTERS, "*"),
-            *(_CLAIM_ID, letter.claim, _BODY, letter.body),
+            *(_CLAIM_ID, letter.claim, _BODY, body),
         )
+
+    def _read(self, key: bytes, fields: Mapping[bytes, Any]) -> tuple[str, _Claimed | None]:
+        """Its id; None for a claim whose lease has ended, that another version of this wrote, or
+        that does not open."""
+        id_ = key.removeprefix(self._keys.claim_prefix.encode()).decode()
+        raw = fields.get(_CLAIM)
+        opened = None if raw is None else self._sealer.open(raw, context=_claimed(id_))
+        try:
+            return id_, None if opened is None else _decode(opened)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return id_, None
 
     def _claiming(self, claim: Claim) -> list[Command]:
         scope = claim.key.scope
         digest = self._keys.scope(scope)
         entry_id = self._keys.entry_id(claim.key)
         key = self._keys.claim(claim.id)
+        claimed = _encode(_Claimed(claim.inbox, digest.seed, entry_id, plain(claim.prompt)))
         fields: Command = (
             *(SCOPE, digest.scope, TENANT, digest.tenant),
             *(ATTRIBUTES, ",".join(digest.attributes)),
             *(TAGS, ",".join([self._keys.tag(tag) for tag in claim.tags])),
             *(_SEED, digest.seed.hex(), _ENTRY_ID, entry_id),
-            *(_CLAIM, _encode(_Claimed(claim.inbox, digest.seed, entry_id, plain(claim.prompt)))),
+            *(_CLAIM, self._sealer.seal(claimed, context=_claimed(claim.id))),
         )
         query = "@entry_id:{$i}"
         params: Command = ("i", entry_id)
@@ -217,13 +231,16 @@ class ClaimKeeper:
             _, _, found = [checked(reply) for reply in checked(executed)]
             rows = read_results(found)
         except (StoreError, TypeError, ValueError) as error:
-            return error if isinstance(error, StoreError) else StoreError(f"EXEC: {error!r}")
+            return (
+                error
+                if isinstance(error, StoreError)
+                else StoreError(f"EXEC ({type(error).__name__}).")
+            )
         digest = self._keys.scope(claim.key.scope)
         entry_id = self._keys.entry_id(claim.key)
         rivals = []
-        prefix = self._keys.claim_prefix.encode()
         for key, fields in rows:
-            id_, claimed = key.removeprefix(prefix).decode(), _read(fields)
+            id_, claimed = self._read(key, fields)
             if id_ == claim.id or claimed is None or claimed.seed != digest.seed:
                 continue
             raw = fields.get(VECTOR)
@@ -238,3 +255,13 @@ def _between(claim: Claim, vector: Any) -> float:
     if claim.vector is None or vector is None:
         return float("nan")
     return max(0.0, 1.0 - float(claim.vector @ vector))
+
+
+def _claimed(claim: str) -> bytes:
+    """What a claim is sealed for."""
+    return f"claim {claim}".encode()
+
+
+def _addressed(inbox: str, claim: str) -> bytes:
+    """What a letter is sealed for."""
+    return f"letter {inbox} {claim}".encode()

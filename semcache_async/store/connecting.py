@@ -51,9 +51,7 @@ async def connect(
             await connection.connect()
     except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
         if _refused(error) or _refused(error.__cause__):
-            raise StoreAuthError(
-                f"Redis refused the user name or password in the URL ({error})."
-            ) from None
+            raise StoreAuthError("Redis refused the user name or password in the URL.") from None
         reason = str(error).rstrip(".")
         raise StoreUnavailableError(
             f"Cannot connect to Redis at {_where(factory)}: {reason}. Is it running, and is the "

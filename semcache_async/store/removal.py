@@ -119,10 +119,13 @@ class Removal:
         return meeting
 
 
-def entries_filter(keys: KeySpace, tags: Collection[str]) -> tuple[str, Command]:
-    """A query that the entries with any of ``tags`` meet (all where none is named), and its
-    PARAMS."""
-    return _filter(None, None, [keys.tag(tag) for tag in tags])
+def entries_filter(
+    keys: KeySpace, tags: Collection[str] = (), tenant: str | None = None
+) -> tuple[str, Command]:
+    """A query that the entries with any of ``tags`` (all where none is named) of ``tenant`` (of
+    any where it is None) meet, and its PARAMS."""
+    named = None if tenant is None else keys.tenant(tenant)
+    return _filter(None, named, [keys.tag(tag) for tag in tags])
 
 
 def _filter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from semcache_async.errors import (
@@ -37,7 +38,9 @@ def checked(outcome: Any) -> Any:
 
 
 def reply_error(message: str) -> StoreError:
-    """The error that an error reply stands for."""
+    """The error that an error reply stands for. It names no user of Redis, and none of what was
+    sent: some replies repeat both."""
+    message = _USER.sub("the user", message.partition(", with args beginning with")[0])
     kind = message.split(" ", 1)[0]
     if kind in {"NOAUTH", "WRONGPASS"}:
         return StoreAuthError(
@@ -62,5 +65,6 @@ def reply_error(message: str) -> StoreError:
     return StoreError(f"Redis answered: {message}")
 
 
+_USER = re.compile(r"\bUser \S+(?= has no )", re.IGNORECASE)
 _CANNOT_SERVE = {"LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY"}
 _CANNOT_KEEP = {"OOM", "MISCONF", "NOREPLICAS"}

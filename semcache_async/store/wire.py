@@ -284,5 +284,7 @@ def _packed(commands: Sequence[Command]) -> tuple[bytes, list[tuple[int, StoreEr
             try:
                 packed.append(_pack(command))
             except Exception as error:
-                faults.append((place, StoreError(f"Redis takes no such command: {error!r}")))
+                faults.append(
+                    (place, StoreError(f"Redis takes no such command ({type(error).__name__})."))
+                )
         return b"".join(packed), faults

@@ -15,6 +15,7 @@ from semcache_async.store.keys import KeySpace, plain
 from semcache_async.store.payload import Payload
 from semcache_async.store.replies import checked
 from semcache_async.store.schema import ATTRIBUTES, ENTRY, SCOPE, TAGS, TENANT, VECTOR
+from semcache_async.store.sealing import Sealer, context_of
 from semcache_async.store.wire import Command, RedisPipelines, Session
 from semcache_async.types import Record
 
@@ -46,12 +47,14 @@ class Writer:
         fences: Fences,
         clock: ServerClock,
         dtype: np.dtype[Any],
+        sealer: Sealer,
     ) -> None:
         self._pipelines = pipelines
         self._keys = keys
         self._fences = fences
         self._clock = clock
         self._dtype = dtype
+        self._sealer = sealer
 
     async def put(self, records: Sequence[Record]) -> list[str | Exception]:
         """The entry id of each record, or why it was not written."""
@@ -61,7 +64,9 @@ class Writer:
             try:
                 writes.append(self._write(place, record))
             except Exception as error:
-                outcomes[place] = StoreError(f"This cannot be kept in Redis: {error!r}")
+                outcomes[place] = StoreError(
+                    f"This cannot be kept in Redis ({type(error).__name__})."
+                )
         try:
             async with self._pipelines.session() as session:
                 await self._put(session, writes, outcomes)
@@ -157,8 +162,11 @@ class Writer:
             attributes={plain(name): plain(value) for name, value in scope.attributes.items()},
         )
         key = self._keys.key(entry_id)
+        entry = self._sealer.seal(
+            _encode(payload), context=context_of("entry", digest.scope, entry_id)
+        )
         fields: Command = (
-            *(ENTRY, _encode(payload), SCOPE, digest.scope, TENANT, digest.tenant),
+            *(ENTRY, entry, SCOPE, digest.scope, TENANT, digest.tenant),
             *(ATTRIBUTES, ",".join(digest.attributes), TAGS, ",".join(tags)),
         )
         commands: list[Command]

@@ -105,6 +105,13 @@ class MemoryStore:
         found.sort(key=lambda entry: entry.created_at, reverse=True)
         return found[:limit]
 
+    async def count(self, tenant: str) -> int:
+        now = self.now()
+        return sum(
+            key.scope.tenant == tenant and max(row.entry.exact_until, row.semantic_until) > now
+            for key, row in self._rows.items()
+        )
+
     async def check(self) -> None:
         pass
 
