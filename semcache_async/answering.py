@@ -225,6 +225,7 @@ class Answering(Generic[C]):
             self._counters.llm_calls += 1
             if flight is not None:
                 flight.called = True
+                self._counters.takeovers += flight.takes_over
             try:
                 async with asyncio.timeout(self._config.generate_timeout_s):
                     return await produce(prompt, emit)

@@ -34,6 +34,7 @@ class Flight(Generic[C, R]):
         "started_at",
         "stored",
         "tags",
+        "takes_over",
         "task",
         "vector",
         "waiters",
@@ -71,6 +72,8 @@ class Flight(Generic[C, R]):
         """By which it leads, or asks to lead, the flights of all processes."""
         self.elsewhere = False
         """Another process leads it."""
+        self.takes_over = False
+        """It leads in place of a process that fell silent."""
         self.waiters: dict[asyncio.Future[R | None], bool] = {}
         """One for each seat, the leader's first; those who came by meaning are marked."""
         self.within: Flight[C, R] | None = inside.get()

@@ -110,7 +110,7 @@ class Sharing(Generic[C, R]):
                 if rival is None:
                     if flight.elsewhere:
                         self._flights.change_leader(flight, prompt, vector, elsewhere=False)
-                    self._counters.takeovers += lost
+                    flight.takes_over = lost
                     asked.lead()
                     return None
             if flight.within is not None and flight.within.is_under_way():
