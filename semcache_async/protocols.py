@@ -196,8 +196,9 @@ class SharingStore(Store, Protocol):
         """Put letters into inboxes, in order; False for an inbox that is not there."""
 
     async def hear(self, inbox: str, heard: Callable[[Letter | None], None]) -> None:
-        """Open an inbox and pass on what comes, in order, each letter once; None first, when it is
-        open. Returns never; raises a ``StoreError`` where it cannot go on."""
+        """Open an inbox and pass on what comes, in order and once, or again what came just before
+        it was called anew; None first, when it is open. Returns never; raises a ``StoreError``
+        where it cannot go on."""
 
 
 @runtime_checkable

@@ -155,7 +155,7 @@ class Post:
         while True:
             try:
                 await self._store.hear(self.inbox, opened)
-            except StoreError as error:
+            except Exception as error:  # it has to go on, whatever somebody put into the inbox
                 self._complaints.warn("flights are not shared with other processes", error)
             finally:
                 self._open.clear()

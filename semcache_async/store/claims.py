@@ -135,8 +135,9 @@ class ClaimKeeper:
         async for _, reply in self._pipelines.ask(reading, wait_s=_BLOCK_MS / 1_000):
             for id_, fields in (checked(reply) or {}).get(key.encode(), ()):
                 seen = id_
-                parts = dict(zip(fields[::2], fields[1::2], strict=True))
-                if claim := parts[_CLAIM_ID].decode():
+                parts = dict(zip(fields[::2], fields[1::2], strict=False))
+                claim = parts.get(_CLAIM_ID, b"").decode(errors="replace")
+                if claim and _BODY in parts:
                     body = self._sealer.open(parts[_BODY], context=_addressed(inbox, claim))
                     if body is not None:
                         heard(Letter(claim, body))

@@ -220,6 +220,25 @@ async def test_an_inbox_of_a_process_that_is_gone_ends(redis_url: str, name: str
         assert 0 < life_ms <= LEASE_S * 20 * 1_000
 
 
+async def test_what_is_no_letter_is_passed_over(redis_url: str, name: str) -> None:
+    async with (
+        open_store(redis_url, name) as store,
+        redis_pipelines(redis_url, connections=1, timeout_s=5.0) as pipelines,
+    ):
+        assert isinstance(store, SharingStore)
+        heard: asyncio.Queue[Letter | None] = asyncio.Queue()
+        hearing = asyncio.create_task(store.hear("a" * 32, heard.put_nowait))
+        assert await heard.get() is None
+        (keys,) = await pipelines.execute([("KEYS", f"{name}:*inbox*")])
+        for fields in ((b"c", b"\xff"), (b"b", b"1"), (b"x", b"y"), (b"c", b"\xff", b"b", b"1")):
+            await pipelines.execute([("XADD", keys[0], "*", *fields)])
+        await store.write([("a" * 32, Letter("b" * 32, b"last"))])
+        assert await heard.get() == Letter("\ufffd", b"1")
+        assert await heard.get() == Letter("b" * 32, b"last")
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+
+
 async def test_claims_survive_a_flushed_server(redis_url: str, name: str) -> None:
     async with (
         open_store(redis_url, name) as store,
