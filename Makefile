@@ -9,12 +9,15 @@ SOURCES := semcache_async tests benchmarks
 QUALITY ?=
 # Options of the comparison: --quick (minutes), --stages lookups,http, --render (draw again)
 BENCH ?=
+# The tool that writes the bill of materials, apart from what it describes
+SBOM := .venv-sbom
 CONTENDERS := $(basename $(notdir $(wildcard benchmarks/contenders/requirements/*.txt)))
 
 # OpenVINO where it can gain: CPUs with bfloat16 or AVX-512
 EXTRAS := $(shell grep -sqwE 'avx512_bf16|amx_bf16|avx512f' /proc/cpuinfo && echo embedded,openvino || echo embedded)
 
-.PHONY: demo test check format bench bench-envs bench-smoke bench-parts bench-quality bench-readme clean
+.PHONY: demo test check format bench bench-envs bench-smoke bench-parts bench-quality bench-readme \
+	constraints sbom clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## install, then run the main job
@@ -52,6 +55,22 @@ bench-parts: $(VENV)/.installed-dev  ## what the cache adds to its parts, as rat
 bench-quality: $(VENV)/.installed-dev  ## what is served, and how much of it is wrong: benchmarks/out/quality.md
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality $(QUALITY)
 
+constraints: $(VENV)/.installed-dev  ## the versions that the checks passed with: constraints.txt
+	mkdir -p build
+	$(BIN)/python scripts/supply constraints > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+
+sbom: $(VENV)/.installed-dev $(SBOM)/bin/cyclonedx-py  ## what is shipped, as CycloneDX: build/sbom.json
+	mkdir -p build
+	$(SBOM)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type library \
+		--output-reproducible --short-PURLs --output-format JSON --output-file build/whole.json \
+		$(BIN)/python
+	$(BIN)/python scripts/supply sbom < build/whole.json > build/sbom.json
+
+$(SBOM)/bin/cyclonedx-py: | $(VENV)/bin/python
+	$(BIN)/python -m venv $(SBOM)
+	$(SBOM)/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7,<8'
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed (the embedded Redis has no packages for others); name one: make $(MAKECMDGOALS) PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
@@ -65,4 +84,4 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	touch $@ $(VENV)/.installed
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis benchmarks/out
+	rm -rf $(VENV) $(SBOM) build .mypy_cache .pytest_cache .ruff_cache .hypothesis benchmarks/out

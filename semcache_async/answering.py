@@ -7,16 +7,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from semcache_async.attempt import Attempt
 from semcache_async.config import CacheConfig
-from semcache_async.errors import OverloadedError
+from semcache_async.errors import FlightLostError, OverloadedError
 from semcache_async.evidence.learner import Call, Learner
-from semcache_async.flow.flight import Flight, Seat
+from semcache_async.flow.flight import Flight, Generated, Seat
 from semcache_async.flow.flights import Flights
 from semcache_async.flow.limiter import Limiter
 from semcache_async.protocols import Generate, GenerateStream, Produce
+from semcache_async.sharing.sharing import Sharing
 from semcache_async.stats import Counters
 from semcache_async.tiers import Tiers
 from semcache_async.types import Answer, Produced, Scope, Source
@@ -24,15 +25,6 @@ from semcache_async.types import Answer, Produced, Scope, Source
 __all__ = ["Answering", "Outcome", "in_pieces", "whole"]
 
 C = TypeVar("C")
-
-
-class Generated(NamedTuple):
-    """What a flight brings that called the LLM."""
-
-    text: str
-    entry_id: str | None
-    age_s: float
-    """Since the call began."""
 
 
 Outcome: TypeAlias = Answer | Generated
@@ -52,6 +44,21 @@ class Answering(Generic[C]):
         self.limiter = Limiter(most=config.max_llm_calls, wait_s=config.llm_wait_s)
         """Who may call the LLM now."""
         self._flights: Flights[C, Outcome] = Flights(finish_abandoned=config.finish_abandoned)
+        self._sharing: Sharing[C, Outcome] | None = None
+        if (store := tiers.sharing) is not None:
+            self._sharing = Sharing(
+                *(store, self._flights, counters),
+                lease_s=config.lease_s,
+                timeout_s=config.store_timeout_s,
+                longest_s=config.generate_timeout_s,
+                is_up=lambda: tiers.store_is_up,
+                failed=tiers.store_failed,
+            )
+
+    async def start(self) -> None:
+        """Before the first query."""
+        if self._sharing is not None:
+            await self._sharing.start()
 
     def __len__(self) -> int:
         """Flights under way."""
@@ -71,6 +78,8 @@ class Answering(Generic[C]):
                 return found
             try:
                 outcome = await self.outcome(attempt, found)
+            except FlightLostError:
+                continue  # nothing of it was handed on here
             finally:
                 self.leave(found)
             if outcome is not None:
@@ -94,6 +103,7 @@ class Answering(Generic[C]):
             query.tags,
             self._tiers.now(),
             stored=query.writes,
+            emits=attempt.emits,
         )
         body = partial(self._fly, attempt.anew(), produce)
         if shadow or not query.writes:
@@ -122,7 +132,7 @@ class Answering(Generic[C]):
 
     def source(self, attempt: Attempt, seat: Seat[C, Outcome]) -> Source:
         """What an answer from this seat counts as."""
-        if not seat.leads:
+        if not seat.leads or seat.flight.elsewhere:
             return Source.SHARED
         query = attempt.query
         return Source.GENERATED if query.reads or query.writes else Source.BYPASSED
@@ -136,27 +146,45 @@ class Answering(Generic[C]):
         self._flights.leave(seat)
 
     async def outcome(self, attempt: Attempt, seat: Seat[C, Outcome]) -> Answer | None:
-        """What the flight brings; None for a follower whose leader found, on its second look, an
-        answer that was made for a third prompt: near the leader is not near the follower."""
+        """What the flight brings; None for a follower who has to look again, since near the leader
+        is not near the follower: the leader found, on its second look, an answer that was made for
+        a third prompt, or turned out to follow another process's."""
         began = time.perf_counter()
         outcome = await seat.waiter
         attempt.generate_s += time.perf_counter() - began
-        if isinstance(outcome, Answer):
+        if outcome is None or isinstance(outcome, Answer):
             return outcome if seat.leads else None
+        flight, distance = seat.flight, None if seat.leads else seat.distance
+        if flight.elsewhere:
+            distance = attempt.distance_to(flight.vector)
         return attempt.answer(
             outcome.text,
             self.source(attempt, seat),
             entry_id=outcome.entry_id,
-            distance=None if seat.leads else seat.distance,
-            matched_prompt=None if seat.leads else seat.flight.prompt,
+            distance=distance,
+            matched_prompt=None if distance is None else flight.prompt,
             age_s=outcome.age_s,
         )
 
     async def _fly(
         self, attempt: Attempt, produce: Produce[C], flight: Flight[C, Outcome]
     ) -> Outcome:
-        """A flight's body: look a second time, since another's store may have landed between this
-        query's search and its boarding; else call the LLM and store what it says."""
+        """A flight's body: bring what another process's flight brings, else ``_make`` it."""
+        query = attempt.query
+        sharing = self._sharing if query.reads and query.writes else None
+        if sharing is None or flight.emits is None or self._config.shadow:
+            return await self._make(attempt, produce, flight)
+        try:
+            followed = await sharing.lead_or_follow(flight, query.policy)
+            return followed or await self._make(attempt, produce, flight)
+        finally:
+            sharing.release(flight)
+
+    async def _make(
+        self, attempt: Attempt, produce: Produce[C], flight: Flight[C, Outcome]
+    ) -> Outcome:
+        """Look a second time, since another's store may have landed between this query's search and
+        its boarding; else call the LLM and store what it says."""
         query = attempt.query
         if query.reads and not self._config.shadow:
             found = await self._tiers.find(attempt)
@@ -165,11 +193,14 @@ class Answering(Generic[C]):
                 return found
         flight.started_at = self._tiers.now()
         async with self._tiers.embedding(attempt):
-            made = await self._call(query.prompt, produce, flight.emit, flight)
+            with self._tiers.quotas.flight(query.key.scope.tenant):
+                made = await self._call(query.prompt, produce, flight.emit, flight)
             flight.end()
             entry_id = None
             if query.reads or query.writes:
-                entry_id = await self._tiers.keep(attempt, made, flight.started_at, flight.tags)
+                entry_id = await self._tiers.keep(
+                    *(attempt, made, flight.started_at, flight.tags, flight.claim)
+                )
         if query.reads and made.keep:
             self.learn(attempt, made.text)
         return Generated(made.text, entry_id, max(0.0, self._tiers.now() - flight.started_at))
@@ -194,6 +225,7 @@ class Answering(Generic[C]):
             self._counters.llm_calls += 1
             if flight is not None:
                 flight.called = True
+                self._counters.takeovers += flight.takes_over
             try:
                 async with asyncio.timeout(self._config.generate_timeout_s):
                     return await produce(prompt, emit)
@@ -212,6 +244,8 @@ class Answering(Generic[C]):
     async def aclose(self) -> None:
         """Cancel every LLM call; what is being stored gets ``close_timeout_s``."""
         await self._flights.aclose(patience_s=self._config.close_timeout_s)
+        if self._sharing is not None:
+            await self._sharing.aclose()
 
 
 def _nobody(_chunk: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from semcache_async.query import Query
 from semcache_async.types import Answer, Entry, Neighbour, Source, Timings, Vector
@@ -20,6 +21,7 @@ class Attempt:
         "embed_failed",
         "embed_s",
         "embedded",
+        "emits",
         "exact_s",
         "generate_s",
         "near",
@@ -31,11 +33,13 @@ class Attempt:
         "vector",
     )
 
-    def __init__(self, query: Query, *, bulk: bool = False) -> None:
+    def __init__(self, query: Query, *, bulk: bool = False, emits: Any = None) -> None:
         self._began = time.perf_counter()
         self.query = query
         self.bulk = bulk
         """One of many, which lets others go first."""
+        self.emits = emits
+        """The type of what its LLM call emits; None where other processes cannot be told of it."""
         self.vector: Vector | None = None
         self.embedded = False
         """The embedder has answered; ``vector`` is None for a prompt that it cannot read whole."""
@@ -58,6 +62,13 @@ class Attempt:
         other.embed_failed = self.embed_failed
         other.near, other.served, other.shadow = self.near, self.served, self.shadow
         return other
+
+    def distance_to(self, vector: Vector | None) -> float:
+        """Cosine distance of the prompt; 0.0 where one of the two has no vector, so that only their
+        wording can have brought them together."""
+        if self.vector is None or vector is None:
+            return 0.0
+        return max(0.0, 1.0 - float(self.vector @ vector))
 
     def hit(self, source: Source, entry: Entry, distance: float, now: float) -> Answer:
         """A stored entry as this attempt's answer."""

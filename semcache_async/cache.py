@@ -144,6 +144,7 @@ async def _opened(
             vectors=vectors, store=kept_in, config=config, redis_url=redis_url, judge=judge
         )
         try:
+            await cache._answering.start()
             yield cache
         finally:
             with anyio.CancelScope(shield=True):
@@ -180,6 +181,7 @@ class SemanticCache:
             Judging(judge, self._tiers.agree, self._counters, rate=config.judge_rate),
             judged=judge is not None,
             busy=lambda: self._tiers.busy,
+            quotas=self._tiers.quotas,
         )
         self._answering: Answering[Any] = Answering(
             self._tiers, self._learner, config, self._counters
@@ -256,7 +258,7 @@ class SemanticCache:
             max_distance=max_distance,
         )
         try:
-            answer = await self._answering.answer(Attempt(query), whole(generate))
+            answer = await self._answering.answer(Attempt(query, emits=str), whole(generate))
         except BaseException as error:
             self._counters.count_error(error)
             raise
@@ -282,6 +284,7 @@ class SemanticCache:
         reply = self.reply(
             prompt,
             in_pieces(generate_stream),
+            emits=str,
             scope=scope,
             tags=tags,
             ttl_s=ttl_s,
@@ -300,6 +303,7 @@ class SemanticCache:
         prompt: str,
         produce: Produce[C],
         *,
+        emits: type[C] | None = None,
         scope: Scope = Scope(),
         tags: Collection[str] = (),
         ttl_s: float | None = None,
@@ -310,6 +314,8 @@ class SemanticCache:
     ) -> Reply[C]:
         """What services are built on: ``async with cache.reply(...) as reply`` says where the
         answer comes from before it is there, and hands out what ``produce`` emits as it comes.
+        ``emits`` is the type of that, one that msgspec can write and read; without it, other
+        processes cannot share the call.
 
         ``max_age_s``: older entries are misses. Without ``read``, the LLM is called and its answer
         replaces what is stored (callers who want the same at once share that call); without
@@ -330,7 +336,8 @@ class SemanticCache:
             reads=read,
             writes=write,
         )
-        return Reply(self._counters, self._answering, Attempt(query), produce)
+        attempt = Attempt(query, emits=emits)
+        return Reply(self._counters, self._answering, attempt, produce)
 
     async def lookup(
         self, prompt: str, *, scope: Scope = Scope(), max_distance: float | None = None
@@ -432,14 +439,18 @@ class SemanticCache:
             )
         self._thread = get_ident()
 
-    async def embed(self, texts: Sequence[str]) -> list[Vector | None]:
+    async def embed(self, texts: Sequence[str], *, scope: Scope = Scope()) -> list[Vector | None]:
         """Each text's vector, in packs shared with everybody's prompts; None for a text that the
-        model cannot read whole. Raises ``PromptError`` or ``EmbeddingError``."""
+        model cannot read whole. Vectors are remembered for the scope's tenant alone. Raises
+        ``PromptError`` or ``EmbeddingError``."""
         self._check_loop()
         if isinstance(texts, str):
             raise PromptError("embed takes a sequence of texts; wrap the one text in a list.")
         checked = [check_text("text", text) for text in texts]
-        return await _each(partial(self._tiers.vector, bulk=len(checked) > 1), checked)
+        tenant = check_scope(scope).tenant
+        return await _each(
+            partial(self._tiers.vector, tenant=tenant, bulk=len(checked) > 1), checked
+        )
 
     # -- writing and looking from outside
 

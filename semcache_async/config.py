@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import binascii
 import math
 import re
+from base64 import b64decode
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
@@ -91,8 +93,29 @@ class CacheConfig:
     where it is foreseen to take longer."""
     generate_timeout_s: float = 600.0
     """Seconds an LLM call may take before its callers get ``TimeoutError``."""
+    share_flights: bool = True
+    """Callers in other processes on the same Redis share an LLM call under way, as those of this
+    process do; one round trip more for a miss. Where the store cannot, each process calls for
+    itself."""
+    lease_s: float = 6.0
+    """Seconds (0.1 to a day) without a sign of life after which another process takes an LLM call
+    over."""
     finish_abandoned: bool = True
     """When every caller of a flight has left: finish and store the paid answer, or cancel it."""
+
+    tenant_entries: int | None = None
+    """Entries that a tenant may have (1 to a billion): what is over is delivered and not stored.
+    Counted in the store every 5 s, and what this process wrote since; None, as of each quota: no
+    limit."""
+    tenant_writes: float | None = None
+    """Answers that a tenant may store a second (0.001 to a million) in this process, a second's at
+    once; what is over is delivered and not stored."""
+    tenant_flights: int | None = None
+    """LLM calls of a tenant under way in this process (1 to a million); its callers over that get
+    ``OverloadedError``."""
+    tenant_verdicts: float | None = None
+    """Requests of a tenant that may be judged a second (0.001 to a million) in this process, a
+    minute's at once."""
 
     max_prompt_bytes: int = 262_144
     """Longer prompts (UTF-8) bypass the cache."""
@@ -115,9 +138,14 @@ class CacheConfig:
     many as it has masters, or a multiple. Another number begins with an empty cache."""
     connections: int = 4
     """Connections to a Redis server at most (2..100): few, each with deep pipelines; one of them is
-    kept for writing. Verdicts, where there are any, are noted over one more."""
+    kept for writing. Verdicts, where there are any, are noted over one more, and other processes'
+    letters are read over one for each partition."""
     secret: str = field(default="", repr=False)
     """Keys the hashes that stand for scopes, tags and prompts in Redis."""
+    encryption_keys: tuple[str, ...] = field(default=(), repr=False)
+    """Seal what lies in Redis with AES-256-GCM (extra: ``encryption``): 32 random bytes each, in
+    base64 or hex (``openssl rand -base64 32``). The first one seals, all open; with any, what lies
+    there in clear is not read. Vectors stay in clear."""
 
     @property
     def learns(self) -> bool:
@@ -142,7 +170,7 @@ class CacheConfig:
         _check_range("audit_share", self.audit_share, 0.0, 1.0)
         if self.judge_rate is not None:
             _check_range("judge_rate", self.judge_rate, 0.001, 1e6)
-        for name in ("lenient_typing", "shadow"):
+        for name in ("lenient_typing", "shadow", "share_flights"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}={getattr(self, name)!r}: must be True or False.")
         check_ttl("exact_ttl_s", self.exact_ttl_s)
@@ -153,10 +181,18 @@ class CacheConfig:
             *("generate_timeout_s", "llm_wait_s"),
         ):
             _check_range(name, getattr(self, name), 0.001, 86_400.0)
+        _check_range("lease_s", self.lease_s, 0.1, 86_400.0)
         _check_count("neighbours", self.neighbours, 1, 100)
         _check_count("max_llm_calls", self.max_llm_calls, 1, 10**6)
         _check_count("partitions", self.partitions, 1, 64)
         _check_count("connections", self.connections, 2, 100)
+        for name in ("tenant_writes", "tenant_verdicts"):
+            if getattr(self, name) is not None:
+                _check_range(name, getattr(self, name), 0.001, 1e6)
+        if self.tenant_entries is not None:
+            _check_count("tenant_entries", self.tenant_entries, 1, 10**9)
+        if self.tenant_flights is not None:
+            _check_count("tenant_flights", self.tenant_flights, 1, 10**6)
         _check_count("max_prompt_bytes", self.max_prompt_bytes, 1, 2**29)
         _check_count("max_answer_bytes", self.max_answer_bytes, 1, 2**29)
         _check_count("embedding_cache_size", self.embedding_cache_size, 0, 10**9)
@@ -166,6 +202,7 @@ class CacheConfig:
         _check_choice("index", self.index, ("hnsw", "flat"))
         if len(str(self.secret).encode()) > 64:
             raise ConfigError("secret must be a str of at most 64 bytes in UTF-8.")
+        object.__setattr__(self, "encryption_keys", _check_keys(self.encryption_keys))
 
 
 def check_max_distance(value: object) -> float:
@@ -184,6 +221,35 @@ def check_guards(value: object) -> tuple[str, ...]:
         raise ConfigError("guards must be a collection of names; wrap a single one in a tuple.")
     if strange := [name for name in value if name not in GUARDS]:
         raise ConfigError(f"guards: there is no {strange[0]!r}; there are {', '.join(GUARDS)}.")
+    return tuple(value)
+
+
+def encryption_key(text: object) -> bytes:
+    """The 32 bytes that a text of base64 (either alphabet) or hex stands for. The error does not
+    show it."""
+    if isinstance(text, str):
+        try:
+            if len(text.strip()) == 64:
+                return bytes.fromhex(text.strip())
+            plain = text.strip().rstrip("=").replace("-", "+").replace("_", "/")
+            key = b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+        except (ValueError, binascii.Error):
+            key = b""
+        if len(key) == 32:
+            return key
+    raise ConfigError(
+        "encryption_keys: one of them is not 32 bytes in base64 or hex; make one with: "
+        "openssl rand -base64 32"
+    ) from None
+
+
+def _check_keys(value: object) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Collection):
+        raise ConfigError(
+            "encryption_keys must be a collection of keys; wrap a single one in a tuple."
+        )
+    for key in value:
+        encryption_key(key)
     return tuple(value)
 
 

@@ -8,11 +8,15 @@ __all__ = [
     "EmbeddedRedisError",
     "EmbeddingError",
     "FlightCancelledError",
+    "FlightFailedError",
+    "FlightLostError",
     "IndexMismatchError",
+    "LeaseLostError",
     "ModelError",
     "OverloadedError",
     "PromptError",
     "PromptTooLongError",
+    "QuotaError",
     "QueueFullError",
     "ReentrancyError",
     "SearchModuleMissingError",
@@ -58,12 +62,27 @@ class OverloadedError(SemcacheError):
     """More is asked than can be answered in time, and this was turned away; ask again later."""
 
 
+class QuotaError(OverloadedError):
+    """A tenant has used its share (``CacheConfig.tenant_...``), and this was not stored."""
+
+
 class QueueFullError(OverloadedError):
     """More waits for a batch than may wait; ask less at once."""
 
 
 class FlightCancelledError(SemcacheError):
     """The LLM call cancelled itself; nobody who waited for it was cancelled."""
+
+
+class FlightFailedError(SemcacheError):
+    """The LLM call of another process, whose answer this was to be, raised what this process has
+    no class for; the message says what, and ``status`` is its HTTP status, if it had one."""
+
+    status: int | None = None
+
+
+class FlightLostError(SemcacheError):
+    """The process that was making this answer is gone, and a part had been handed on; ask again."""
 
 
 class EmbeddingError(SemcacheError):
@@ -96,6 +115,11 @@ class StoreFullError(StoreError):
 
 class StaleWriteError(StoreError):
     """The answer began to be made before an invalidation that concerns it, so it is not kept."""
+
+
+class LeaseLostError(StaleWriteError):
+    """The process that made this answer was silent for longer than its lease, and another may have
+    made it since, so it is not kept."""
 
 
 class SearchModuleMissingError(StoreError):

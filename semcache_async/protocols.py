@@ -10,25 +10,30 @@ from numpy.typing import NDArray
 
 from semcache_async.types import (
     Case,
+    Claim,
     Entry,
     EntryKey,
+    Letter,
     Neighbour,
     Owner,
     Piece,
     Produced,
     Record,
+    Rival,
     Scope,
     VectorQuery,
 )
 
 __all__ = [
     "BrowsableStore",
+    "CountingStore",
     "Embedder",
     "EvidenceStore",
     "Generate",
     "GenerateStream",
     "Judge",
     "Produce",
+    "SharingStore",
     "Store",
     "TokenEmbedder",
     "WatchableStore",
@@ -164,6 +169,44 @@ class BrowsableStore(Store, Protocol):
 
     async def check(self) -> None:
         """Raise a ``StoreError`` unless the store answers and is as it has to be."""
+
+
+@runtime_checkable
+class SharingStore(Store, Protocol):
+    """A store by which processes share their flights: the Redis store. Many items at once, each
+    answered by itself, as in ``Store``; its ``put`` refuses a record whose claim stands no longer
+    with a ``LeaseLostError``, in the same atomic step, and ``remove`` withdraws the claims that it
+    concerns and writes so to their inboxes."""
+
+    async def claim(self, claims: Sequence[Claim]) -> Sequence[Sequence[Rival] | Exception]:
+        """Register each claim, for one lease, and tell which others of its scope stood before: one
+        atomic step each, so that of two that concern each other exactly the later one is told."""
+
+    async def renew(self, inbox: str, claims: Sequence[str]) -> Sequence[bool]:
+        """Begin the leases of an inbox and of claims anew; False for a claim that stood no
+        longer."""
+
+    async def stand(self, claims: Sequence[str]) -> Sequence[bool | Exception]:
+        """Does each claim stand?"""
+
+    async def withdraw(self, claims: Sequence[str]) -> Sequence[Exception | None]:
+        """End claims."""
+
+    async def write(self, letters: Sequence[tuple[str, Letter]]) -> Sequence[bool | Exception]:
+        """Put letters into inboxes, in order; False for an inbox that is not there."""
+
+    async def hear(self, inbox: str, heard: Callable[[Letter | None], None]) -> None:
+        """Open an inbox and pass on what comes, in order and once, or again what came just before
+        it was called anew; None first, when it is open. Returns never; raises a ``StoreError``
+        where it cannot go on."""
+
+
+@runtime_checkable
+class CountingStore(Store, Protocol):
+    """A store that ``CacheConfig.tenant_entries`` works with."""
+
+    async def count(self, tenant: str) -> int:
+        """How many entries a tenant has. Raises a ``StoreError`` where it fails."""
 
 
 @runtime_checkable

@@ -39,6 +39,7 @@ class Query(msgspec.Struct, frozen=True, gc=False):
         *,
         tags: tuple[str, ...],
         started_at: float,
+        claim: str | None = None,
     ) -> Record:
         """What to store as this prompt's answer, each tier's TTL shortened by the jitter."""
         fraction = 1.0 - config.ttl_jitter * random.random()  # noqa: S311 - spreads expiry
@@ -51,6 +52,7 @@ class Query(msgspec.Struct, frozen=True, gc=False):
             exact_ttl_s=(self.ttl_s or config.exact_ttl_s) * fraction,
             semantic_ttl_s=(self.ttl_s or config.semantic_ttl_s) * fraction,
             started_at=started_at,
+            claim=claim,
         )
 
 

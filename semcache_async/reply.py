@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from semcache_async.attempt import Attempt
-from semcache_async.errors import SemcacheError
+from semcache_async.errors import FlightLostError, SemcacheError
 from semcache_async.stats import Counters
 from semcache_async.types import Answer, Neighbour, Source, Timings
 
@@ -112,7 +112,11 @@ class Reply(Generic[C]):
                 return found
             self._seat = found
             began = time.perf_counter()
-            emitted = await self._answering.read(found, 0)
+            try:
+                emitted = await self._answering.read(found, 0)
+            except FlightLostError:  # before anything of it was handed on here
+                self._leave()
+                continue
             attempt.generate_s += time.perf_counter() - began
             if emitted or found.flight.ended:
                 self.source = self._answering.source(attempt, found)

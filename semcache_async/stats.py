@@ -50,12 +50,17 @@ class Counters:
     failed: int = _counter("Requests that raised, or whose caller was cancelled")
     cancelled: int = _counter("Requests whose caller was cancelled; also among the failed")
 
+    followed: int = _counter("LLM calls saved by following one of another process")
+    takeovers: int = _counter("LLM calls taken over from a process that had fallen silent")
+    unclaimed: int = _counter("LLM calls that other processes could not be told of")
     llm_calls: int = _counter("LLM calls begun, bypassing ones included")
     llm_errors: int = _counter("LLM calls that raised")
     not_stored_unkept: int = _counter("Answers delivered that were not to be stored")
     not_stored_invalid: int = _counter("Answers not stored: empty, too long, or no valid text")
     not_stored_invalidated: int = _counter("Answers not stored: invalidated while being made")
+    not_stored_quota: int = _counter("Answers not stored: a quota was used up")
     not_stored_store: int = _counter("Answers not stored: the store failed")
+    not_stored_overtaken: int = _counter("Answers not stored: another process had taken over")
     not_stored_closed: int = _counter("Answers not stored: the cache was closed meanwhile")
 
     shadow_exact: int = _counter("Exact answers that shadow mode held back")
@@ -87,7 +92,8 @@ class Counters:
         return sum(
             (
                 *(self.not_stored_unkept, self.not_stored_invalid, self.not_stored_invalidated),
-                *(self.not_stored_store, self.not_stored_closed),
+                *(self.not_stored_quota, self.not_stored_store, self.not_stored_overtaken),
+                self.not_stored_closed,
             )
         )
 
@@ -118,6 +124,7 @@ class Stats(Counters, Mapping[str, Any]):
     erased: int = _counter("Near prompts refused: they differ in what the model cannot see")
     guarded: int = _counter("Near prompts refused by a guard")
     doubted: int = _counter("Near prompts not served as a small difference may matter")
+    unopened: int = _counter("What lay in Redis and no encryption key opened: misses")
     store_skips: int = _counter("Store operations skipped while the store was out of reach")
     embedded_texts: int = _counter("Texts that the embedding model has run")
     embed_batches: int = _counter("Packs that the embedding model has run")

@@ -18,8 +18,10 @@ from semcache_async.errors import (
     CacheClosedError,
     ConfigError,
     EmbeddingError,
+    LeaseLostError,
     OverloadedError,
     PromptError,
+    QuotaError,
     SemcacheError,
     StaleWriteError,
     StoreError,
@@ -28,10 +30,18 @@ from semcache_async.errors import (
 from semcache_async.flow.batcher import MicroBatcher
 from semcache_async.flow.breaker import Breaker
 from semcache_async.flow.limiter import Limiter
+from semcache_async.flow.quotas import Quotas
 from semcache_async.flow.recent import RecentAnswers
 from semcache_async.flow.vectors import Vectors
 from semcache_async.flow.wording import Wording
-from semcache_async.protocols import BrowsableStore, Embedder, Store, WatchableStore
+from semcache_async.protocols import (
+    BrowsableStore,
+    CountingStore,
+    Embedder,
+    SharingStore,
+    Store,
+    WatchableStore,
+)
 from semcache_async.query import Query, check_answer
 from semcache_async.stats import Counters, Stats
 from semcache_async.text.decide import decide
@@ -79,6 +89,11 @@ class Tiers:
         self._config = config
         self._counters = counters
         self._complaints = Complaints()
+        self._count = store.count if isinstance(store, CountingStore) else _uncounted
+        if config.tenant_entries is not None and self._count is _uncounted:
+            raise ConfigError("tenant_entries needs a store with count(), as Redis's has.")
+        self.quotas = Quotas(config)
+        """What each tenant has used."""
         self._wording = Wording(
             vectors.embedder, lenient=config.lenient_typing, guards=config.guards
         )
@@ -114,6 +129,17 @@ class Tiers:
     def embedder(self) -> Embedder:
         """What turns prompts into vectors."""
         return self._vectors.embedder
+
+    @property
+    def sharing(self) -> SharingStore | None:
+        """The store, where flights are to be shared by it."""
+        shares = self._config.share_flights and isinstance(self._store, SharingStore)
+        return self._store if shares else None  # type: ignore[return-value]
+
+    @property
+    def store_is_up(self) -> bool:
+        """Is the store asked, or taken for unreachable?"""
+        return not self._breaker.is_open
 
     @property
     def words(self) -> Wording:
@@ -180,14 +206,20 @@ class Tiers:
             return None
         return attempt.hit(Source.SEMANTIC, chosen.entry, chosen.distance, now)
 
-    async def vector(self, text: str, *, bulk: bool = False) -> Vector | None:
-        """None for a text that the model cannot read whole; raises ``EmbeddingError``."""
+    async def vector(
+        self, text: str, *, tenant: str | None = None, bulk: bool = False
+    ) -> Vector | None:
+        """None for a text that the model cannot read whole; raises ``EmbeddingError``. ``tenant``:
+        whose text it is; None for the cache's own purposes."""
         try:
-            return await self._vectors.vector(text, bulk=bulk)
+            return await self._vectors.vector(text, tenant=tenant, bulk=bulk)
         except (EmbeddingError, CacheClosedError, OverloadedError):
             raise
         except Exception as error:
-            raise EmbeddingError(f"The embedder failed: {error!r}") from error
+            self._complaints.warn("embedder", error)
+            raise EmbeddingError(  # its words may be about a text of another caller's
+                f"The embedder failed with {type(error).__name__}; the log says where."
+            ) from None
 
     async def distance(self, one: str, other: str) -> float | None:
         """The cosine distance of two texts; None where the model cannot read both. Raises as
@@ -211,7 +243,7 @@ class Tiers:
     async def nearest(self, query: Query, limit: int) -> Sequence[Neighbour]:
         """The nearest entries at whatever distance, each with what speaks against it; raises
         ``EmbeddingError`` or a ``StoreError``."""
-        vector = await self.vector(query.prompt)
+        vector = await self.vector(query.prompt, tenant=query.key.scope.tenant)
         if vector is None:
             return ()
         found = await self._asked(self._searches, VectorQuery(query.key.scope, vector, limit))
@@ -248,7 +280,12 @@ class Tiers:
             task.cancel()
 
     async def keep(
-        self, attempt: Attempt, made: Produced, started_at: float, tags: Mapping[str, None]
+        self,
+        attempt: Attempt,
+        made: Produced,
+        started_at: float,
+        tags: Mapping[str, None],
+        claim: str | None,
     ) -> str | None:
         """Store an answer that was just made; its entry id, or None where it was not stored, which
         is counted with its reason. ``tags`` may grow meanwhile, by followers."""
@@ -263,12 +300,20 @@ class Tiers:
             self._complaints.warn("answer not stored", error)
             return None
         try:
+            await self._may_write(attempt.query)
             await self._embed_for_keeping(attempt)
             while True:
                 known = tuple(tags)
-                entry_id = await self._put(attempt.query, text, attempt.vector, started_at, known)
+                entry_id = await self._put(
+                    *(attempt.query, text, attempt.vector, started_at, known), claim=claim
+                )
                 if len(tags) == len(known):
                     return entry_id
+        except LeaseLostError:
+            counters.not_stored_overtaken += 1
+        except QuotaError as error:
+            counters.not_stored_quota += 1
+            self._complaints.warn("answer not stored", error)
         except StaleWriteError:
             counters.not_stored_invalidated += 1
         except (CacheClosedError, asyncio.CancelledError):
@@ -276,13 +321,15 @@ class Tiers:
             raise
         except Exception as error:
             counters.not_stored_store += 1
-            self._store_failed(error)
+            self.store_failed(error)
         return None
 
     async def put(self, query: Query, text: str) -> str:
-        """Store an answer; raises ``EmbeddingError`` or a ``StoreError`` where those fail."""
+        """Store an answer; raises ``EmbeddingError`` or a ``StoreError`` where those fail,
+        ``QuotaError`` where the tenant may store no more."""
+        await self._may_write(query)
         started_at = self._store.now()
-        vector = await self.vector(query.prompt)
+        vector = await self.vector(query.prompt, tenant=query.key.scope.tenant)
         try:
             return await self._put(query, text, vector, started_at, query.tags)
         except TimeoutError as error:
@@ -322,6 +369,7 @@ class Tiers:
             erased=self._wording.erased,
             guarded=self._wording.guarded,
             doubted=self._wording.doubted,
+            unopened=getattr(self._store, "unopened", 0),
             store_up=not self._breaker.is_open,
             store_keeps=self._unkept is None,
             store_trouble=self._unkept,
@@ -368,7 +416,7 @@ class Tiers:
                 self._recent.keep(key.scope, attempt.query.prompt, entry, since)
             return entry
         except Exception as error:
-            self._store_failed(error)
+            self.store_failed(error)
             return None
         finally:
             attempt.exact_s += time.perf_counter() - began
@@ -378,7 +426,10 @@ class Tiers:
             return
         began = time.perf_counter()
         try:
-            attempt.vector = await self._vectors.vector(attempt.query.prompt, bulk=attempt.bulk)
+            query = attempt.query
+            attempt.vector = await self._vectors.vector(
+                query.prompt, tenant=query.key.scope.tenant, bulk=attempt.bulk
+            )
             attempt.embedded = True
         except (CacheClosedError, OverloadedError):
             raise
@@ -410,7 +461,7 @@ class Tiers:
         try:
             return await self._searches.submit(asked, bulk=attempt.bulk)
         except Exception as error:
-            self._store_failed(error)
+            self.store_failed(error)
             return ()
         finally:
             attempt.search_s += time.perf_counter() - began
@@ -422,11 +473,15 @@ class Tiers:
         vector: Vector | None,
         started_at: float,
         tags: tuple[str, ...],
+        *,
+        claim: str | None = None,
     ) -> str:
         if self._breaker.is_open:
             self._breaker.skip()
             raise StoreUnavailableError("The store is out of reach; nothing is stored for now.")
-        record = query.record(self._config, text, vector, tags=tags, started_at=started_at)
+        record = query.record(
+            self._config, text, vector, tags=tags, started_at=started_at, claim=claim
+        )
         try:
             entry_id = await self._puts.submit(record)
         except (StaleWriteError, CacheClosedError):
@@ -438,6 +493,10 @@ class Tiers:
         self._unkept = None
         self._recent.change(entry_id)
         return entry_id
+
+    async def _may_write(self, query: Query) -> None:
+        """Raises ``QuotaError``."""
+        await self.quotas.write(query.key.scope.tenant, self._count)
 
     async def _asked(self, batcher: MicroBatcher[K, V], key: K) -> V:
         """What the store answers, whatever the breaker says; failures are raised."""
@@ -462,7 +521,8 @@ class Tiers:
                 self._recent.deafen()
             await asyncio.sleep(_WATCH_AGAIN_S)
 
-    def _store_failed(self, error: Exception) -> None:
+    def store_failed(self, error: Exception) -> None:
+        """Something that was asked of the store failed: it counts, and may open the breaker."""
         if isinstance(error, CacheClosedError):
             raise error
         self._counters.store_errors += 1
@@ -473,3 +533,8 @@ class Tiers:
     def _store_is_gone(self, error: Exception) -> None:
         for batcher in (self._fetches, self._searches, self._puts):
             batcher.fail(error)
+
+
+async def _uncounted(_tenant: str) -> int:
+    """Of a store that cannot say it."""
+    return 0

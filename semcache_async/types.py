@@ -15,12 +15,15 @@ from semcache_async.errors import ConfigError
 
 __all__ = [
     "Answer",
+    "Claim",
     "Entry",
     "EntryKey",
+    "Letter",
     "Neighbour",
     "Piece",
     "Produced",
     "Record",
+    "Rival",
     "Scope",
     "Source",
     "Timings",
@@ -270,6 +273,44 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     started_at: float
     """When the answer began to be made, in Unix seconds by the store's clock (``Store.now``): an
     invalidation that came later refuses it, and its age counts from then."""
+    claim: str | None = None
+    """The claim under which it was made: once that stands no longer, the record is refused."""
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """A flight that asks to lead, as the store shows it to other processes for as long as its
+    lease lasts."""
+
+    id: str
+    """32 hex digits that nothing else has: the fencing token of what is made under it."""
+    inbox: str
+    """Where its process is written to."""
+    key: EntryKey
+    prompt: str
+    vector: Vector | None
+    tags: tuple[str, ...]
+    reach: float
+    """The cosine distance within which it asks for others; negative: those of the same key."""
+
+
+class Rival(NamedTuple):
+    """A claim that stood before: of the same key, or near."""
+
+    distance: float
+    prompt: str
+    vector: Vector | None
+    claim: str
+    inbox: str
+    same_key: bool
+    notes: bytes | None = None
+
+
+class Letter(NamedTuple):
+    """What one process writes to another about a claim."""
+
+    claim: str
+    body: bytes
+    """Empty where the claim was withdrawn by an invalidation."""
 
 
 class Piece(NamedTuple):

@@ -50,3 +50,12 @@ def test_the_redis_user_of_the_docs_may_do_what_the_store_does() -> None:
     block = text[text.index("ACL SETUSER") :]
     named = set(re.findall(r"\+([a-z._|]+)", block[: block.index("```")]))
     assert named == {command.lower() for command in NEEDED_COMMANDS}
+
+
+def test_every_defence_names_a_test_that_there_is() -> None:
+    text = (ROOT / "docs" / "threats.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
+    assert len(named) > 30
+    for path, function in named:
+        source = (ROOT / path).read_text(encoding="utf-8")
+        assert not function or f"def {function}(" in source, (path, function)

@@ -32,7 +32,8 @@ ALLOWED: dict[str, set[str]] = {
     "evidence": {"bounds", "flow", "stats", "text"},
     "attempt": {"flow", "query", "text"},
     "tiers": {"attempt", "flow", "query", "stats", "text"},
-    "answering": {"attempt", "evidence", "flow", "stats", "tiers"},
+    "sharing": {"flow", "stats", "text"},
+    "answering": {"attempt", "evidence", "flow", "sharing", "stats", "tiers"},
     "reply": {"answering", "attempt", "flow", "stats"},
     "cache": {
         *("answering", "attempt", "bounds", "embed", "evidence", "flow", "query", "reply"),
@@ -107,6 +108,7 @@ ROOMS: dict[str, set[str]] = {
 """The same within the service, by room."""
 
 HEAVY = (
+    "cryptography.hazmat",
     "hdrh",
     "matplotlib",
     "onnx",

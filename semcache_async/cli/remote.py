@@ -80,6 +80,7 @@ async def redis_stats(url: str, name: str) -> dict[str, Any]:
 
 async def _server_stats(server: RedisPipelines, name: str) -> dict[str, Any]:
     from semcache_async.store.dialect import dialect_of
+    from semcache_async.store.keys import is_entry_index
     from semcache_async.store.replies import MovedError, checked
 
     async def ask(*command: str) -> Any:
@@ -88,7 +89,7 @@ async def _server_stats(server: RedisPipelines, name: str) -> dict[str, Any]:
     dialect = dialect_of(await ask("HELLO"))
     indexes = {}
     for index in [index.decode(errors="replace") for index in await ask("FT._LIST")]:
-        if index.startswith(f"{name}:{{"):
+        if is_entry_index(index, name):
             (info,) = await server.execute([("FT.INFO", index)])
             if isinstance(info, MovedError):  # what is left of one whose keys are elsewhere now
                 continue

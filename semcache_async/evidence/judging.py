@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeAlias
 
 from semcache_async.complaints import Complaints
+from semcache_async.flow.quotas import TokenBucket
 from semcache_async.protocols import Judge
 from semcache_async.stats import Counters
 from semcache_async.types import Case
 
-__all__ = ["Agree", "Judging", "Label", "TokenBucket", "same"]
+__all__ = ["Agree", "Judging", "Label", "same"]
 
 _TIMEOUT_S = 30.0
-_BURST_S = 60.0
 _PASS = 0.5
 
 Agree: TypeAlias = Callable[[str, str], Awaitable[bool | None]]
@@ -30,30 +29,6 @@ class Label(NamedTuple):
     sure: bool
     """Somebody said so who has read both prompts, or the answers are the same to the letter. Two
     answers in different words may well both be right: that moves a scope's curve, and no entry."""
-
-
-class TokenBucket:
-    """``rate`` a second on average, and what a minute allows at once. A clock that jumps back
-    lends nothing."""
-
-    def __init__(self, rate: float | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate = rate
-        self._most = 0.0 if rate is None else max(1.0, rate * _BURST_S)
-        self._left = self._most
-        self._clock = clock
-        self._at = clock()
-
-    def take(self) -> bool:
-        """One, if there is one left."""
-        if self._rate is None:
-            return True
-        now = self._clock()
-        self._left = min(self._most, self._left + max(0.0, now - self._at) * self._rate)
-        self._at = now
-        if self._left < 1.0:
-            return False
-        self._left -= 1.0
-        return True
 
 
 class Judging:

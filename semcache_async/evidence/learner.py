@@ -26,6 +26,7 @@ from semcache_async.errors import CacheClosedError, OverloadedError
 from semcache_async.evidence.judging import Judging, Label, same
 from semcache_async.evidence.local import LocalEvidence
 from semcache_async.evidence.verdicts import Verdicts, pair_of, read_verdicts, write_verdicts
+from semcache_async.flow.quotas import Quotas
 from semcache_async.flow.recent import Recent
 from semcache_async.protocols import EvidenceStore, Store
 from semcache_async.stats import Counters
@@ -130,6 +131,7 @@ class Learner:
         *,
         judged: bool,
         busy: Callable[[], bool],
+        quotas: Quotas,
         draw: Callable[[], float] = random.random,
     ) -> None:
         """``judged``: is there a judge? ``busy``: is there so much to do that learning waits?"""
@@ -145,6 +147,7 @@ class Learner:
         self._words = words
         self._judging = judging
         self._busy = busy
+        self._quotas = quotas
         self._draw = draw
         self._active = judged or config.learns or config.shadow
         self.listens = self._active or self._local is not None
@@ -317,7 +320,8 @@ class Learner:
     ) -> None:
         if self._closed:
             return
-        if len(self._pending) >= _QUEUED or self._busy():
+        full = len(self._pending) >= _QUEUED or self._busy()
+        if full or not self._quotas.verdict(scope.tenant):
             self._counters.judge_skips += 1
             return
         self._pending.append(_Pending(prompt, scope, near, fresh, how, copy_context()))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from contextvars import ContextVar
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from semcache_async.types import EntryKey, Scope, Vector
 
-__all__ = ["Flight", "Raised", "Seat", "inside"]
+__all__ = ["Flight", "Generated", "Raised", "Seat", "inside"]
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -25,12 +25,16 @@ class Flight(Generic[C, R]):
         "_listeners",
         "called",
         "chunks",
+        "claim",
+        "elsewhere",
+        "emits",
         "ended",
         "key",
         "prompt",
         "started_at",
         "stored",
         "tags",
+        "takes_over",
         "task",
         "vector",
         "waiters",
@@ -47,10 +51,13 @@ class Flight(Generic[C, R]):
         started_at: float,
         *,
         stored: bool = True,
+        emits: Any = None,
     ) -> None:
         self.key = key
         self.prompt = prompt
+        """Of whoever leads it: this process's leader, or that of the process it follows."""
         self.vector = vector
+        """Of that prompt."""
         self.tags = dict.fromkeys(tags)
         """Of its leader and of all followers, in the order they came."""
         self.started_at = started_at
@@ -59,8 +66,16 @@ class Flight(Generic[C, R]):
         """Its answer is kept for later callers, so the call may be finished when all have left."""
         self._listeners: list[asyncio.Future[None]] = []
         self.task: asyncio.Task[R | Raised] | None = None
-        self.waiters: dict[asyncio.Future[R], None] = {}
-        """One for each seat, the leader's first."""
+        self.emits = emits
+        """The type of what it emits; None where that cannot be told to other processes."""
+        self.claim: str | None = None
+        """By which it leads, or asks to lead, the flights of all processes."""
+        self.elsewhere = False
+        """Another process leads it."""
+        self.takes_over = False
+        """It leads in place of a process that fell silent."""
+        self.waiters: dict[asyncio.Future[R | None], bool] = {}
+        """One for each seat, the leader's first; those who came by meaning are marked."""
         self.within: Flight[C, R] | None = inside.get()
         """The flight whose LLM call asked the cache."""
         self.waits_for: list[Flight[C, R]] = []
@@ -130,12 +145,22 @@ class Seat(NamedTuple, Generic[C, R]):
     """One caller's place in a flight."""
 
     flight: Flight[C, R]
-    waiter: asyncio.Future[R]
+    waiter: asyncio.Future[R | None]
+    """None: look once more, since whom this flight turned out to follow may not be near."""
     leads: bool
     distance: float
     """Cosine distance from the caller's prompt to the leader's."""
     passenger: Flight[C, R] | None
     """The flight that the caller is part of, if it is."""
+
+
+class Generated(NamedTuple):
+    """What a flight brings that an LLM call was made for."""
+
+    text: str
+    entry_id: str | None
+    age_s: float
+    """Since the call began."""
 
 
 class Raised(NamedTuple):

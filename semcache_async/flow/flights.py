@@ -92,13 +92,10 @@ class Flights(Generic[C, R]):
             ]
             chosen = decide(new.prompt, candidates, policy).chosen
             if chosen is not None:
-                return self._follow(chosen.flight, new.tags, chosen.distance)
+                return self._follow(chosen.flight, new.tags, chosen.distance, near=True)
         seat = self._start(new, body)
         self._by_key[new.key] = new
-        if new.vector is not None:
-            if leaders is None:
-                leaders = self._leaders[new.key.scope] = _Leaders(len(new.vector))
-            leaders.add(new, new.vector)
+        self._lead(new)
         return seat
 
     def refresh(self, new: Flight[C, R], body: Body[C, R]) -> Seat[C, R]:
@@ -114,6 +111,31 @@ class Flights(Generic[C, R]):
     def fly_alone(self, new: Flight[C, R], body: Body[C, R]) -> Seat[C, R]:
         """A seat in ``new``, which starts now and which nobody else can board."""
         return self._start(new, body)
+
+    def mirror(self, flight: Flight[C, R], tags: Collection[str]) -> Seat[C, R] | None:
+        """A seat for another process in a flight that it found; None once that has landed."""
+        if not flight.is_under_way():
+            return None
+        flight.tags.update(dict.fromkeys(tags))
+        return self._seat(flight, leads=False, distance=0.0)
+
+    def change_leader(
+        self, flight: Flight[C, R], prompt: str, vector: Vector | None, *, elsewhere: bool
+    ) -> None:
+        """A flight turned out to be led by another prompt, of another process if ``elsewhere``. Who
+        came by meaning has to look again, since near a follower is not near its leader; from now
+        on, others board by being near that one."""
+        flight.elsewhere = elsewhere
+        boards = self._by_key.get(flight.key) is flight
+        if boards:
+            self._resign(flight)
+        flight.prompt, flight.vector = prompt, vector
+        if boards:
+            self._lead(flight)
+        for waiter, near in flight.waiters.items():
+            if near and not waiter.done():
+                waiter.set_result(None)
+        flight.wake()
 
     async def read(self, seat: Seat[C, R], seen: int) -> bool:
         """Wait for more than ``seen`` chunks: True once they are there, False when there will be
@@ -159,18 +181,22 @@ class Flights(Generic[C, R]):
         passenger = _passenger()
         return passenger is not None and flight.leads_to(passenger)
 
-    def _follow(self, flight: Flight[C, R], tags: Collection[str], distance: float) -> Seat[C, R]:
+    def _follow(
+        self, flight: Flight[C, R], tags: Collection[str], distance: float, *, near: bool = False
+    ) -> Seat[C, R]:
         if self._is_awaited_by(flight):
             raise ReentrancyError(
                 "The LLM call asks the cache for the very answer that it is making, and would wait "
                 "for itself for ever; ask for another prompt or scope, or call the LLM directly."
             )
         flight.tags.update(dict.fromkeys(tags))
-        return self._seat(flight, leads=False, distance=distance)
+        return self._seat(flight, leads=False, distance=distance, near=near)
 
-    def _seat(self, flight: Flight[C, R], *, leads: bool, distance: float) -> Seat[C, R]:
-        waiter: asyncio.Future[R] = self._loop.create_future()
-        flight.waiters[waiter] = None
+    def _seat(
+        self, flight: Flight[C, R], *, leads: bool, distance: float, near: bool = False
+    ) -> Seat[C, R]:
+        waiter: asyncio.Future[R | None] = self._loop.create_future()
+        flight.waiters[waiter] = near
         passenger = _passenger()
         if passenger is not None:
             passenger.waits_for.append(flight)
@@ -238,6 +264,18 @@ class Flights(Generic[C, R]):
         if self._by_key.get(flight.key) is not flight:
             return
         del self._by_key[flight.key]
+        self._resign(flight)
+
+    def _lead(self, flight: Flight[C, R]) -> None:
+        """Let others board it by meaning."""
+        if flight.vector is None:
+            return
+        leaders = self._leaders.get(flight.key.scope)
+        if leaders is None:
+            leaders = self._leaders[flight.key.scope] = _Leaders(len(flight.vector))
+        leaders.add(flight, flight.vector)
+
+    def _resign(self, flight: Flight[C, R]) -> None:
         leaders = self._leaders.get(flight.key.scope)
         if leaders is not None and flight.vector is not None:
             leaders.remove(flight)

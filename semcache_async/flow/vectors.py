@@ -42,20 +42,22 @@ V = TypeVar("V")
 
 
 class _Text(NamedTuple):
-    """A text and its token ids; the text alone is its identity."""
+    """A tenant's text and its token ids, which are no part of its identity."""
 
     text: str
     tokens: Any
+    tenant: str | None = None
 
     def __hash__(self) -> int:
         return hash(self.text)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Text) and self.text == other.text
+        return isinstance(other, _Text) and self.text == other.text and self.tenant == other.tenant
 
 
 class Vectors:
-    """The embedder behind micro-batches: equal texts are embedded once, the last ones remembered.
+    """The embedder behind micro-batches: equal texts of one tenant are embedded once, the last ones
+    remembered. Another tenant's are embedded anew: how long it takes would tell who asked before.
 
     An embedder that offers ``tokenise`` and ``embed_tokens`` (``embed.TextEmbedder``) is fed packs
     by token budget on as many threads as it has streams; any other one batches of 32 texts. Texts
@@ -68,9 +70,9 @@ class Vectors:
         self.embedder = embedder
         self._wait_s = wait_s
         self._executor = executor
-        self._remembered = Recent[str, Vector](remembered)
+        self._remembered = Recent[tuple[str | None, str], Vector](remembered)
         self._tokens: TokenEmbedder | None = None
-        self._lanes: list[MicroBatcher[str, Any]] = []
+        self._lanes: list[MicroBatcher[_Text, Any]] = []
         if isinstance(embedder, TokenEmbedder):
             self._tokens = embedder
             self._longest = embedder.window * _CHARACTERS_A_TOKEN
@@ -78,7 +80,7 @@ class Vectors:
                 MicroBatcher(
                     partial(self._tokenise, embedder),
                     budget=_TOKENISE_CHARACTERS,
-                    cost=len,
+                    cost=lambda item: len(item.text),
                     pure=True,
                 )
                 for _ in range(_LANES)
@@ -105,10 +107,12 @@ class Vectors:
         """Texts waiting for the tokeniser or the model."""
         return self._packer.queued + sum(lane.queued for lane in self._lanes)
 
-    async def vector(self, text: str, *, bulk: bool = False) -> Vector | None:
+    async def vector(
+        self, text: str, *, tenant: str | None = None, bulk: bool = False
+    ) -> Vector | None:
         """Float32 ``[dim]`` of unit length; None for a text that the model cannot read whole:
-        longer than its window, or with characters its vocabulary lacks. ``bulk``: one of many,
-        which lets others go first.
+        longer than its window, or with characters its vocabulary lacks. ``tenant``: whose text it
+        is; None for the cache's own purposes. ``bulk``: one of many, which lets others go first.
 
         Raises ``OverloadedError`` where a single one would wait for longer than it may,
         ``EmbeddingError``, or what the embedder raised.
@@ -117,7 +121,7 @@ class Vectors:
             text = str.__str__(text)
         if self._tokens is not None and len(text) > self._longest:
             return None
-        known = self._remembered.get(text)
+        known = self._remembered.get((tenant, text))
         if known is not None:
             self.hits += 1
             return known
@@ -128,14 +132,16 @@ class Vectors:
             if len(text) <= _TINY and not (self._packer.busy or self._lanes[0].busy):
                 tokens = _read(self._tokens, [text])[0]
             else:
-                tokens = await self._lanes[len(text) > _SHORT].submit(text, bulk=bulk)
+                tokens = await self._lanes[len(text) > _SHORT].submit(
+                    _Text(text, None, tenant), bulk=bulk
+                )
             if isinstance(tokens, Exception):
                 raise tokens
             if tokens is None:
                 return None
-        vector = await self._packer.submit(_Text(text, tokens), bulk=bulk)
+        vector = await self._packer.submit(_Text(text, tokens, tenant), bulk=bulk)
         if vector is not None:
-            self._remembered.put(text, vector)
+            self._remembered.put((tenant, text), vector)
         return vector
 
     async def probe(self) -> None:
@@ -149,8 +155,8 @@ class Vectors:
             await lane.aclose()
         await self._packer.aclose()
 
-    async def _tokenise(self, embedder: TokenEmbedder, texts: list[str]) -> Sequence[Any]:
-        return await self._executor.read(partial(_read, embedder), texts)
+    async def _tokenise(self, embedder: TokenEmbedder, items: list[_Text]) -> Sequence[Any]:
+        return await self._executor.read(partial(_read, embedder), [item.text for item in items])
 
     async def _embed_tokens(
         self, embedder: TokenEmbedder, items: list[_Text]

@@ -15,6 +15,7 @@ from semcache_async.errors import (
     EmbeddingError,
     OverloadedError,
     PromptError,
+    QuotaError,
     SemcacheError,
     StaleWriteError,
     StoreError,
@@ -34,6 +35,7 @@ __all__ = [
     "UpstreamAnswered",
     "UpstreamFailed",
     "UpstreamTimedOut",
+    "UpstreamUnreached",
     "problem_of",
     "translated",
 ]
@@ -113,6 +115,17 @@ class UpstreamTimedOut(UpstreamFailed):
     status = 504
 
 
+class UpstreamUnreached(UpstreamFailed):
+    """The LLM's service has not read what it was to be asked."""
+
+    def __init__(
+        self, message: str, *, status: int | None = None, code: str, at_once: bool = False
+    ) -> None:
+        super().__init__(message, status=status, code=code)
+        self.at_once = at_once
+        """It may be asked again without a pause: only the connection was an old one."""
+
+
 class UpstreamAnswered(UpstreamFailed):
     """The LLM's service answered with an error of its own: its status, its words and what its
     headers say of trying again are the caller's to see."""
@@ -173,6 +186,12 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Problem]] = {
     ),
     CacheClosedError: lambda _: Draining(
         "This process is about to end; try again.", code="draining"
+    ),
+    QuotaError: lambda _: Problem(
+        "The tenant has used its share, and this is not stored; send it again later.",
+        status=429,
+        code="quota",
+        headers={"Retry-After": "5"},
     ),
     OverloadedError: lambda _: Problem(
         "More is asked at once than can wait; ask again in a moment.",

@@ -11,6 +11,7 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 import anyio
@@ -21,6 +22,7 @@ from semcache_async.complaints import Complaints
 from semcache_async.serve.errors import NotFound
 from semcache_async.serve.metrics.metrics import Metrics
 from semcache_async.store.log import Log, Logged, MemoryLog, RedisLog
+from semcache_async.store.sealing import sealer_of
 from semcache_async.store.wire import redis_pipelines
 from semcache_async.types import Answer, Scope, Source
 
@@ -100,8 +102,9 @@ async def open_journal(
             pipelines = await stack.enter_async_context(
                 redis_pipelines(cache.redis_url, connections=1, timeout_s=timeout_s)
             )
-            near = RedisLog(pipelines, name, "near", keep=keep, ttl_s=NEAR_TTL_S)
-            reviews = RedisLog(pipelines, name, "reviews", keep=REVIEWS_KEPT, ttl_s=REVIEWS_TTL_S)
+            log = partial(RedisLog, pipelines, name, sealer=sealer_of(cache.config.encryption_keys))
+            near = log("near", keep=keep, ttl_s=NEAR_TTL_S)
+            reviews = log("reviews", keep=REVIEWS_KEPT, ttl_s=REVIEWS_TTL_S)
         floor = 0.0 if cache.config.learns else fraction * cache.config.max_distance
         journal = Journal(near, reviews, keep=keep, floor=floor, metrics=metrics)
         writing = asyncio.create_task(journal.write())

@@ -26,6 +26,8 @@ class Caller:
     tenant: str = ""
     admin: bool = False
     """May see and remove other tenants' entries, and review hits."""
+    author: str = ""
+    """The name of the key, under which its entries can be removed; "" without a key."""
 
 
 _EVERYBODY = Caller(tenant="", admin=True)
@@ -65,6 +67,11 @@ class KeyRing:
     def open(self) -> bool:
         """Whether everybody is an admin."""
         return self._callers is None
+
+    @property
+    def keyless(self) -> bool:
+        """Whether anybody is let in without a key."""
+        return self._without_key is not None
 
     @classmethod
     def load(cls, path: Path | None, *, allow_anonymous: bool = False) -> KeyRing:
@@ -121,8 +128,10 @@ def _read(path: Path) -> dict[str, Caller]:
 def _read_one(where: str, item: Any) -> tuple[str, Caller]:
     if not isinstance(item, dict):
         raise ConfigError(f"{where} must be a table, such as {_EXAMPLE}.")
-    if strange := sorted(item.keys() - {"hash", "tenant", "admin"}):
-        raise ConfigError(f"{where}: there is no field {strange[0]}; use hash, tenant and admin.")
+    if strange := sorted(item.keys() - {"hash", "name", "tenant", "admin"}):
+        raise ConfigError(
+            f"{where}: there is no field {strange[0]}; use hash, name, tenant and admin."
+        )
     hashed, tenant, admin = item.get("hash"), item.get("tenant", ""), item.get("admin", False)
     if not isinstance(hashed, str) or not re.fullmatch(r"sha256:[0-9a-f]{64}", hashed):
         raise ConfigError(
@@ -133,7 +142,10 @@ def _read_one(where: str, item: Any) -> tuple[str, Caller]:
         raise ConfigError(f"{where}: tenant must be text and admin true or false.")
     if not tenant and not admin:
         raise ConfigError(f"{where}: name its tenant, or make it an admin's.")
-    return hashed, Caller(tenant=tenant, admin=admin)
+    name = item.get("name", f"key-{hashed.removeprefix('sha256:')[:12]}")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_.@-]{1,64}", name):
+        raise ConfigError(f"{where}: name must be 1 to 64 letters, digits, '_', '.', '@' or '-'.")
+    return hashed, Caller(tenant=tenant, admin=admin, author=name)
 
 
 def _digest(hashed: str) -> bytes:

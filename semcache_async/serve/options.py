@@ -37,6 +37,7 @@ _WORDS = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
+    int | None: "a whole number",
     float | None: "a number",
     str: "text",
     str | None: "text",
@@ -69,6 +70,8 @@ class Row(NamedTuple):
     default: Any
     option: Option | None
     """None for one that has no flag."""
+    secret: bool = False
+    """Never shown: the field is kept out of its dataclass's ``repr``."""
 
 
 def option(
@@ -79,10 +82,11 @@ def option(
     low: float | None = None,
     high: float | None = None,
     shown: str | None = None,
+    secret: bool = False,
 ) -> T:
-    """A dataclass field that is an option."""
+    """A dataclass field that is an option; ``secret``: its value is never shown."""
     row = Option(help=help, group=group, low=low, high=high, shown=shown)
-    made: T = field(default=default, metadata={_OPTION: row})
+    made: T = field(default=default, repr=not secret, metadata={_OPTION: row})
     return made
 
 
@@ -95,6 +99,7 @@ def rows_of(cls: Any, known: Mapping[str, Option] | None = None) -> dict[str, Ro
             hints[part.name],
             None if part.default is MISSING else part.default,
             part.metadata.get(_OPTION) or (known or {}).get(part.name),
+            not part.repr,
         )
         for part in fields(cls)
     }
@@ -145,7 +150,7 @@ def read_file(
             raise ConfigError(f"{path}: {why}")
     return {
         name: {
-            key: convert(f"{path}: {_path(name, key)}", value, _row(path, tables, name, key).kind)
+            key: convert(f"{path}: {_path(name, key)}", value, _row(path, tables, name, key))
             for key, value in part.items()
         }
         for name, part in parts.items()
@@ -173,9 +178,10 @@ def _path(table: str, key: str) -> str:
     return f"{table}.{key}" if table else key
 
 
-def convert(shown: str, value: Any, kind: Any) -> Any:
-    """``value``, which may be text, as what an option of ``kind`` holds. Raises ``ConfigError``,
-    in which ``shown`` names the option."""
+def convert(shown: str, value: Any, row: Row) -> Any:
+    """``value``, which may be text, as what the option holds. Raises ``ConfigError``, in which
+    ``shown`` names the option."""
+    kind = row.kind
     if isinstance(value, Path) and kind == Path | None:
         return value
     if isinstance(value, str):
@@ -188,7 +194,8 @@ def convert(shown: str, value: Any, kind: Any) -> Any:
     try:
         return msgspec.convert(value, kind, strict=not isinstance(value, str))
     except msgspec.ValidationError:
-        raise ConfigError(f"{shown}={value!r}: must be {_words(kind)}.") from None
+        given = shown if row.secret else f"{shown}={value!r}"
+        raise ConfigError(f"{given}: must be {_words(kind)}.") from None
 
 
 def _words(kind: Any) -> str:

@@ -66,15 +66,34 @@ class Settings:
     upstream_connect_timeout_s: float = option(
         10.0, "Seconds to connect to the upstream.", group=_LLM, low=0.001, high=3_600
     )
+    upstream_first_byte_timeout_s: float = option(
+        300.0,
+        "Seconds from a request to the first byte of its answer; one that is not streamed comes as "
+        "a whole at its end.",
+        group=_LLM,
+        low=0.001,
+        high=86_400,
+    )
     upstream_idle_timeout_s: float = option(
         120.0,
-        "Seconds without a byte from the upstream, the wait for the first one included.",
+        "Seconds between two bytes of an answer; comments in a stream count.",
         group=_LLM,
         low=0.001,
         high=86_400,
     )
     upstream_timeout_s: float = option(
-        600.0, "Seconds for one whole call of the upstream.", group=_LLM, low=0.001, high=86_400
+        600.0,
+        "Seconds for one whole call of the upstream, its retries included.",
+        group=_LLM,
+        low=0.001,
+        high=86_400,
+    )
+    upstream_retry_share: float = option(
+        0.1,
+        "Retries of the upstream for each call, on average, and six a minute besides; 0 for none.",
+        group=_LLM,
+        low=0,
+        high=1,
     )
     usd_per_million_tokens_in: float = option(
         2.5,
@@ -101,6 +120,7 @@ class Settings:
         "embedded:DIRECTORY; without one, an embedded Redis that ends with the service.",
         group=_CACHE,
         shown="an embedded Redis",
+        secret=True,
     )
     corpus_version: str = option(
         "",
@@ -130,6 +150,14 @@ class Settings:
         "Origins whose pages may read the answers: https://host[:port], or *; with commas.",
         group=_WHO,
         shown="none",
+    )
+    allowed_hosts: tuple[str, ...] = option(
+        (),
+        "Names by which the service may be asked, besides addresses and local names: host.example, "
+        "*.example, or * for any; with commas. Checked where requests without a key are answered, "
+        "and wherever a name is given.",
+        group=_WHO,
+        shown="local names",
     )
     log_prompts: bool = option(False, "Write prompts into the log.", group=_WHO)
 
@@ -229,6 +257,12 @@ class Settings:
                 raise ConfigError(
                     f"cors_origins: {origin!r} is no origin; use https://host[:port] or *."
                 )
+        for host in self.allowed_hosts:
+            if not re.fullmatch(r"\*|(\*\.)?[^\s/:@*]+", host):
+                raise ConfigError(
+                    f"allowed_hosts: {host!r} is no name; use host.example, without scheme and "
+                    "port, *.example or *."
+                )
         for name in ("bypass_personal", "bypass_time_bound", "bypass_anew"):
             _check_patterns(name, getattr(self, name))
         if not self.upstream_key.isascii() or not self.upstream_key.isprintable():
@@ -317,7 +351,7 @@ def read_settings(
                 own.pop(other, None)
         for name, value in given.items():
             into = own if name in _OWN else cached
-            into[name] = convert(shown(name), value, OPTIONS[name].kind)
+            into[name] = convert(shown(name), value, OPTIONS[name])
     key = next((env[name] for name in _UPSTREAM_KEYS if env.get(name)), "").strip()
     if asks_llm and own.get("upstream_url") is None and not own.get("simulate_llm"):
         raise ConfigError(

@@ -7,7 +7,7 @@ import hmac
 import math
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,14 @@ from aiohttp import web
 
 from semcache_async.errors import ConfigError
 from semcache_async.simulator.answer import ChatBody, chunks_of, completion_for
-from semcache_async.simulator.faults import Faults, NoSuchFaultError, read_faults, spoiled
-from semcache_async.simulator.pace import first_bytes, hang_up, send
+from semcache_async.simulator.faults import (
+    NO_FAULTS,
+    Faults,
+    NoSuchFaultError,
+    read_faults,
+    spoiled,
+)
+from semcache_async.simulator.pace import first_bytes, hang_up, reset, send
 
 __all__ = ["SIMULATOR", "Simulator", "SimulatorOptions", "SimulatorStats", "make_simulator"]
 
@@ -101,6 +107,8 @@ class Simulator:
         self._faults = read_faults(options.faults)
         self._decode = msgspec.json.Decoder(ChatBody).decode
         self._ended = asyncio.Event()
+        self._met: Counter[int] = Counter()
+        """How often each body has met faults that have an end."""
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions"""
@@ -152,6 +160,10 @@ class Simulator:
             faults = read_faults(written) if written else self._faults
         except (msgspec.DecodeError, RecursionError, NoSuchFaultError) as error:
             raise _RefusedError(400, str(error)) from None
+        if faults.first is not None:
+            self._met[hash(raw)] += 1
+            if self._met[hash(raw)] > faults.first:
+                faults = NO_FAULTS
         stats.streams += bool(body.stream)
         failing = self._random.random() < options.fail_rate
         thinking_s = options.median_ms / 1_000 * math.exp(self._random.gauss(0.0, options.sigma))
@@ -187,7 +199,7 @@ class Simulator:
             said = (completion.get("usage") or {}).get("completion_tokens", 0)
             await asyncio.sleep(said / self.options.tokens_per_s)
         data = b"<html>" if faults.garbage else msgspec.json.encode(completion)
-        if faults.cut_after_bytes is None and faults.hang_after_bytes is None:
+        if faults.stops_after is None and not faults.trickle_ms:
             return web.Response(body=data, content_type="application/json", headers=_identity())
         response = web.StreamResponse(headers={**_identity(), "Content-Type": "application/json"})
         response.content_length = len(data)
@@ -214,13 +226,18 @@ class Simulator:
     ) -> None:
         tokens_per_s = self.options.tokens_per_s
         step_s = max(faults.slow_ms / 1_000, 1 / tokens_per_s if tokens_per_s else 0.0)
-        stops = [at for at in (faults.cut_after_bytes, faults.hang_after_bytes) if at is not None]
-        if not stops:
+        if faults.trickle_ms:
+            pieces = [bytes((byte,)) for piece in pieces for byte in piece]
+            step_s = faults.trickle_ms / 1_000
+        end = faults.stops_after
+        if end is None:
             await send(response, pieces, step_s)
             return
-        await send(response, first_bytes(pieces, min(stops)), step_s)
-        if min(stops) == faults.hang_after_bytes:
+        await send(response, first_bytes(pieces, end), step_s)
+        if end == faults.hang_after_bytes:
             await self._ended.wait()
+        if end == faults.reset_after_bytes:
+            reset(request)
         hang_up(request)
 
     def _check_key(self, request: web.Request) -> None:

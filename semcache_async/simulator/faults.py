@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-__all__ = ["Faults", "NoSuchFaultError", "read_faults", "spoiled"]
+__all__ = ["NO_FAULTS", "Faults", "NoSuchFaultError", "read_faults", "spoiled"]
 
 Bytes = Annotated[int, Meta(ge=0)]
 Milliseconds = Annotated[float, Meta(ge=0.0, le=3_600_000.0)]
@@ -42,8 +42,12 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Before the answer, on top."""
     slow_ms: Milliseconds = 0.0
     """Between two events of a stream."""
+    trickle_ms: Milliseconds = 0.0
+    """Between two bytes of the body."""
     cut_after_bytes: Bytes | None = None
     """Of the body; then the connection is closed."""
+    reset_after_bytes: Bytes | None = None
+    """Then it is reset, and what was sent may be lost."""
     hang_after_bytes: Bytes | None = None
 
     # as it should not be
@@ -59,15 +63,25 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Comments between the events."""
     crlf: bool = False
 
+    # how often
+    first: Annotated[int, Meta(ge=1)] | None = None
+    """Only so many requests of the same body meet the faults; later ones are answered well."""
 
-_NONE = Faults()
+    @property
+    def stops_after(self) -> int | None:
+        """Bytes of the body after which nothing more comes."""
+        ends = (self.cut_after_bytes, self.reset_after_bytes, self.hang_after_bytes)
+        return min((end for end in ends if end is not None), default=None)
+
+
+NO_FAULTS = Faults()
 _ERROR = b'data: {"error":{"message":"The server had an error","type":"server_error"}}\n\n'
 
 
 def read_faults(written: str) -> Faults:
     """Raises ``NoSuchFaultError`` for anything but names, each once, with ``=value`` or not."""
     if not written:
-        return _NONE
+        return NO_FAULTS
     given: dict[str, str] = {}
     for part in written.replace(";", ",").split(","):
         name, equals, value = part.strip().partition("=")

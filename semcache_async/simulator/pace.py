@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-__all__ = ["first_bytes", "hang_up", "send"]
+__all__ = ["first_bytes", "hang_up", "reset", "send"]
 
 _TICK_S = 0.002
 """The shortest wait; pieces due within it go out together."""
@@ -44,3 +46,13 @@ def hang_up(request: web.BaseRequest) -> None:
     """Close the connection once what was written is sent."""
     if request.transport is not None:
         request.transport.close()
+
+
+def reset(request: web.BaseRequest) -> None:
+    """End the connection as if this side had lost it, whatever is not sent yet."""
+    if request.transport is not None:
+        at_once = struct.pack("ii", 1, 0)
+        request.transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, at_once
+        )
+        request.transport.abort()

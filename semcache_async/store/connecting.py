@@ -62,6 +62,8 @@ async def connected(
     Raises as ``connect`` does."""
     connection: Any = factory.make_connection()  # type: ignore[no-untyped-call]
     said: Any = None
+    task = asyncio.current_task()
+    cancelled = 0 if task is None else task.cancelling()
     try:
         async with asyncio.timeout(timeout_s):
             await connection.connect()
@@ -70,9 +72,7 @@ async def connected(
                 said = await connection.read_response()
     except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
         if _refused(error) or _refused(error.__cause__):
-            raise StoreAuthError(
-                f"Redis refused the user name or password in the URL ({error})."
-            ) from None
+            raise StoreAuthError("Redis refused the user name or password in the URL.") from None
         reason = str(error).rstrip(".")
         advice = _TLS_ADVICE if _of_tls(factory, error) else "Is it running, and is the URL right?"
         raise StoreUnavailableError(
@@ -80,6 +80,9 @@ async def connected(
         ) from None
     except redis.exceptions.RedisError as error:
         raise reply_error(str(error)) from None
+    if task is not None and task.cancelling() > cancelled:
+        await connection.disconnect(nowait=True)
+        raise asyncio.CancelledError  # which redis-py loses in its handshake
     return connection, said
 
 

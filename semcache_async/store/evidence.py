@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from semcache_async.errors import StoreError
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.keys import KeySpace
-from semcache_async.store.payload import read_noted
+from semcache_async.store.payload import Noted, read_noted
 from semcache_async.store.replies import checked
 from semcache_async.store.schema import ENTRY, NOTES, SCOPE, TENANT
+from semcache_async.store.sealing import Sealer, context_of
 from semcache_async.store.wire import Command, RedisPipelines, Session
 from semcache_async.types import Entry, Owner, Scope
 
@@ -32,11 +34,13 @@ class EvidenceKeeper:
         noting: RedisPipelines,
         keys: KeySpace,
         clock: ServerClock,
+        sealer: Sealer,
     ) -> None:
         self._pipelines = pipelines
         self._noting = noting
         self._keys = keys
         self._clock = clock
+        self._sealer = sealer
 
     def owner(self, scope: Scope) -> Owner:
         digest = self._keys.scope(scope)
@@ -44,7 +48,7 @@ class EvidenceKeeper:
 
     async def noted(self, entry_id: str) -> tuple[Entry, Owner, bytes | None] | None:
         (row,) = await self._pipelines.execute([self._reading(entry_id)])
-        entry, owner, notes = read_noted(checked(row), entry_id, self._clock.now())
+        entry, owner, notes = self._read(row, entry_id)
         return None if entry is None else (entry, owner, notes)
 
     async def annotate(
@@ -67,13 +71,14 @@ class EvidenceKeeper:
         key = self._keys.key(entry_id)
         watched, row = await session.execute([("WATCH", key), self._reading(entry_id)])
         checked(watched)
-        entry, owner, notes = read_noted(checked(row), entry_id, self._clock.now())
+        entry, owner, notes = self._read(row, entry_id)
         changed = notes if entry is None else change(entry, notes)
         if entry is None or changed is None or changed == notes:
             await session.execute([("UNWATCH",)])
             return None if entry is None else (entry, owner), True
+        sealed = self._sealer.seal(changed, context=context_of("notes", owner.scope, entry_id))
         *queued, executed = await session.execute(
-            [("MULTI",), ("HSET", key, NOTES, changed), ("EXEC",)]
+            [("MULTI",), ("HSET", key, NOTES, sealed), ("EXEC",)]
         )
         for reply in (*queued, executed):
             checked(reply)
@@ -97,6 +102,9 @@ class EvidenceKeeper:
         replies = [checked(reply) for reply in await self._pipelines.execute(asked)]
         sums = [dict(_numbers(reply)) for reply in replies]
         return sums[: len(periods)], sums[len(periods) :]
+
+    def _read(self, row: Any, entry_id: str) -> Noted:
+        return read_noted(checked(row), entry_id, self._clock.now(), self._sealer)
 
     def _reading(self, entry_id: str) -> Command:
         return ("HMGET", self._keys.key(entry_id), ENTRY, SCOPE, TENANT, NOTES)

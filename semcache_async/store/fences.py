@@ -40,9 +40,9 @@ class Fences:
             commands.append(("PEXPIRE", name, life_ms, "GT"))
         return [*commands, ("EXEC",)]
 
-    def watching(self, names: Sequence[str]) -> list[Command]:
-        """Watch and read each."""
-        return [("WATCH", *names), *[("ZSCORE", name, _MEMBER) for name in names]]
+    def reading(self, names: Sequence[str]) -> list[Command]:
+        """Read each, under ``WATCH``."""
+        return [("ZSCORE", name, _MEMBER) for name in names]
 
     def refusal(
         self, record: Record, moments: Sequence[float | None], now: float

@@ -12,7 +12,15 @@ import msgspec
 
 from semcache_async.types import EntryKey, Scope
 
-__all__ = ["FIRST_PARTITION", "KeySpace", "ScopeDigest", "log_key", "partitions", "plain"]
+__all__ = [
+    "FIRST_PARTITION",
+    "KeySpace",
+    "ScopeDigest",
+    "is_entry_index",
+    "log_key",
+    "partitions",
+    "plain",
+]
 
 _SCOPES_REMEMBERED = 4_096
 FIRST_PARTITION = "p0"
@@ -49,6 +57,10 @@ class KeySpace:
         self.prefix = f"{self.index}:"
         self._fence = f"{name}:{{{partition}}}:fence:"
         self._evidence = f"{name}:{{{partition}}}:evidence:{fingerprint}:"
+        self.claims = f"{self._name}claims:{fingerprint}"
+        """The index of claims."""
+        self.claim_prefix = f"{self.claims}:"
+        self._inbox = f"{self._name}inbox:"
         self._secret = secret.encode()
         self.scope = lru_cache(maxsize=_SCOPES_REMEMBERED)(self._scope)
         self.tag = lru_cache(maxsize=_SCOPES_REMEMBERED)(self._tag)
@@ -70,6 +82,14 @@ class KeySpace:
     def key(self, entry_id: str) -> str:
         """The Redis key of an entry."""
         return self.prefix + entry_id
+
+    def claim(self, claim_id: str) -> str:
+        """The Redis key of a claim."""
+        return self.claim_prefix + claim_id
+
+    def inbox(self, inbox: str) -> str:
+        """The Redis key of an inbox."""
+        return self._inbox + inbox
 
     def sums(self, owner: str, period: int) -> str:
         """The Redis key of somebody's evidence in a period. Distances of two models never mix."""
@@ -145,6 +165,11 @@ class KeySpace:
 def partitions(count: int) -> list[str]:
     """The names of so many partitions, in order."""
     return [f"p{n}" for n in range(count)]
+
+
+def is_entry_index(index: str, name: str) -> bool:
+    """Does an index hold entries of the cache ``name``, for whatever model?"""
+    return bool(re.fullmatch(rf"{re.escape(name)}:\{{\w+\}}:[0-9a-f]{{16}}", index))
 
 
 def log_key(name: str, kind: str) -> str:

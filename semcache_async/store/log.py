@@ -11,6 +11,7 @@ from typing import Protocol
 from semcache_async.errors import StoreError
 from semcache_async.store.keys import log_key
 from semcache_async.store.replies import checked
+from semcache_async.store.sealing import CLEAR, Sealer
 from semcache_async.store.wire import Command, RedisPipelines
 
 __all__ = ["Log", "Logged", "MemoryLog", "RedisLog"]
@@ -37,22 +38,35 @@ class Log(Protocol):
 
 
 class RedisLog:
-    """Shared by every process with the same Redis and cache name."""
+    """Shared by every process with the same Redis and cache name. What does not open is passed
+    over."""
 
     def __init__(
-        self, pipelines: RedisPipelines, name: str, kind: str, *, keep: int, ttl_s: float
+        self,
+        pipelines: RedisPipelines,
+        name: str,
+        kind: str,
+        *,
+        keep: int,
+        ttl_s: float,
+        sealer: Sealer = CLEAR,
     ) -> None:
         self._pipelines = pipelines
         self._key = log_key(name, kind)
         self._keep = keep
         self._ttl_ms = int(ttl_s * 1_000)
+        self._sealer = sealer
+        self._context = f"log {self._key}".encode()
 
     async def append(self, records: Sequence[bytes]) -> None:
         if not records:
             return
         add = ("XADD", self._key, "MAXLEN", "~", self._keep, "*", _FIELD)
         await self._execute(
-            [*[(*add, record) for record in records], ("PEXPIRE", self._key, self._ttl_ms)],
+            [
+                *[(*add, self._sealer.seal(record, context=self._context)) for record in records],
+                ("PEXPIRE", self._key, self._ttl_ms),
+            ],
             again=False,
         )
 
@@ -72,7 +86,11 @@ class RedisLog:
 
     async def _range(self, command: str, first: str, last: str, limit: int) -> list[Logged]:
         (rows,) = await self._execute([(command, self._key, first, last, "COUNT", limit)])
-        return [(id_.decode(), fields[1]) for id_, fields in rows]
+        opened = [
+            (id_.decode(), self._sealer.open(fields[1], context=self._context))
+            for id_, fields in rows
+        ]
+        return [(id_, record) for id_, record in opened if record is not None]
 
     async def _execute(
         self, commands: Sequence[Command], *, again: bool = True

@@ -12,6 +12,8 @@ from semcache_async.store.fences import Fences
 from semcache_async.store.keys import KeySpace, partitions
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.store.schema import IndexShape
+from semcache_async.store.sealing import sealer_of
+from semcache_async.store.server import warn_if_old
 from semcache_async.store.wire import redis_pipelines
 
 __all__ = ["redis_store", "redis_stores"]
@@ -50,6 +52,7 @@ async def redis_stores(
     ``SearchModuleMissingError`` or ``IndexMismatchError``, each within a few
     ``config.store_timeout_s``.
     """
+    sealer = sealer_of(config.encryption_keys)
     shape = IndexShape(dim, config.vector_dtype, config.index)
     timeout_s = timeout_s or config.store_timeout_s
     async with (
@@ -69,7 +72,10 @@ async def redis_stores(
                 shape,
                 Fences(config),
                 clock or ServerClock(),
+                lease_s=config.lease_s,
+                sealer=sealer,
             )
             await store.prepare()
             stores.append(store)
+        await warn_if_old(url, stores[0]._one)
         yield stores

@@ -13,7 +13,6 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
-    Iterable,
     Mapping,
     Sequence,
 )
@@ -25,8 +24,10 @@ from semcache_async.errors import StoreError, StoreUnavailableError
 from semcache_async.flow.breaker import Breaker, is_outage
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.opening import redis_stores
+from semcache_async.store.partitioned_claims import PartitionedClaims
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.store.replies import checked
+from semcache_async.store.together import all_at_once, for_ever
 from semcache_async.types import Entry, EntryKey, Neighbour, Owner, Record, Scope, VectorQuery
 
 __all__ = ["PartitionedStore", "open_store"]
@@ -77,18 +78,25 @@ def _breaker(store: RedisStore, number: int, timeout_s: float) -> Breaker:
 
 
 class PartitionedStore:
-    """See ``protocols.Store``, ``WatchableStore``, ``BrowsableStore`` and ``EvidenceStore`` for
-    what the methods promise."""
+    """See ``protocols.Store`` and all that derive from it for what the methods promise."""
 
     def __init__(self, parts: Sequence[_Part]) -> None:
         self._parts = parts
         self._stores = [part.store for part in parts]
         self.owner = self._stores[0].owner
+        claims = PartitionedClaims(self._stores, self._spread, self._at)
+        self.claim, self.stand, self.withdraw = claims.claim, claims.stand, claims.withdraw
+        self.renew, self.write, self.hear = claims.renew, claims.write, claims.hear
 
     @property
     def connections(self) -> int:
         """Connections to all servers open now: the partitions share them."""
         return self._stores[0].connections
+
+    @property
+    def unopened(self) -> int:
+        """Sealed data that did not open, so far: one sealer serves all partitions."""
+        return self._stores[0].unopened
 
     def now(self) -> float:
         """Unix seconds by the servers' clocks, of which none is behind: what begins now begins
@@ -96,13 +104,13 @@ class PartitionedStore:
         return min(store.now() for store in self._stores)
 
     async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | Exception | None]:
-        return await self._spread(keys, _scope_of_key, RedisStore.fetch)
+        return await self._spread(keys, lambda key: self._at(key.scope), RedisStore.fetch)
 
     async def search(self, queries: Sequence[VectorQuery]) -> list[list[Neighbour] | Exception]:
-        return await self._spread(queries, _scope_of, RedisStore.search)
+        return await self._spread(queries, lambda one: self._at(one.scope), RedisStore.search)
 
     async def put(self, records: Sequence[Record]) -> list[str | Exception]:
-        return await self._spread(records, _scope_of_record, RedisStore.put)
+        return await self._spread(records, lambda one: self._at(one.key.scope), RedisStore.put)
 
     async def remove(
         self,
@@ -114,34 +122,22 @@ class PartitionedStore:
     ) -> int:
         """One partition's where a scope is named, else every partition's."""
         concerned = self._stores if scope is None else [self.of(scope)]
-        removed = await _all(
+        removed = await all_at_once(
             store.remove(scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids)
             for store in concerned
         )
         return sum(removed)
 
     async def watch(self, changed: Callable[[str | None], None]) -> None:
-        begun: set[int] = set()
-
-        async def watch(number: int) -> None:
-            def heard(entry_id: str | None) -> None:
-                begun.add(number)
-                if len(begun) == len(self._stores):  # what came before, the last to begin says
-                    changed(entry_id)
-
-            await self._stores[number].watch(heard)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for number in range(len(self._stores)):
-                    group.create_task(watch(number))
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+        await for_ever([store.watch for store in self._stores], changed)
 
     async def browse(self, tags: Collection[str], limit: int) -> list[Entry]:
-        found = await _all(store.browse(tags, limit) for store in self._stores)
+        found = await all_at_once(store.browse(tags, limit) for store in self._stores)
         entries = [entry for page in found for entry in page]
         return sorted(entries, key=lambda entry: entry.created_at, reverse=True)[:limit]
+
+    async def count(self, tenant: str) -> int:
+        return sum(await all_at_once(store.count(tenant) for store in self._stores))
 
     async def check(self) -> None:
         """Raise a ``StoreError`` unless some partition answers, and those that do are as they have
@@ -172,7 +168,7 @@ class PartitionedStore:
     async def tallies(
         self, owner: Owner, periods: Sequence[int]
     ) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
-        said = await _all(store.tallies(owner, periods) for store in self._stores)
+        said = await all_at_once(store.tallies(owner, periods) for store in self._stores)
         own = said[self._stores.index(self._owned(owner))][0]
         pooled: list[dict[str, float]] = [{} for _ in periods]
         for _, tenants in said:
@@ -185,6 +181,9 @@ class PartitionedStore:
         """The store that has a scope."""
         return self._owned(self.owner(scope))
 
+    def _at(self, scope: Scope) -> int:
+        return self._place(self.owner(scope))
+
     def _owned(self, owner: Owner) -> RedisStore:
         return self._stores[self._place(owner)]
 
@@ -194,15 +193,15 @@ class PartitionedStore:
     async def _spread(
         self,
         items: Sequence[T],
-        scope_of: Callable[[T], Scope],
+        place_of: Callable[[T], int],
         call: Callable[[RedisStore, Sequence[T]], Awaitable[Sequence[R]]],
     ) -> list[Any]:
-        """Each item's outcome from the partition of its scope, all partitions at once. Raises
+        """Each item's outcome from the partition that it belongs to, all at once. Raises
         ``StoreUnavailableError`` where no partition is left."""
         places: dict[int, list[int]] = {}
         for n, item in enumerate(items):
             try:
-                place = self._place(self.owner(scope_of(item)))
+                place = place_of(item)
             except Exception:
                 place = 0  # whoever reads it there says what is wrong with it
             places.setdefault(place, []).append(n)
@@ -255,26 +254,3 @@ class PartitionedStore:
             if isinstance(found, BaseException):
                 raise found
         return self._stores[0], None
-
-
-def _scope_of(item: VectorQuery) -> Scope:
-    return item.scope
-
-
-def _scope_of_key(key: EntryKey) -> Scope:
-    return key.scope
-
-
-def _scope_of_record(record: Record) -> Scope:
-    return record.key.scope
-
-
-async def _all(calls: Iterable[Awaitable[R]]) -> list[R]:
-    """What each gives, once all have ended; raises the first error among them."""
-    said = await asyncio.gather(*calls, return_exceptions=True)
-    given: list[R] = []
-    for one in said:
-        if isinstance(one, BaseException):
-            raise one
-        given.append(one)
-    return given

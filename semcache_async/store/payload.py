@@ -10,11 +10,13 @@ import msgspec
 
 from semcache_async.errors import StoreError
 from semcache_async.store.keys import ScopeDigest
-from semcache_async.store.schema import ENTRY, NOTES
+from semcache_async.store.schema import ENTRY, NOTES, SCOPE
+from semcache_async.store.sealing import CLEAR, Sealer, context_of
 from semcache_async.types import Entry, Neighbour, Owner
 
 __all__ = [
     "Found",
+    "Noted",
     "Page",
     "Payload",
     "read_entries",
@@ -22,13 +24,15 @@ __all__ = [
     "read_neighbours",
     "read_noted",
     "read_page",
+    "read_results",
 ]
 
 _KEY = b"__key"
 
 
 class Payload(msgspec.Struct, omit_defaults=True):
-    """The JSON in an entry's ``entry`` field. Times are Unix seconds by Redis's clock."""
+    """The JSON in an entry's ``entry`` field, before it is sealed where there are keys. Times are
+    Unix seconds by Redis's clock."""
 
     scope: str
     prompt: str
@@ -54,20 +58,28 @@ class Payload(msgspec.Struct, omit_defaults=True):
 _decode = msgspec.json.Decoder(Payload).decode
 
 
-def _payload(raw: object, scope: ScopeDigest | None) -> Payload | None:
-    """The payload, or None when it is missing, unreadable or of another scope (None: of any)."""
+def _payload(raw: object, scope: str, entry_id: str, sealer: Sealer) -> Payload | None:
+    """The payload, or None when it is missing, unreadable, sealed for elsewhere or of another
+    scope."""
     if not isinstance(raw, bytes):
         return None
+    if sealer.seals:
+        opened = sealer.open(raw, context=context_of("entry", scope, entry_id))
+        if opened is None:
+            return None
+        raw = opened
     try:
         payload = _decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    return payload if scope is None or payload.scope == scope.scope else None
+    return payload if payload.scope == scope else None
 
 
-def read_entry(raw: object, entry_id: str, scope: ScopeDigest, now: float) -> Entry | None:
+def read_entry(
+    raw: object, entry_id: str, scope: ScopeDigest, now: float, sealer: Sealer = CLEAR
+) -> Entry | None:
     """The entry behind ``HGET key entry``, or None unless the exact tier may serve it."""
-    payload = _payload(raw, scope)
+    payload = _payload(raw, scope.scope, entry_id, sealer)
     if payload is None or payload.exact_until <= now:
         return None
     return payload.entry(entry_id)
@@ -82,13 +94,17 @@ class Noted(NamedTuple):
     notes: bytes | None
 
 
-def read_noted(row: Sequence[bytes | None], entry_id: str, now: float) -> Noted:
+def read_noted(
+    row: Sequence[bytes | None], entry_id: str, now: float, sealer: Sealer = CLEAR
+) -> Noted:
     """``HMGET key entry scope tenant notes``."""
     raw, scope, tenant, notes = row
     owner = Owner((scope or b"").decode(errors="replace"), (tenant or b"").decode(errors="replace"))
-    payload = _payload(raw, None)
+    payload = _payload(raw, owner.scope, entry_id, sealer)
     if payload is None or max(payload.exact_until, payload.semantic_until) <= now:
-        return Noted(None, owner, notes)
+        return Noted(None, owner, None)
+    if notes is not None and sealer.seals:
+        notes = sealer.open(notes, context=context_of("notes", owner.scope, entry_id))
     return Noted(payload.entry(entry_id), owner, notes)
 
 
@@ -111,6 +127,7 @@ def read_neighbours(
     created_after: float = 0.0,
     wanted: int = 0,
     asked: int = 0,
+    sealer: Sealer = CLEAR,
 ) -> Found:
     """What an ``FT.SEARCH`` reply to a search for ``asked`` neighbours holds, of which ``wanted``
     are needed.
@@ -119,10 +136,13 @@ def read_neighbours(
     did not find may well exist.
     """
     neighbours = []
-    results = _results(reply)
-    for key in results:
-        fields = results[key]
-        payload = _payload(fields.get(ENTRY), scope)
+    seen: dict[bytes, None] = {}
+    for key, fields in read_results(reply):
+        if key in seen:  # a cluster's coordinator finds what is being moved on two shards
+            continue
+        seen[key] = None
+        entry_id = key[len(prefix) :].decode()
+        payload = _payload(fields.get(ENTRY), scope.scope, entry_id, sealer)
         if payload is None or payload.semantic_until <= now or payload.created_at < created_after:
             continue
         if any(payload.attributes.get(name) != value for name, value in attributes.items()):
@@ -130,21 +150,24 @@ def read_neighbours(
         distance = _distance(fields.get(b"d"))
         if distance is None:
             continue
-        entry = payload.entry(key[len(prefix) :].decode())
-        neighbours.append(Neighbour(distance, entry, None, fields.get(NOTES)))
+        notes = fields.get(NOTES)
+        if notes is not None and sealer.seals:
+            notes = sealer.open(notes, context=context_of("notes", scope.scope, entry_id))
+        neighbours.append(Neighbour(distance, payload.entry(entry_id), None, notes))
     neighbours.sort(key=lambda neighbour: neighbour.distance)
     total = cast("Mapping[bytes, Any]", reply).get(b"total_results", 0)
     return Found(neighbours, len(neighbours) < wanted and asked <= total)
 
 
-def read_entries(reply: object, prefix: bytes, now: float) -> list[Entry]:
+def read_entries(reply: object, prefix: bytes, now: float, sealer: Sealer = CLEAR) -> list[Entry]:
     """The live entries in an ``FT.SEARCH`` reply, whatever their scope, newest first. Raises
     ``StoreError`` as ``read_neighbours`` does."""
     entries = []
-    for key, fields in _results(reply).items():
-        payload = _payload(fields.get(ENTRY), None)
+    for key, fields in dict(read_results(reply)).items():
+        entry_id, scope = key[len(prefix) :].decode(), fields.get(SCOPE) or b""
+        payload = _payload(fields.get(ENTRY), scope.decode(errors="replace"), entry_id, sealer)
         if payload is not None and max(payload.exact_until, payload.semantic_until) > now:
-            entries.append(payload.entry(key[len(prefix) :].decode()))
+            entries.append(payload.entry(entry_id))
     entries.sort(key=lambda entry: entry.created_at, reverse=True)
     return entries
 
@@ -169,7 +192,9 @@ def read_page(reply: object) -> Page:
     return Page(keys, cursor, not rows.get(b"warning"))
 
 
-def _results(reply: object) -> dict[bytes, Mapping[bytes, Any]]:
+def read_results(reply: object) -> list[tuple[bytes, Mapping[bytes, Any]]]:
+    """The keys that an ``FT.SEARCH`` reply names, each with the fields returned. Raises
+    ``StoreError`` as ``read_neighbours`` does."""
     if not isinstance(reply, dict) or b"results" not in reply:
         raise _strange("FT.SEARCH", reply)
     if reply.get(b"warning"):
@@ -177,8 +202,7 @@ def _results(reply: object) -> dict[bytes, Mapping[bytes, Any]]:
             f"FT.SEARCH gave partial results ({reply[b'warning'][0]!r}); raise the server's "
             "search-timeout, or shrink the index."
         )
-    # a key once: a cluster's coordinator finds what is being moved on two shards
-    return {row[b"id"]: row.get(b"extra_attributes") or {} for row in reply[b"results"]}
+    return [(row[b"id"], row.get(b"extra_attributes") or {}) for row in reply[b"results"]]
 
 
 def _strange(command: str, reply: object) -> StoreError:

@@ -139,6 +139,22 @@ class ServerPipelines:
         finally:
             line.drop()
 
+    async def ask(
+        self, commands: Callable[[], Sequence[Command]], *, wait_s: float
+    ) -> AsyncIterator[list[Reply]]:
+        line = await self.route.connect(None, self._timeout_s)
+        try:
+            while True:
+                asked = commands()
+                payload = b"".join([_pack(command) for command in asked])
+                async with asyncio.timeout(self._timeout_s + wait_s):
+                    replies = await line.send(payload, len(asked))
+                yield replies
+        except TimeoutError:
+            raise StoreUnavailableError(LOST) from None
+        finally:
+            line.drop()
+
     async def line(self) -> Line:
         """The connection to use: an idle one, else the least busy one while a further one is
         opened, else one that was waited for."""
@@ -257,5 +273,7 @@ def _packed(commands: Sequence[Command]) -> tuple[bytes, list[tuple[int, StoreEr
             try:
                 packed.append(_pack(command))
             except Exception as error:
-                faults.append((place, StoreError(f"Redis takes no such command: {error!r}")))
+                faults.append(
+                    (place, StoreError(f"Redis takes no such command ({type(error).__name__})."))
+                )
         return b"".join(packed), faults

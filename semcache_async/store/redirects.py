@@ -106,6 +106,18 @@ class ClusterPipelines:
                 self._cluster.doubt(self._slot)
             raise
 
+    async def ask(
+        self, commands: Callable[[], Sequence[Command]], *, wait_s: float
+    ) -> AsyncIterator[list[Reply]]:
+        pool = await self._cluster.owner(self._slot, self.deadline())
+        try:
+            async for replies in pool.ask(commands, wait_s=wait_s):
+                self._cluster.learn(self._slot, replies, pool)
+                yield replies
+        except StoreUnavailableError:
+            self._cluster.doubt(self._slot)
+            raise
+
     async def _follow(
         self,
         pool: ServerPipelines,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from semcache_async.errors import ConfigError, StoreError, StoreFullError, StoreUnavailableError
+from semcache_async.store.claims import ClaimKeeper
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.dialect import Dialect, dialect_of
 from semcache_async.store.evidence import EvidenceKeeper
@@ -20,11 +21,13 @@ from semcache_async.store.removal import Removal, entries_filter
 from semcache_async.store.replies import checked
 from semcache_async.store.schema import (
     ENTRY,
+    SCOPE,
     IndexShape,
     can_be_purged,
     ensure_index,
     is_missing_index,
 )
+from semcache_async.store.sealing import Sealer
 from semcache_async.store.searching import Searcher, each
 from semcache_async.store.wire import Command, RedisPipelines
 from semcache_async.store.writing import Writer
@@ -50,6 +53,9 @@ class RedisStore:
         shape: IndexShape,
         fences: Fences,
         clock: ServerClock,
+        *,
+        lease_s: float,
+        sealer: Sealer,
     ) -> None:
         self._pipelines = pipelines
         self._writing = writing
@@ -59,18 +65,28 @@ class RedisStore:
         self._clock = clock
         self._dialect: Dialect | None = None
         self._prefix = keys.prefix.encode()
-        self._searcher = Searcher(self._timed, self._remake, keys, shape, clock)
+        self._sealer = sealer
+        self._searcher = Searcher(self._timed, self._remake, keys, shape, clock, sealer)
         self._noting = noting
-        evidence = EvidenceKeeper(pipelines, noting, keys, clock)
+        evidence = EvidenceKeeper(pipelines, noting, keys, clock, sealer)
         self.owner, self.noted, self.annotate = evidence.owner, evidence.noted, evidence.annotate
         self.tally, self.tallies = evidence.tally, evidence.tallies
-        self._writer = Writer(writing, keys, fences, clock, np.dtype(shape.dtype))
+        self._lease_s = lease_s
+        claims = self._claims = self._claims_in(keys)
+        self.claim, self.stand, self.withdraw = claims.claim, claims.stand, claims.withdraw
+        self.renew, self.write, self.hear = claims.renew, claims.write, claims.hear
+        self._writer = Writer(writing, keys, fences, clock, np.dtype(shape.dtype), sealer)
 
     @property
     def connections(self) -> int:
         """Connections to Redis open now."""
         parts = (self._pipelines, self._writing, self._noting)
         return sum(part.connections for part in parts)
+
+    @property
+    def unopened(self) -> int:
+        """Sealed data that did not open, so far."""
+        return self._sealer.unopened
 
     def now(self) -> float:
         """Unix seconds by Redis's clock, early by a round trip at most."""
@@ -86,6 +102,8 @@ class RedisStore:
         self._dialect = dialect_of(hello)
         await self._time()
         await self._remake()
+        if self._dialect is None:  # elsewhere nobody shares flights
+            await self._claims.prepare()
         await self._send_canary()
 
     async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | Exception | None]:
@@ -100,7 +118,7 @@ class RedisStore:
             found[n] = (
                 reply
                 if isinstance(reply, Exception)
-                else read_entry(reply, ids[n], scope(keys[n].scope), now)
+                else read_entry(reply, ids[n], scope(keys[n].scope), now, self._sealer)
             )
         return found
 
@@ -164,9 +182,14 @@ class RedisStore:
                     checked(part)
             except StoreFullError as error:
                 full = error  # then nothing can be written past the fence either
+        siblings = await self._siblings()
+        for keys in (self._keys, *siblings):
+            concerned = removal_from(keys).claims()
+            if concerned is not None:
+                await self._claims_in(keys).purge(*concerned)
         removed = await self._purge(removal, self._keys.index) or 0
         strange = []
-        for keys in await self._siblings():
+        for keys in siblings:
             try:
                 count = await self._purge(removal_from(keys), keys.index)
             except StoreError as error:
@@ -187,6 +210,14 @@ class RedisStore:
             )
         return removed
 
+    def _claims_in(self, keys: KeySpace) -> ClaimKeeper:
+        return ClaimKeeper(
+            *(self._pipelines, keys),
+            dim=self._shape.dim,
+            lease_s=self._lease_s,
+            sealer=self._sealer,
+        )
+
     async def _purge(self, removal: Removal, index: str) -> int | None:
         """None for an index that does not know what the removal asks for."""
         if removal.searches and not can_be_purged(await self._filled(index)):
@@ -196,10 +227,18 @@ class RedisStore:
     async def browse(self, tags: Collection[str], limit: int) -> list[Entry]:
         """Some live entries of any scope; of ``tags``, any one will do."""
         query, params = entries_filter(self._keys, tags)
-        shown = ("RETURN", 1, ENTRY, "LIMIT", 0, limit, "DIALECT", 2)
+        shown = ("RETURN", 2, ENTRY, SCOPE, "LIMIT", 0, limit, "DIALECT", 2)
         command: Command = ("FT.SEARCH", self._keys.index, query, *params, *shown)
         (reply,) = await self._timed([command])
-        return read_entries(checked(reply), self._prefix, self._clock.now())
+        return read_entries(checked(reply), self._prefix, self._clock.now(), self._sealer)
+
+    async def count(self, tenant: str) -> int:
+        """Entries of a tenant in the index."""
+        query, params = entries_filter(self._keys, tenant=tenant)
+        found = await self._one(
+            *("FT.SEARCH", self._keys.index, query, *params, "LIMIT", 0, 0, "DIALECT", 2)
+        )
+        return int(found[b"total_results"])
 
     async def check(self) -> None:
         """Raise a ``StoreError`` unless Redis answers and has the index in its right shape."""

@@ -67,6 +67,16 @@ class Removal:
             return bool(self._ids)
         return bool(self._digest or self._tenant or self._tags)
 
+    def claims(self) -> tuple[str, Command] | None:
+        """A query that the claims concerned meet, and its PARAMS."""
+        if not self.possible:
+            return None
+        if not self._by_id:
+            return _filter(self._digest, self._tenant, self._tags)
+        any_of = "|".join(f"$i{n}" for n in range(len(self._ids)))
+        params = [part for n, id_ in enumerate(self._ids) for part in (f"i{n}", id_)]
+        return f"@entry_id:{{{any_of}}}", ("PARAMS", len(params), *params)
+
     def fences(self) -> list[str]:
         """The keys of the fences to raise before ``run``."""
         if not self.possible:
@@ -109,10 +119,13 @@ class Removal:
         return meeting
 
 
-def entries_filter(keys: KeySpace, tags: Collection[str]) -> tuple[str, Command]:
-    """A query that the entries with any of ``tags`` meet (all where none is named), and its
-    PARAMS."""
-    return _filter(None, None, [keys.tag(tag) for tag in tags])
+def entries_filter(
+    keys: KeySpace, tags: Collection[str] = (), tenant: str | None = None
+) -> tuple[str, Command]:
+    """A query that the entries with any of ``tags`` (all where none is named) of ``tenant`` (of
+    any where it is None) meet, and its PARAMS."""
+    named = None if tenant is None else keys.tenant(tenant)
+    return _filter(None, named, [keys.tag(tag) for tag in tags])
 
 
 def _filter(

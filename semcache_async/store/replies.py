@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from semcache_async.errors import (
@@ -29,10 +30,11 @@ NEEDED_COMMANDS = (
     *("HGET", "HMGET", "HGETALL", "HSET", "HDEL", "HINCRBYFLOAT", "PEXPIRE", "UNLINK"),
     *("ZADD", "ZSCORE"),
     *("FT.CREATE", "FT.INFO", "FT.SEARCH", "FT.AGGREGATE", "FT.CURSOR", "FT._LIST"),
-    *("XADD", "XRANGE", "XREVRANGE", "CLIENT|TRACKING", "CLUSTER|SLOTS", "ASKING"),
+    *("EXISTS", "XADD", "XREAD", "XTRIM", "XRANGE", "XREVRANGE", "CLIENT|TRACKING"),
+    *("CLUSTER|SLOTS", "ASKING"),
 )
-"""What a user of the store has to be allowed: the X... for the service's logs, TRACKING for local
-answers, the last two in a cluster."""
+"""What a user of the store has to be allowed: the X... for letters between processes and the
+service's logs, TRACKING for local answers, the last two in a cluster."""
 
 
 class ReadOnlyError(StoreUnavailableError):
@@ -88,7 +90,9 @@ def checked(outcome: Any) -> Any:
 
 
 def reply_error(message: str) -> StoreError:
-    """The error that an error reply stands for."""
+    """The error that an error reply stands for. It names no user of Redis, and none of what was
+    sent: some replies repeat both."""
+    message = _USER.sub("the user", message.partition(", with args beginning with")[0])
     kind = message.split(" ", 1)[0]
     if kind in {"NOAUTH", "WRONGPASS"}:
         return StoreAuthError(
@@ -113,6 +117,9 @@ def reply_error(message: str) -> StoreError:
             'embedded one: pip install "semcache-async[embedded]" and give no URL.'
         )
     return StoreError(f"Redis answered: {message}")
+
+
+_USER = re.compile(r"\bUser \S+(?= has no )", re.IGNORECASE)
 
 
 def _node(message: str) -> tuple[str, int]:

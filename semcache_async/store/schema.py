@@ -26,8 +26,8 @@ SCHEMA_VERSION = 2
 
 SCOPE, TENANT, ATTRIBUTES, TAGS = b"scope", b"tenant", b"attr", b"tags"
 VECTOR, ENTRY, NOTES = b"vec", b"entry", b"notes"
-"""Fields of an entry's hash. The first four hold digests alone; ``entry`` is the JSON payload, in
-clear, and ``notes`` what was learnt of it: the fields that are returned."""
+"""Fields of an entry's hash. The first four hold digests alone; ``entry`` is the JSON payload and
+``notes`` what was learnt of it, both sealed where there are keys: the fields that are returned."""
 
 _HNSW = ("M", "16", "EF_CONSTRUCTION", "200", "EF_RUNTIME", "40")
 

@@ -16,6 +16,7 @@ from semcache_async.store.knn import KnnPlanner
 from semcache_async.store.payload import Found, read_neighbours
 from semcache_async.store.replies import checked
 from semcache_async.store.schema import IndexShape, is_missing_index
+from semcache_async.store.sealing import Sealer
 from semcache_async.store.wire import Command
 from semcache_async.types import Neighbour, Vector, VectorQuery
 
@@ -45,11 +46,13 @@ class Searcher:
         keys: KeySpace,
         shape: IndexShape,
         clock: ServerClock,
+        sealer: Sealer,
     ) -> None:
         self._timed = execute
         self._remake = remake
         self._keys = keys
         self._clock = clock
+        self._sealer = sealer
         self._dtype = np.dtype(shape.dtype)
         self._planner = KnnPlanner(keys.index, graph=shape.algorithm == "hnsw")
         self._prefix = keys.prefix.encode()
@@ -111,6 +114,7 @@ class Searcher:
                     created_after=query.created_after,
                     wanted=query.neighbours,
                     asked=asked[n],
+                    sealer=self._sealer,
                 )
             except StoreError as error:
                 outcomes[n] = error
@@ -130,5 +134,7 @@ def each(make: Callable[[T], R], items: Sequence[T]) -> list[Any]:
             try:
                 made.append(make(item))
             except Exception as error:
-                made.append(StoreError(f"This cannot be looked up in Redis: {error!r}"))
+                made.append(
+                    StoreError(f"This cannot be looked up in Redis ({type(error).__name__}).")
+                )
         return made

@@ -67,6 +67,13 @@ class RedisPipelines(Protocol):
         ``pulse`` now and then, to see that it is still the right one. Returns never; raises a
         ``StoreError`` when either is refused or the connection is lost."""
 
+    def ask(
+        self, commands: Callable[[], Sequence[Command]], *, wait_s: float
+    ) -> AsyncIterator[list[Reply]]:
+        """The replies to ``commands()``, again and again, on a connection of its own; the server
+        may hold each back for ``wait_s``. Ends never; raises a ``StoreError`` when the connection
+        is lost."""
+
 
 @asynccontextmanager
 async def redis_pipelines(

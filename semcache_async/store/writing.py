@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from semcache_async.errors import StaleWriteError, StoreError, StoreFullError
+from semcache_async.errors import LeaseLostError, StaleWriteError, StoreError, StoreFullError
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.fences import Fences
 from semcache_async.store.keys import KeySpace, plain
 from semcache_async.store.payload import Payload
 from semcache_async.store.replies import MovedError, ReadOnlyError, checked
 from semcache_async.store.schema import ATTRIBUTES, ENTRY, SCOPE, TAGS, TENANT, VECTOR
+from semcache_async.store.sealing import Sealer, context_of
 from semcache_async.store.wire import Command, RedisPipelines, Session
 from semcache_async.types import Record
 
@@ -33,6 +34,8 @@ class _Write(NamedTuple):
     entry_id: str
     record: Record
     fences: tuple[str, ...]
+    claim: str
+    """The key of the claim under which it was made; "" where there is none."""
     commands: tuple[Command, ...]
 
 
@@ -46,12 +49,14 @@ class Writer:
         fences: Fences,
         clock: ServerClock,
         dtype: np.dtype[Any],
+        sealer: Sealer,
     ) -> None:
         self._pipelines = pipelines
         self._keys = keys
         self._fences = fences
         self._clock = clock
         self._dtype = dtype
+        self._sealer = sealer
 
     async def put(self, records: Sequence[Record]) -> list[str | Exception]:
         """The entry id of each record, or why it was not written."""
@@ -61,7 +66,9 @@ class Writer:
             try:
                 writes.append(self._write(place, record))
             except Exception as error:
-                outcomes[place] = StoreError(f"This cannot be kept in Redis: {error!r}")
+                outcomes[place] = StoreError(
+                    f"This cannot be kept in Redis ({type(error).__name__})."
+                )
         try:
             for _ in range(_PLACES):
                 async with self._pipelines.session() as session:
@@ -95,18 +102,31 @@ class Writer:
     ) -> bool:
         """Write those that their fences admit; False where a fence moved and none was written."""
         names = list(dict.fromkeys(name for write in writes for name in write.fences))
+        claims = [write.claim for write in writes if write.claim]
         sent = self._clock.monotonic()
-        watch, *moments, time = await session.execute([*self._fences.watching(names), ("TIME",)])
-        for reply in (watch, *moments):
+        watch, *read, time = await session.execute(
+            [
+                ("WATCH", *names, *claims),
+                *self._fences.reading(names),
+                *(("EXISTS", claim) for claim in claims),
+                ("TIME",),
+            ]
+        )
+        for reply in (watch, *read):
             checked(reply)
         self._clock.learn(sent, time)
-        read = dict(zip(names, moments, strict=True))
+        moments = dict(zip(names, read, strict=False))
+        standing = dict(zip(claims, read[len(names) :], strict=True))
         admitted: list[_Write] = []
         commands: list[Command] = [("MULTI",)]
         for write in writes:
-            refusal = self._fences.refusal(
-                write.record, [read[name] for name in write.fences], self._clock.now()
+            refusal: StaleWriteError | None = self._fences.refusal(
+                write.record, [moments[name] for name in write.fences], self._clock.now()
             )
+            if write.claim and not standing[write.claim]:
+                refusal = refusal or LeaseLostError(
+                    "The lease under which this answer was made has ended, so it is not kept."
+                )
             outcomes[write.place] = refusal
             if refusal is None:
                 admitted.append(write)
@@ -148,8 +168,11 @@ class Writer:
             attributes={plain(name): plain(value) for name, value in scope.attributes.items()},
         )
         key = self._keys.key(entry_id)
+        entry = self._sealer.seal(
+            _encode(payload), context=context_of("entry", digest.scope, entry_id)
+        )
         fields: Command = (
-            *(ENTRY, _encode(payload), SCOPE, digest.scope, TENANT, digest.tenant),
+            *(ENTRY, entry, SCOPE, digest.scope, TENANT, digest.tenant),
             *(ATTRIBUTES, ",".join(digest.attributes), TAGS, ",".join(tags)),
         )
         commands: list[Command]
@@ -162,7 +185,8 @@ class Writer:
             longest = max(longest, record.semantic_ttl_s)
         commands.append(("PEXPIRE", key, max(1, int(longest * 1_000))))
         fences = self._keys.record_fences(digest, tags, entry_id)
-        return _Write(place, entry_id, record, fences, tuple(commands))
+        claim = "" if record.claim is None else self._keys.claim(record.claim)
+        return _Write(place, entry_id, record, fences, claim, tuple(commands))
 
 
 def _is_elsewhere(outcome: object) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 from semcache_async.errors import StaleWriteError
 from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, VectorQuery
 
-__all__ = ["MemoryStore"]
+__all__ = ["MemoryStore", "entry_id"]
 
 _TICK_S = 1e-6
 
@@ -105,11 +105,18 @@ class MemoryStore:
         found.sort(key=lambda entry: entry.created_at, reverse=True)
         return found[:limit]
 
+    async def count(self, tenant: str) -> int:
+        now = self.now()
+        return sum(
+            key.scope.tenant == tenant and max(row.entry.exact_until, row.semantic_until) > now
+            for key, row in self._rows.items()
+        )
+
     async def check(self) -> None:
         pass
 
     def _put(self, record: Record, now: float) -> str | Exception:
-        id_ = blake2b(repr(record.key).encode(errors="replace"), digest_size=16).hexdigest()
+        id_ = entry_id(record.key)
         fences = _record_fences(record, id_)
         if any(self._fences.get(fence, -1.0) >= record.started_at for fence in fences):
             return StaleWriteError("An invalidation came after this answer began to be made.")
@@ -138,14 +145,19 @@ class MemoryStore:
         return neighbours[: query.neighbours]
 
 
-def _record_fences(record: Record, entry_id: str) -> Iterator[tuple[object, ...]]:
+def entry_id(key: EntryKey) -> str:
+    """32 hex digits."""
+    return blake2b(repr(key).encode(errors="replace"), digest_size=16).hexdigest()
+
+
+def _record_fences(record: Record, id_: str) -> Iterator[tuple[object, ...]]:
     """What an invalidation that concerns the record raised one of."""
     scope = record.key.scope
     for tag in (None, *record.tags):
         yield ("scope", _bare(scope), tag)
         yield ("tenant", scope.tenant, tag)
         yield ("tag", tag)
-    yield ("entry", entry_id)
+    yield ("entry", id_)
 
 
 def _removal_fences(

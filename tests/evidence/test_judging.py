@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from semcache_async.evidence.judging import Agree, Judging, Label, TokenBucket
+from semcache_async.evidence.judging import Agree, Judging, Label
+from semcache_async.flow.quotas import TokenBucket
 from semcache_async.protocols import Judge
 from semcache_async.stats import Counters
 from semcache_async.types import Case, Scope

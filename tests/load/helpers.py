@@ -39,8 +39,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         ready, scheduled = self._ready, self._scheduled  # type: ignore[attr-defined]
-        if not ready and scheduled:
-            self.now = max(self.now, scheduled[0]._when)
+        if not ready:
+            timers = [timer._when for timer in scheduled if not timer._cancelled]
+            self.now = max(self.now, min(timers, default=self.now))
         super()._run_once()  # type: ignore[misc]
 
 

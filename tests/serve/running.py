@@ -106,8 +106,9 @@ async def service_for(
         settings = Settings(cache=config, **options)
     if redis_url is None and store is None:
         store = MemoryStore()
+    metrics = Metrics(settings)
     async with (
-        open_upstream(upstream_url, settings) as upstream,
+        open_upstream(upstream_url, settings, count=metrics.count) as upstream,
         SemanticCache.open(
             redis_url,
             config=settings.cache,
@@ -116,7 +117,6 @@ async def service_for(
             judge=judge_of(settings, upstream),
         ) as opened,
     ):
-        metrics = Metrics(settings)
         metrics.watch(opened)
         yield Service(
             cache=opened,

@@ -37,7 +37,8 @@ STATUS = "x-semcache-status"
 
 @pytest.fixture
 async def service(redis_url: str, name: str) -> AsyncIterator[Live]:
-    async with live(redis_url, name) as running:
+    """Its own retries off, so that the clients' are seen."""
+    async with live(redis_url, name, upstream_retry_share=0.0) as running:
         yield running
 
 

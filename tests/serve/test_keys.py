@@ -71,9 +71,14 @@ def test_a_file_of_either_format(tmp_path: Path) -> None:
     toml, plain = tmp_path / "keys.toml", tmp_path / "keys.json"
     toml.write_text(ENTRY + f'[[keys]]\nhash = "{hash_key("sk-root")}"\nadmin = true\n')
     plain.write_text(json.dumps({"keys": [{"hash": hash_key("sk-acme"), "tenant": "acme"}]}))
-    assert KeyRing.load(toml).caller(sent("Bearer sk-root")) == Caller(admin=True)
+    root = KeyRing.load(toml).caller(sent("Bearer sk-root"))
+    assert (root.tenant, root.admin) == ("", True)
+    named = f"key-{hash_key('sk-acme')[7:19]}"
     for path in (toml, plain):
-        assert KeyRing.load(path).caller(sent("Bearer sk-acme")) == Caller(tenant="acme")
+        found = KeyRing.load(path).caller(sent("Bearer sk-acme"))
+        assert found == Caller(tenant="acme", author=named)
+    toml.write_text(ENTRY + 'name = "ann@acme"\n')
+    assert KeyRing.load(toml).caller(sent("Bearer sk-acme")).author == "ann@acme"
 
 
 @pytest.mark.parametrize(
@@ -88,6 +93,8 @@ def test_a_file_of_either_format(tmp_path: Path) -> None:
         (f"[[keys]]\nhash = '{hash_key('x')}'", "name its tenant"),
         (f"[[keys]]\nhash = '{hash_key('x')}'\ntenant = 1", "must be text"),
         (ENTRY + "role = 'x'", "no field role"),
+        (ENTRY + "name = 'a, b'", "name must be"),
+        (ENTRY + "name = 1", "name must be"),
         (ENTRY + ENTRY, "key 2 occurs twice"),
         ("[[keys", "not valid TOML"),
     ],

@@ -18,6 +18,7 @@ SPECIAL = {
     "redis_url": "redis://r",
     "api_keys_file": "keys.toml",
     "cors_origins": "https://a.example,https://b.example",
+    "allowed_hosts": "llm.example,*.internal.example",
     "bypass_personal": "off",
     "bypass_time_bound": "off",
     "bypass_anew": "off",
@@ -26,10 +27,15 @@ SPECIAL = {
     "name": "other",
     "guards": "numbers,negation",
     "secret": "s3cret",
+    "encryption_keys": f"{'ab' * 32},{'cd' * 32}",
     "max_distance": "0.07",
     "target_precision": "0.9",
     "verified": "0.9",
     "judge_rate": "2.5",
+    "tenant_entries": "1000",
+    "tenant_writes": "2.5",
+    "tenant_flights": "7",
+    "tenant_verdicts": "0.5",
 }
 LLM = {"SEMCACHE_UPSTREAM_URL": "https://llm.example/v1"}
 FLAGS = [row for row in OPTIONS.values() if row.option is not None]
@@ -50,11 +56,11 @@ def sample(row: Row) -> str:
 
 
 def in_toml(row: Row, text: str) -> str:
-    if row.kind in (bool, int, float, float | None):
+    if row.kind in (bool, int, float, int | None, float | None):
         return text
     if row.name in ("bypass_personal", "bypass_time_bound", "bypass_anew"):
         return "false"
-    if row.name in ("cors_origins", "guards"):
+    if row.name in ("cors_origins", "allowed_hosts", "guards", "encryption_keys"):
         return str(text.split(","))
     return f'"{text}"'
 
@@ -148,5 +154,5 @@ def test_every_own_option_has_a_flag_and_says_what_it_means() -> None:
         assert row.option is not None
         assert row.option.help.strip().endswith(".")
         assert row.option.group
-    assert "secret" not in {row.name for row in FLAGS}
+    assert not {"secret", "encryption_keys"} & {row.name for row in FLAGS}
     assert all(get_args(row.kind) or isinstance(row.kind, type) for row in FLAGS)

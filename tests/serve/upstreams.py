@@ -74,6 +74,8 @@ class Scripted:
         self.requests: list[tuple[CIMultiDict[str], bytes]] = []
         self.open = 0
         """Connections."""
+        self.closing = 0
+        """So many of the next requests get no answer but the connection's end."""
 
     @property
     def bodies(self) -> list[Any]:
@@ -89,6 +91,9 @@ class Scripted:
                 )
                 body = await reader.readexactly(int(headers.get("Content-Length", 0)))
                 self.requests.append((headers, body))
+                if self.closing:
+                    self.closing -= 1
+                    return
                 for piece in self.pieces:
                     if piece is None:
                         return
@@ -107,7 +112,7 @@ class Scripted:
 
 
 @asynccontextmanager
-async def scripted(*pieces: Piece) -> AsyncIterator[tuple[str, Scripted]]:
+async def scripted(*pieces: Piece, port: int = 0) -> AsyncIterator[tuple[str, Scripted]]:
     """Its base URL, and itself."""
     upstream = Scripted()
     upstream.pieces = pieces
@@ -118,15 +123,18 @@ async def scripted(*pieces: Piece) -> AsyncIterator[tuple[str, Scripted]]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(connected, "127.0.0.1", port)
     port = server.sockets[0].getsockname()[1]
     try:
         yield f"http://127.0.0.1:{port}/v1", upstream
     finally:
         server.close()
+        for _ in range(5):  # the turns from a connection's acceptance to its handler
+            await asyncio.sleep(0)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # the sockets go a turn after their writers
 
 
 def answer(

@@ -345,6 +345,30 @@ async def test_a_stream_comes_in_pieces(upstream: Upstream) -> None:
     assert pieces > 1
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_that_is_reset(upstream: Upstream, stream: bool) -> None:
+    faults = "reset_after_bytes=9"
+    with pytest.raises(aiohttp.ClientError):
+        async with upstream.post(asked("a", stream=stream, x_simulate=faults)) as response:
+            await response.read()
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_that_trickles_is_whole(upstream: Upstream, stream: bool) -> None:
+    body = asked("a", stream=stream, max_tokens=1, x_simulate="trickle_ms=0.001")
+    async with upstream.post(body) as response:
+        got = await response.read()
+    assert assembled(got).complete if stream else said(json.loads(got)) == "Answer"
+
+
+async def test_faults_that_have_an_end(upstream: Upstream) -> None:
+    statuses = []
+    for prompt in ("a", "a", "b", "a"):
+        async with upstream.post(asked(prompt), "status=503, first=2") as response:
+            statuses.append(response.status)
+    assert statuses == [503, 503, 503, 200]
+
+
 async def test_slow_streams(upstream: Upstream) -> None:
     assert assembled(await upstream.stream(faults="slow_ms=2, delay_ms=1")).complete
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from semcache_async import CacheConfig, SemanticCache
 from semcache_async.cli.remote import redis_stats
 from semcache_async.errors import StoreAuthError, StoreError, StoreUnavailableError
 from semcache_async.protocols import Store
@@ -17,7 +18,9 @@ from semcache_async.store.partitions import PartitionedStore
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.store.replies import NEEDED_COMMANDS
 from semcache_async.store.wire import redis_pipelines
+from semcache_async.testing import AngleEmbedder
 from semcache_async.types import Scope, VectorQuery
+from tests.helpers import GatedLLM
 from tests.store.helpers import found, open_partitions, open_store, record, text_of, unit
 from tests.store.load import SCOPES, under_load
 from tests.store.servers import Server, cluster, endpoints, id_of, server, until_equal
@@ -51,6 +54,26 @@ async def test_partitions_lie_on_all_masters(tmp_path: Path, name: str) -> None:
             log = RedisLog(pipelines, name, "near", keep=9, ttl_s=60)
             await log.append([b"one", b"two"])
             assert [row for _, row in await log.newest(9)] == [b"two", b"one"]
+
+
+async def test_processes_share_flights(tmp_path: Path, name: str) -> None:
+    config = CacheConfig(name=name, partitions=4, store_timeout_s=5.0)
+    llm = GatedLLM()
+    async with (
+        cluster(tmp_path) as nodes,
+        SemanticCache.open(url_of(nodes), config=config, embedder=AngleEmbedder()) as one,
+        SemanticCache.open(url_of(nodes), config=config, embedder=AngleEmbedder()) as other,
+    ):
+        asked = [
+            asyncio.create_task(cache.get_or_generate("at 10", llm, scope=scope))
+            for scope in SCOPES
+            for cache in (one, other)
+        ]
+        await until_equal(lambda: _counted(llm.prompts), len(SCOPES))
+        llm.gate.set()
+        answers = await asyncio.gather(*asked)
+        assert {answer.text for answer in answers} == {"answer to at 10"}
+        assert len(llm.prompts) == len(SCOPES)
 
 
 async def test_a_slot_that_moves_takes_its_partition_along(tmp_path: Path, name: str) -> None:

@@ -67,7 +67,8 @@ def searched(*rows: tuple[str, str, bytes]) -> list[Any]:
     """``FT.SEARCH ... RETURN``, by docs/commands/ft.search.md of valkey-search."""
     reply: list[Any] = [len(rows)]
     for id_, distance, entry in rows:
-        reply += [KEYS.key(id_).encode(), [b"d", distance.encode(), b"entry", entry]]
+        fields = [b"d", distance.encode(), b"entry", entry, b"scope", DIGEST.scope.encode()]
+        reply += [KEYS.key(id_).encode(), fields]
     return reply
 
 
@@ -178,7 +179,11 @@ def test_a_key_found_on_two_shards_counts_once() -> None:
     """``FT.SEARCH`` of Redis 8 in a cluster, while a slot moves."""
     row = {
         b"id": KEYS.key("1").encode(),
-        b"extra_attributes": {b"d": b"0.1", b"entry": payload("one")},
+        b"extra_attributes": {
+            b"d": b"0.1",
+            b"entry": payload("one"),
+            b"scope": DIGEST.scope.encode(),
+        },
         b"values": [],
     }
     reply = {b"attributes": [], b"total_results": 2, b"warning": [], b"results": [row, dict(row)]}

@@ -9,7 +9,13 @@ import pytest
 from semcache_async import SemanticCache
 from semcache_async.config import CacheConfig
 from semcache_async.errors import ConfigError, StoreError, StoreUnavailableError
-from semcache_async.protocols import BrowsableStore, EvidenceStore, WatchableStore
+from semcache_async.protocols import (
+    BrowsableStore,
+    CountingStore,
+    EvidenceStore,
+    SharingStore,
+    WatchableStore,
+)
 from semcache_async.store.cluster import slot_of
 from semcache_async.store.keys import partitions
 from semcache_async.store.partitions import PartitionedStore
@@ -51,6 +57,8 @@ async def test_what_many_partitions_know_together(redis_url: str, name: str) -> 
         assert isinstance(store, WatchableStore)
         assert isinstance(store, BrowsableStore)
         assert isinstance(store, EvidenceStore)
+        assert isinstance(store, SharingStore)
+        assert isinstance(store, CountingStore)
         assert len({id(store.of(scope)) for scope in SCOPES}) == 3
         reports: list[str | None] = []
         watching = asyncio.create_task(store.watch(reports.append))
@@ -69,6 +77,8 @@ async def test_what_many_partitions_know_together(redis_url: str, name: str) -> 
         for n, owner in enumerate(owners):
             await store.tally(owner, 7, {"r": n + 1.0}, pooled=True)
         assert await other.tallies(owners[4], [6, 7]) == ([{}, {"r": 5.0}], [{}, {"r": 78.0}])
+        assert await store.count("a") == len(SCOPES)
+        assert await store.count("b") == 0
         assert await store.noted("0" * 32) is None
         assert await store.annotate("0" * 32, lambda _entry, _notes: b"{}") is None
         assert len({entry.id for entry in await store.browse((), 2)} & set(ids)) == 2

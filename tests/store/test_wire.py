@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-import secrets
 import ssl
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -133,30 +131,6 @@ async def test_answers_what_redis_py_answers(redis_url: str) -> None:
         True if i in (0, 11) else plain(r) for i, r in enumerate(expected)
     ]
     assert all(isinstance(r, StoreError) for r in replies if isinstance(r, Exception))
-
-
-async def test_random_cancels_never_cross_replies(redis_url: str) -> None:
-    rng = random.Random(7)
-    async with redis_pipelines(redis_url, connections=3, timeout_s=20) as pipelines:
-
-        async def ask(n: int) -> None:
-            nonce = f"{n}-{secrets.token_hex(8)}"
-            size = rng.randint(1, 5)
-            reply = await pipelines.execute([("ECHO", f"{nonce}.{i}") for i in range(size)])
-            assert reply == [f"{nonce}.{i}".encode() for i in range(size)]
-
-        async def pace() -> None:
-            for _ in range(rng.randint(0, 8)):
-                await asyncio.sleep(0)
-
-        for _ in range(50):
-            tasks = [asyncio.create_task(ask(n)) for n in range(200)]
-            for task in rng.sample(tasks, 100):
-                await pace()
-                task.cancel()
-            for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-                assert outcome is None or isinstance(outcome, asyncio.CancelledError)
-        assert 1 <= pipelines.connections <= 3
 
 
 @pytest.mark.parametrize("handler", [black_hole, trickle, mute_after_greeting])

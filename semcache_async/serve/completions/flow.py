@@ -81,6 +81,7 @@ class Completions:
         return self._cache.reply(
             plan.prompt,
             producer(self._upstream, plan.request),
+            emits=Frame,
             scope=plan.scope,
             tags=control.tags,
             ttl_s=control.ttl_s,

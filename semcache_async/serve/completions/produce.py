@@ -12,7 +12,8 @@ from semcache_async.protocols import Produce
 from semcache_async.serve.completions.request import ChatRequest
 from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed
 from semcache_async.serve.sse import EventSplitter, data_of
-from semcache_async.serve.upstream.client import Upstream, said_error
+from semcache_async.serve.upstream.answered import said_error
+from semcache_async.serve.upstream.client import Upstream
 from semcache_async.serve.upstream.completion import UNREADABLE, Assembler, Frame, is_keepable
 from semcache_async.types import Produced
 

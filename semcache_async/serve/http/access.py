@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from aiohttp import web
 
 from semcache_async.serve.errors import Forbidden
 from semcache_async.serve.keys import Caller, KeyRing
 from semcache_async.serve.protocol import Access
 
-__all__ = ["admit", "caller_of"]
+__all__ = ["admit", "caller_of", "signed"]
 
+_AUTHOR = "author:"
 _CALLER = web.RequestKey("caller", Caller)
 
 
@@ -26,3 +29,17 @@ def admit(request: web.Request, access: Access, keys: KeyRing) -> None:
 def caller_of(request: web.Request) -> Caller:
     """Who asks. Of a path that is open to anybody nobody knows it."""
     return request[_CALLER]
+
+
+def signed(request: web.Request, tags: Collection[str] = ()) -> tuple[str, ...]:
+    """The tags of what the caller makes: those it gives, and ``author:NAME`` for its key. Raises
+    ``Forbidden`` for one who signs as another; an admin may, on behalf of others."""
+    caller = caller_of(request)
+    own = (f"{_AUTHOR}{caller.author}",) if caller.author else ()
+    if not caller.admin and any(tag.startswith(_AUTHOR) and tag not in own for tag in tags):
+        raise Forbidden(
+            f"Tags that begin with {_AUTHOR} say whose key made an entry, and are not a caller's "
+            "to give.",
+            code="foreign_author",
+        )
+    return tuple(dict.fromkeys((*tags, *own)))

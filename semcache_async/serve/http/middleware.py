@@ -15,6 +15,7 @@ from semcache_async.errors import SemcacheError
 from semcache_async.serve.errors import Draining, Problem, problem_of
 from semcache_async.serve.http.access import admit
 from semcache_async.serve.http.connection import expecting
+from semcache_async.serve.http.hosts import Hosts
 from semcache_async.serve.http.origins import Origins
 from semcache_async.serve.http.request_id import RequestIds, request_id
 from semcache_async.serve.http.responses import render_problem
@@ -41,6 +42,7 @@ class Middleware:
     def __init__(self, service: Service, protocols: Iterable[Protocol]) -> None:
         self._service = service
         self._metrics = service.metrics
+        self._hosts = Hosts(service)
         self._origins = Origins(service)
         self._ids = RequestIds()
         self._complaints = Complaints()
@@ -87,6 +89,7 @@ class Middleware:
             route = self._declared.get(request.match_info.route)
             if self._service.draining and not (route is not None and route.when_draining):
                 raise Draining("This process is about to end; try again.", code="draining")
+            self._hosts.admit(request)
             origin = headers.get("Origin")
             if origin is not None and (preflight := self._origins.admit(request, origin)):
                 return preflight

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from semcache_async.serve.errors import Invalid, NotFound, translated
-from semcache_async.serve.http.access import caller_of
+from semcache_async.serve.http.access import caller_of, signed
 from semcache_async.serve.http.body import read_json
 from semcache_async.serve.http.forms import read_form, read_text
 from semcache_async.serve.http.responses import json_response
@@ -52,7 +52,10 @@ async def keep(service: Service, request: web.Request) -> web.Response:
         )
     ttl_s = None if form.ttl_millis is None else form.ttl_millis / 1_000
     entry_id = await service.cache.store(
-        prompt, response, scope=_narrowed(scope, form.attributes), ttl_s=ttl_s
+        *(prompt, response),
+        scope=_narrowed(scope, form.attributes),
+        tags=signed(request),
+        ttl_s=ttl_s,
     )
     return json_response(SetResponse(entry_id), status=201)
 

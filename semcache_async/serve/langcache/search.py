@@ -172,7 +172,7 @@ async def _of_conversation(
     if not earlier or not alike:
         return [near for near, _ in alike]
     with translated("prompt"):
-        own, *others = await service.cache.embed([asked, *(last for _, last in alike)])
+        own, *others = await service.cache.embed([asked, *(last for _, last in alike)], scope=scope)
     most = service.cache.serves_up_to(scope)
     ranked = []
     for (near, _), other in zip(alike, others, strict=True):

@@ -85,6 +85,14 @@ OWN = (
         "Hits near the threshold: noted for review, dropped as too many, lost by a failing store",
     ),
     Family(
+        *("upstream_retries", "reason", ("unreached", "429", "502", "503", "504", "529")),
+        "Calls of the upstream made once more, by what had come of them",
+    ),
+    Family(
+        *("upstream_retries_refused", "lack", ("budget", "time")),
+        "Calls of the upstream that might have been made once more, by what was lacking",
+    ),
+    Family(
         *("http_errors", "status", tuple(map(str, STATUSES))),
         "Requests answered with an HTTP error",
     ),

@@ -15,12 +15,12 @@ from semcache_async.serve.completions.produce import garbage
 from semcache_async.serve.completions.request import read_chat
 from semcache_async.serve.completions.stored import as_events
 from semcache_async.serve.errors import Problem, UpstreamFailed
-from semcache_async.serve.http.access import caller_of
+from semcache_async.serve.http.access import caller_of, signed
 from semcache_async.serve.http.body import parse_object, read_body
 from semcache_async.serve.http.responses import json_response
 from semcache_async.serve.openai.stream import STREAM, BrokeOffError, ReaderLeftError, send_frames
 from semcache_async.serve.service import Service
-from semcache_async.serve.upstream.client import NO_RETRY
+from semcache_async.serve.upstream.answered import NO_RETRY
 from semcache_async.serve.upstream.completion import Frame
 from semcache_async.types import Answer, Timings
 
@@ -70,12 +70,17 @@ async def _read(service: Service, request: web.Request) -> tuple[Plan, Control]:
     locale = headers.get("x-semcache-locale", "")
     plan = planner.recall(raw, tenant, locale)
     if plan is not None:
-        return plan, read_control(plan.request.cache, headers)
+        return plan, _signed(request, read_control(plan.request.cache, headers))
     chat = read_chat(parse_object(raw))
     control = read_control(chat.cache, headers)
     plan = planner.plan(chat, tenant, locale, control.namespace)
     planner.remember(raw, tenant, locale, plan)
-    return plan, control
+    return plan, _signed(request, control)
+
+
+def _signed(request: web.Request, control: Control) -> Control:
+    tags = signed(request, control.tags)
+    return msgspec.structs.replace(control, tags=tags) if tags else control
 
 
 async def _stream(

@@ -16,11 +16,12 @@ from semcache_async.embed import TextEmbedder
 from semcache_async.embed.sources import MINILM
 from semcache_async.protocols import Embedder
 from semcache_async.serve.errors import Invalid, NotFound, translated
+from semcache_async.serve.http.access import caller_of
 from semcache_async.serve.http.body import read_json
 from semcache_async.serve.http.forms import Form, Text, read_form, read_text
 from semcache_async.serve.http.responses import json_response
 from semcache_async.serve.service import Service
-from semcache_async.types import Vector
+from semcache_async.types import Scope, Vector
 
 __all__ = ["MODELS", "EmbeddingsRequest", "create"]
 
@@ -53,10 +54,11 @@ async def create(service: Service, request: web.Request) -> web.Response:
     )
     for field, text in zip(fields, texts, strict=True):
         read_text(field, text)
+    scope = Scope(tenant=caller_of(request).tenant)
     tokens, items = 0, []
     for start in range(0, len(texts), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        count, vectors = await _embed(service, fields[part], texts[part])
+        count, vectors = await _embed(service, scope, fields[part], texts[part])
         tokens += count
         items += [
             _item(start + n, vector, form.encoding_format) for n, vector in enumerate(vectors)
@@ -95,13 +97,17 @@ def _read(body: dict[str, object], embedder: Embedder) -> EmbeddingsRequest:
 
 
 async def _embed(
-    service: Service, fields: Sequence[str], texts: Sequence[str]
+    service: Service, scope: Scope, fields: Sequence[str], texts: Sequence[str]
 ) -> tuple[int, list[Vector]]:
     """How many tokens the texts have (0 where there is no tokenizer), and their vectors."""
     embedder = service.cache.embedder
     with translated("input"):
         if not isinstance(embedder, TextEmbedder):
-            return 0, [vector for vector in await service.cache.embed(texts) if vector is not None]
+            return 0, [
+                vector
+                for vector in await service.cache.embed(texts, scope=scope)
+                if vector is not None
+            ]
         tokens = await anyio.to_thread.run_sync(embedder.tokenise, texts)
         for field, ids in zip(fields, tokens, strict=True):
             if len(ids) > embedder.window:
@@ -110,7 +116,7 @@ async def _embed(
                     param=field,
                     code="context_length_exceeded",
                 )
-        vectors = await service.cache.embed(texts)
+        vectors = await service.cache.embed(texts, scope=scope)
         # The cache has no use for texts with characters beyond the vocabulary; others may have.
         missing = [n for n, vector in enumerate(vectors) if vector is None]
         if missing:

@@ -11,7 +11,7 @@ from semcache_async.serve.completions.flow import Completed
 from semcache_async.serve.completions.plan import Plan
 from semcache_async.serve.completions.request import read_chat
 from semcache_async.serve.errors import Forbidden, Invalid, NotFound
-from semcache_async.serve.http.access import caller_of
+from semcache_async.serve.http.access import caller_of, signed
 from semcache_async.serve.http.body import read_json
 from semcache_async.serve.http.forms import read_form, read_text
 from semcache_async.serve.http.responses import NO_STORE, json_response
@@ -85,7 +85,8 @@ async def answer(service: Service, request: web.Request) -> web.Response:
         )
     chat = read_chat({"model": model, "messages": messages})
     plan = service.completions.planner.plan(chat, tenant, form.locale or "")
-    control = Control(locale=form.locale or "", max_distance=limit, tags=tuple(form.tags or ()))
+    tags = signed(request, form.tags or ())
+    control = Control(locale=form.locale or "", max_distance=limit, tags=tags)
     done = await service.completions.whole(plan, control)
     told = _told(service, plan, done, limit)
     if form.explain:

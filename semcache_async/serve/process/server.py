@@ -82,7 +82,9 @@ async def open_service(
             from semcache_async.embed import load_embedder
 
             embedder = await anyio.to_thread.run_sync(lambda: load_embedder(threads=part.threads))
-        upstream = await stack.enter_async_context(open_upstream(part.upstream_url, settings))
+        upstream = await stack.enter_async_context(
+            open_upstream(part.upstream_url, settings, count=metrics.count)
+        )
         cache = await stack.enter_async_context(
             SemanticCache.open(
                 part.redis_url,

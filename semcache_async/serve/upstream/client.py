@@ -3,61 +3,74 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 import msgspec
 from yarl import URL
 
-from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed, UpstreamTimedOut
+from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed, UpstreamUnreached
 from semcache_async.serve.settings import Settings
+from semcache_async.serve.upstream.answered import (
+    LONGEST_ERROR,
+    Body,
+    check_status,
+    late,
+    translated,
+)
 from semcache_async.serve.upstream.completion import UNREADABLE
+from semcache_async.serve.upstream.retries import Count, Retries
 
-__all__ = ["NO_RETRY", "SIMULATED", "Upstream", "identity_of", "open_upstream", "said_error"]
-
-_Asked: TypeAlias = "aiohttp.client._RequestContextManager"
+__all__ = ["SIMULATED", "Upstream", "identity_of", "open_upstream"]
 
 SIMULATED = "simulated"
 """The identity of a simulated LLM, wherever it listens."""
-NO_RETRY = {"x-should-retry": "false"}
-"""Tells the SDKs that asking again would not help."""
 
-_PASSED_ON = ("retry-after", "retry-after-ms", "x-should-retry")
-_LONGEST_ERROR, _LONGEST_MESSAGE = 65_536, 1_000
 _LINGER_S = 1.0
-_OURS_TO_SOLVE = (401, 403, 407)
-"""Statuses that concern the service's own key: to a client they would look like its own."""
+_STALE_S = 2.0
+"""A connection that was used before, and that is closed so soon after it was used again, had been
+closed before: nobody has read what was asked."""
 _WHOLE_FACTOR, _STREAM_FACTOR = 4, 64
 """Bytes of a body and of a stream per byte of an answer, at most: chunks of a few characters each
 come in 200 bytes of JSON."""
 
 
 @asynccontextmanager
-async def open_upstream(url: str, settings: Settings) -> AsyncIterator[Upstream]:
-    """The service whose base URL is ``url``: what goes before ``/chat/completions``."""
+async def open_upstream(
+    url: str, settings: Settings, *, count: Count | None = None
+) -> AsyncIterator[Upstream]:
+    """The service whose base URL is ``url``: what goes before ``/chat/completions``. ``count``
+    counts its retries."""
     headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
     if settings.upstream_key:
         headers["Authorization"] = f"Bearer {settings.upstream_key}"
-    timeout = aiohttp.ClientTimeout(
-        total=settings.upstream_timeout_s,
-        sock_connect=settings.upstream_connect_timeout_s,
-        sock_read=settings.upstream_idle_timeout_s,
-    )
     longest = settings.cache.max_answer_bytes
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(_used_again)
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers=headers,
-        timeout=timeout,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.upstream_connect_timeout_s),
+        trace_configs=[trace],
     ) as session:
         upstream = Upstream(
             session,
             URL(url),
             identity=SIMULATED if settings.simulate_llm else identity_of(url),
-            max_body=_WHOLE_FACTOR * longest + _LONGEST_ERROR,
-            max_stream=_STREAM_FACTOR * longest + _LONGEST_ERROR,
+            limits=_Limits(
+                whole_s=min(settings.upstream_timeout_s, settings.cache.generate_timeout_s),
+                first_byte_s=settings.upstream_first_byte_timeout_s,
+                idle_s=settings.upstream_idle_timeout_s,
+                max_body=_WHOLE_FACTOR * longest + LONGEST_ERROR,
+                max_stream=_STREAM_FACTOR * longest + LONGEST_ERROR,
+            ),
+            retries=Retries(settings.upstream_retry_share, count=count),
         )
         try:
             yield upstream
@@ -85,6 +98,18 @@ class _Models(msgspec.Struct):
     data: list[_Model]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Limits:
+    """Of one call."""
+
+    whole_s: float
+    """All of it, retries included."""
+    first_byte_s: float
+    idle_s: float
+    max_body: int
+    max_stream: int
+
+
 class Upstream:
     """Talks to one service. Make one with ``open_upstream``."""
 
@@ -94,15 +119,16 @@ class Upstream:
         url: URL,
         *,
         identity: str,
-        max_body: int,
-        max_stream: int,
+        limits: _Limits,
+        retries: Retries,
     ) -> None:
         self.identity = identity
         """What tells its answers from those of other services with models of the same names."""
+        self.retries = retries
         self._session = session
         self._completions = url / "chat" / "completions"
         self._models = url / "models"
-        self._max_body, self._max_stream = max_body, max_stream
+        self._limits = limits
         self.lingering: set[asyncio.Task[None]] = set()
         """One for each stream whose last bytes are still waited for."""
         self._only_model: str | None = None
@@ -120,25 +146,27 @@ class Upstream:
 
     async def models(self) -> bytes:
         """The list of models. Raises as ``complete`` does."""
-        return await self._whole(self._session.get(self._models, allow_redirects=False))
+        async with self._bounded():
+            return await self._whole(await self._begin("GET", self._models))
 
     async def complete(self, body: Mapping[str, Any]) -> bytes:
         """The body of a 200. Raises ``UpstreamAnswered`` or ``UpstreamFailed``."""
-        return await self._whole(self._post(body))
+        async with self._bounded():
+            return await self._whole(await self._ask(body))
 
     @asynccontextmanager
     async def stream(self, body: Mapping[str, Any]) -> AsyncIterator[AsyncIterator[bytes] | bytes]:
         """The bytes of a 200 as they come, or its whole body where it is no stream. Leave the
         context when enough was read. Raises as ``complete`` does, in mid-stream too."""
-        with _translated():
-            response = await self._post(body)
+        async with self._bounded():
+            answer = await self._ask(body)
+            response = answer.response
             try:
-                await _check_status(response)
                 kind = response.content_type
                 if kind == "application/json":
-                    yield await _read(response, self._max_body)
+                    yield await answer.whole(self._limits.max_body)
                 elif kind == "text/event-stream":
-                    async with aclosing(self._as_they_come(response)) as pieces:
+                    async with aclosing(answer.pieces(self._limits.max_stream)) as pieces:
                         yield pieces
                 else:
                     raise UpstreamFailed(
@@ -155,23 +183,57 @@ class Upstream:
             task.cancel()
         await asyncio.gather(*self.lingering, return_exceptions=True)
 
-    def _post(self, body: Mapping[str, Any]) -> _Asked:
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        """One whole call: in its time, and with its errors as ours."""
+        limit = asyncio.timeout(self._limits.whole_s)
+        try:
+            with translated():
+                async with limit:
+                    yield
+        except UpstreamFailed as error:
+            if limit.expired():
+                raise late(f"took longer than {self._limits.whole_s:g} s") from error
+            raise
+
+    async def _ask(self, body: Mapping[str, Any]) -> Body:
+        """The answer to ``body``, a 200, asked for more than once where that is allowed."""
         data = msgspec.json.encode(body)
-        return self._session.post(self._completions, data=data, allow_redirects=False)
+        call = partial(self._begin, "POST", self._completions, data)
+        return await self.retries.calling(call, self._limits.whole_s)
 
-    async def _whole(self, asked: _Asked) -> bytes:
-        with _translated():
-            async with asked as response:
-                await _check_status(response)
-                return await _read(response, self._max_body)
+    async def _begin(self, method: str, url: URL, data: bytes | None = None) -> Body:
+        """One attempt, as far as the head of a 200."""
+        began = asyncio.get_running_loop().time()
+        first_at = began + self._limits.first_byte_s
+        seen = SimpleNamespace(used_again=False)
+        with translated():
+            try:
+                async with asyncio.timeout_at(first_at):
+                    response = await self._session.request(
+                        method, url, data=data, allow_redirects=False, trace_request_ctx=seen
+                    )
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                took_s = asyncio.get_running_loop().time() - began
+                if seen.used_again and took_s < _STALE_S and not _has_begun(error):
+                    raise UpstreamUnreached(
+                        "The upstream had closed the connection.",
+                        code="upstream_broke_off",
+                        at_once=True,
+                    ) from None
+                raise
+        answer = Body(response, first_at=first_at, idle_s=self._limits.idle_s)
+        try:
+            with translated():
+                await check_status(answer)
+        except BaseException:
+            response.release()
+            raise
+        return answer
 
-    async def _as_they_come(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
-        left = self._max_stream
-        async for data in response.content.iter_any():
-            left -= len(data)
-            if left < 0:
-                raise UpstreamFailed("The upstream's answer is too long.", code="upstream_too_long")
-            yield data
+    async def _whole(self, answer: Body) -> bytes:
+        async with answer.response:
+            return await answer.whole(self._limits.max_body)
 
     def _part(self, response: aiohttp.ClientResponse) -> None:
         """Enough was read. What still comes is the end: wait for it in the background, so that the
@@ -189,88 +251,24 @@ class Upstream:
         task.add_done_callback(ended)
 
 
+async def _used_again(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _parameters: aiohttp.TraceConnectionReuseconnParams,
+) -> None:
+    context.trace_request_ctx.used_again = True
+
+
+def _has_begun(error: Exception) -> bool:
+    """Had a part of the answer's head come? Not known of a connection that was reset."""
+    return not isinstance(getattr(error, "message", ""), str)
+
+
 async def _drain(response: aiohttp.ClientResponse) -> None:
     try:
         async with asyncio.timeout(_LINGER_S):
-            left = _LONGEST_ERROR
+            left = LONGEST_ERROR
             while left > 0 and (data := await response.content.readany()):
                 left -= len(data)
     except (TimeoutError, aiohttp.ClientError):
         pass
-
-
-async def _check_status(response: aiohttp.ClientResponse) -> None:
-    status = response.status
-    if status == 200:
-        return
-    if status in _OURS_TO_SOLVE:
-        raise UpstreamFailed(
-            f"The upstream refused this service's own key ({status}); whoever runs the service "
-            "has to solve that.",
-            code="upstream_key_refused",
-            headers=NO_RETRY,
-        )
-    if status < 400:
-        raise UpstreamFailed(
-            f"The upstream answered {status}, which is no answer; redirects are not followed.",
-            code="upstream_status",
-        )
-    headers = {
-        name: value
-        for name, value in response.headers.items()
-        if name.lower() in _PASSED_ON or name.lower().startswith("x-ratelimit-")
-    }
-    if "x-request-id" in response.headers:
-        headers["x-upstream-request-id"] = response.headers["x-request-id"]
-    body = await _read(response, _LONGEST_ERROR, cut=True)
-    raise said_error(status, body, headers)
-
-
-def said_error(status: int, body: bytes, headers: Mapping[str, str]) -> UpstreamAnswered:
-    """The upstream's error, its ``body`` as it is if it is in OpenAI's form, else with one that
-    stands for it."""
-    try:
-        said = msgspec.json.decode(body)
-    except UNREADABLE:
-        said = None
-    if isinstance(said, dict) and said.get("error"):
-        if isinstance(said["error"], dict):
-            message = str(said["error"].get("message"))[:_LONGEST_MESSAGE]
-            return UpstreamAnswered(status, body, message, headers)
-        message = str(said["error"])[:_LONGEST_MESSAGE]
-    else:
-        message = f"The upstream answered {status}."
-    error = {"message": message, "type": "upstream_error", "param": None, "code": None}
-    return UpstreamAnswered(status, msgspec.json.encode({"error": error}), message, headers)
-
-
-async def _read(response: aiohttp.ClientResponse, most: int, *, cut: bool = False) -> bytes:
-    """The whole body; over ``most`` bytes ``UpstreamFailed``, or where ``cut`` those alone."""
-    pieces, left = [], most
-    async for data in response.content.iter_any():
-        pieces.append(data)
-        left -= len(data)
-        if left < 0:
-            if cut:
-                break
-            raise UpstreamFailed("The upstream's answer is too long.", code="upstream_too_long")
-    return b"".join(pieces)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """aiohttp's errors as ours. Their texts may hold addresses: they stay in ``__cause__``."""
-    try:
-        yield
-    except TimeoutError as error:  # aiohttp's own are both
-        raise UpstreamTimedOut(
-            "The upstream did not answer in time.", code="upstream_timeout"
-        ) from error
-    except aiohttp.ClientConnectorError as error:
-        raise UpstreamFailed(
-            "The upstream cannot be reached.", code="upstream_unreachable"
-        ) from error
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise UpstreamFailed(
-            "The upstream broke off or does not speak HTTP.", code="upstream_broke_off"
-        ) from error

@@ -277,7 +277,7 @@ async def test_the_upstreams_401_is_not_the_clients() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    "limits", [{"upstream_idle_timeout_s": 0.05}, {"cache": {"generate_timeout_s": 0.05}}]
+    "limits", [{"upstream_first_byte_timeout_s": 0.05}, {"cache": {"generate_timeout_s": 0.05}}]
 )
 async def test_an_upstream_that_never_answers(stream: bool, limits: dict[str, Any]) -> None:
     async with scene("hang", **limits) as (setup, _):

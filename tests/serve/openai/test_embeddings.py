@@ -113,7 +113,7 @@ async def test_a_failing_embedder_is_unavailable(
 ) -> None:
     async with serving(redis_url, name) as (client, service):
 
-        async def fail(texts: list[str]) -> None:
+        async def fail(texts: list[str], **options: object) -> None:
             raise EmbeddingError("no")
 
         monkeypatch.setattr(service.cache, "embed", fail)

@@ -314,53 +314,6 @@ async def test_unfit_streams_are_delivered_but_not_stored(events: list[bytes]) -
         assert len(setup.store) == 0
 
 
-SHORT = [
-    b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n',
-    b'data: {"choices":[{"index":0,"finish_reason":"stop"}]}\n\n',
-    DONE,
-]
-
-
-@SLOW_ON_DEBUG
-async def test_cut_at_every_byte_nothing_is_stored() -> None:
-    sent = b"".join(SHORT)
-    ends = [sum(map(len, SHORT[: n + 1])) for n in range(len(SHORT))]
-    async with scene() as (setup, script):
-        assert setup.store is not None
-        for cut in range(len(sent)):
-            script.pieces = (STREAM_HEAD, *((chunk(sent[:cut]),) if cut else ()), None)
-            status, headers, body = await told(setup, asks(stream=True))
-            whole = max((end for end in ends if end <= cut), default=0)
-            error = body
-            if whole:
-                assert (status, body[:whole]) == (200, sent[:whole])
-                (last,) = EventSplitter().feed(body[whole:])
-                error = data_of(last) or b""
-            else:
-                assert (status, headers["Content-Type"]) == (502, "application/json")
-            assert msgspec.json.decode(error)["error"]["code"] == "upstream_broke_off"
-        assert len(setup.store) == 0
-        assert setup.service.cache.stats().failed == len(sent)
-        script.pieces = (STREAM_HEAD, chunk(sent), LAST)
-        await told(setup, asks(stream=True))
-        assert len(setup.store) == 1
-
-
-@SLOW_ON_DEBUG
-async def test_cut_at_every_byte_without_streaming() -> None:
-    whole = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}
-    sent = answer(msgspec.json.encode(whole))
-    async with scene() as (setup, script):
-        assert setup.store is not None
-        for cut in range(len(sent)):
-            script.pieces = (sent[:cut], None)
-            assert (await told(setup, asks()))[0] == 502
-        assert len(setup.store) == 0
-        script.pieces = (sent,)
-        await told(setup, asks())
-        assert len(setup.store) == 1
-
-
 @pytest.mark.parametrize(
     ("piece", "code"),
     [

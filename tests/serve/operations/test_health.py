@@ -10,6 +10,7 @@ import redis.asyncio
 
 from semcache_async.errors import StoreFullError, StoreUnavailableError
 from semcache_async.serve.readiness import REMEMBERED_S, Readiness
+from semcache_async.store.keys import is_entry_index
 from tests.serve.running import Client, Clock, client_of, service_for
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +32,8 @@ async def test_ready_with_redis_and_its_index(redis_url: str, name: str) -> None
         assert await get(client, "/healthz") == (200, {"status": "ok"})
         assert await get(client, "/readyz") == (200, {"status": "ready"})
         async with redis.asyncio.from_url(redis_url) as admin:
-            index = next(i for i in await admin.execute_command("FT._LIST") if name.encode() in i)
+            indexes = [index.decode() for index in await admin.execute_command("FT._LIST")]
+            (index,) = [index for index in indexes if is_entry_index(index, name)]
             await admin.execute_command("FT.DROPINDEX", index)
         assert (await get(client, "/readyz"))[0] == 200  # as it was a moment ago
         clock.now += REMEMBERED_S

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import gzip
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
+from unittest.mock import ANY
 
+import aiohttp
 import pytest
 
 from semcache_async import CacheConfig
-from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed, UpstreamTimedOut
+from semcache_async.serve.errors import (
+    UpstreamAnswered,
+    UpstreamFailed,
+    UpstreamTimedOut,
+    UpstreamUnreached,
+)
 from semcache_async.serve.settings import Settings
+from semcache_async.serve.upstream.answered import translated
 from semcache_async.serve.upstream.client import (
     Upstream,
     identity_of,
@@ -118,7 +127,7 @@ async def test_errors_are_kept_as_they_are(status: str) -> None:
         Server="secret",
         Set_Cookie="a=b",
     )
-    async with opened(sent) as (upstream, _):
+    async with opened(sent, upstream_retry_share=0) as (upstream, _):
         with pytest.raises(UpstreamAnswered) as caught:
             await upstream.complete({})
         with pytest.raises(UpstreamAnswered):
@@ -167,6 +176,14 @@ async def test_our_own_key_is_not_the_clients_affair(status: str) -> None:
     assert "sk-secret" not in str(caught.value)
 
 
+async def test_our_own_key_is_not_repeated_to_anybody() -> None:
+    said = '{"error": {"message": "The key sk-secret has no credit."}}'
+    async with opened(answer(said, status="402 No"), upstream_key="sk-secret") as (upstream, _):
+        with pytest.raises(UpstreamAnswered) as caught:
+            await upstream.complete({})
+    assert caught.value.body == said.replace("sk-secret", "(the service's key)").encode()
+
+
 @pytest.mark.parametrize("status", ["301 There", "307 There", "201 Made"])
 async def test_redirects_and_other_statuses_are_refused(status: str) -> None:
     async with scripted(answer("{}")) as (elsewhere, other):
@@ -206,13 +223,56 @@ async def test_nobody_there() -> None:
     assert (caught.value.status, caught.value.code) == (502, "upstream_unreachable")
 
 
-@pytest.mark.parametrize("pieces", [("hang",), (STREAM_HEAD, chunk(EVENTS[0]), "hang")])
-@pytest.mark.parametrize("limit", ["upstream_idle_timeout_s", "upstream_timeout_s"])
-async def test_an_upstream_that_hangs(pieces: tuple[Piece, ...], limit: str) -> None:
-    async with opened(*pieces, **{limit: 0.05}) as (upstream, _):
-        with pytest.raises(UpstreamTimedOut) as caught:
+@pytest.mark.parametrize(
+    ("error", "kind", "status"),
+    [
+        (aiohttp.ConnectionTimeoutError(), UpstreamUnreached, 504),
+        (aiohttp.ClientConnectorError(ANY, OSError(111, "refused")), UpstreamUnreached, 502),
+        (aiohttp.ClientConnectorDNSError(ANY, OSError(-2, "unknown")), UpstreamUnreached, 502),
+        (aiohttp.ClientConnectorCertificateError(ANY, ssl.SSLError("old")), UpstreamFailed, 502),
+        (aiohttp.ClientConnectorSSLError(ANY, ssl.SSLError("no TLS")), UpstreamFailed, 502),
+        (aiohttp.ServerDisconnectedError(), UpstreamFailed, 502),
+        (TimeoutError(), UpstreamTimedOut, 504),
+        (ValueError("nonsense"), UpstreamFailed, 502),
+    ],
+)
+async def test_only_who_was_not_reached_may_be_asked_again(
+    error: Exception, kind: type[UpstreamFailed], status: int
+) -> None:
+    with pytest.raises(UpstreamFailed) as caught, translated():
+        raise error
+    assert (type(caught.value), caught.value.status) == (kind, status)
+
+
+BEGUN = (STREAM_HEAD, chunk(EVENTS[0]))
+HEAD = (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Type: application/json\r\n\r\n",)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "limit", "says"),
+    [
+        ((), "first_byte", "did not begin"),
+        ((STREAM_HEAD,), "first_byte", "did not begin"),
+        (HEAD, "first_byte", "did not begin"),
+        (BEGUN, "idle", "0.1 s in mid-answer"),
+        ((*HEAD, b"{"), "idle", "0.1 s in mid-answer"),
+        (
+            (answer(b"{", status="500 Oh").replace(b"Length: 1", b"Length: 9"),),
+            "idle",
+            "mid-answer",
+        ),
+        ((), "", "longer than 0.1 s"),
+        (BEGUN, "", "longer than 0.1 s"),
+        ((*HEAD, b"{"), "", "longer than 0.1 s"),
+    ],
+)
+async def test_an_upstream_that_hangs(pieces: tuple[Piece, ...], limit: str, says: str) -> None:
+    option = f"upstream_{limit}_timeout_s".replace("__", "_")
+    async with opened(*pieces, "hang", **{option: 0.1}) as (upstream, script):
+        with pytest.raises(UpstreamTimedOut, match=says) as caught:
             await gather(upstream)
-    assert caught.value.status == 504
+        await until(lambda: not script.open)
+    assert (caught.value.status, caught.value.code) == (504, "upstream_timeout")
 
 
 async def test_endless_answers_are_bounded() -> None:

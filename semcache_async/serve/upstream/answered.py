@@ -1,0 +1,154 @@
+"""What the upstream sends back: its body within limits, its errors as problems."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import contextmanager
+
+import aiohttp
+import msgspec
+
+from semcache_async.serve.errors import (
+    UpstreamAnswered,
+    UpstreamFailed,
+    UpstreamTimedOut,
+    UpstreamUnreached,
+)
+from semcache_async.serve.upstream.completion import UNREADABLE
+
+__all__ = ["LONGEST_ERROR", "NO_RETRY", "Body", "check_status", "late", "said_error", "translated"]
+
+NO_RETRY = {"x-should-retry": "false"}
+"""Tells the SDKs that asking again would not help."""
+LONGEST_ERROR = 65_536
+"""Bytes of an error that are read."""
+
+_PASSED_ON = ("retry-after", "retry-after-ms", "x-should-retry")
+_LONGEST_MESSAGE = 1_000
+_OURS_TO_SOLVE = (401, 403, 407)
+"""Statuses that concern the service's own key: to a client they would look like its own."""
+
+
+class Body:
+    """The body of a response, as it comes. Its first byte has to be there at ``first_at``, by the
+    loop's clock, and each further piece ``idle_s`` after the one before; any byte counts, a comment
+    of a stream too, since it says that the upstream is at work."""
+
+    def __init__(self, response: aiohttp.ClientResponse, *, first_at: float, idle_s: float) -> None:
+        self.response = response
+        self._due_at = first_at
+        self._idle_s = idle_s
+        self._began = False
+
+    async def pieces(self, most: int) -> AsyncGenerator[bytes, None]:
+        """Raises ``UpstreamFailed`` over ``most`` bytes."""
+        while data := await self._next():
+            most -= len(data)
+            if most < 0:
+                raise UpstreamFailed("The upstream's answer is too long.", code="upstream_too_long")
+            yield data
+
+    async def whole(self, most: int) -> bytes:
+        """Raises as ``pieces`` does."""
+        return b"".join([data async for data in self.pieces(most)])
+
+    async def beginning(self, most: int) -> bytes:
+        """``most`` bytes, or all of them where there are fewer."""
+        read = bytearray()
+        while len(read) < most and (data := await self._next()):
+            read += data
+        return bytes(read)
+
+    async def _next(self) -> bytes:
+        try:
+            async with asyncio.timeout_at(self._due_at):
+                data = await self.response.content.readany()
+        except TimeoutError as error:
+            if self._began:
+                raise late(f"sent nothing for {self._idle_s:g} s in mid-answer") from error
+            raise late("did not begin to answer in time") from error
+        self._began = True
+        self._due_at = asyncio.get_running_loop().time() + self._idle_s
+        return data
+
+
+def late(what: str) -> UpstreamTimedOut:
+    """The problem of an upstream that did that."""
+    return UpstreamTimedOut(f"The upstream {what}.", code="upstream_timeout")
+
+
+async def check_status(body: Body) -> None:
+    """Raises ``UpstreamFailed`` for anything but a 200, ``UpstreamAnswered`` if the caller may see
+    what it says."""
+    response = body.response
+    status = response.status
+    if status == 200:
+        return
+    if status in _OURS_TO_SOLVE:
+        raise UpstreamFailed(
+            f"The upstream refused this service's own key ({status}); whoever runs the service "
+            "has to solve that.",
+            code="upstream_key_refused",
+            headers=NO_RETRY,
+        )
+    if status < 400:
+        raise UpstreamFailed(
+            f"The upstream answered {status}, which is no answer; redirects are not followed.",
+            code="upstream_status",
+        )
+    headers = {
+        name: value
+        for name, value in response.headers.items()
+        if name.lower() in _PASSED_ON or name.lower().startswith("x-ratelimit-")
+    }
+    if "x-request-id" in response.headers:
+        headers["x-upstream-request-id"] = response.headers["x-request-id"]
+    said = await body.beginning(LONGEST_ERROR)
+    key = response.request_info.headers.get("Authorization", "").removeprefix("Bearer ")
+    if key:  # which is no caller's to see, should the upstream repeat it
+        said = said.replace(key.encode(), b"(the service's key)")
+    raise said_error(status, said, headers)
+
+
+def said_error(status: int, body: bytes, headers: Mapping[str, str]) -> UpstreamAnswered:
+    """The upstream's error, its ``body`` as it is if it is in OpenAI's form, else with one that
+    stands for it."""
+    try:
+        said = msgspec.json.decode(body)
+    except UNREADABLE:
+        said = None
+    if isinstance(said, dict) and said.get("error"):
+        if isinstance(said["error"], dict):
+            message = str(said["error"].get("message"))[:_LONGEST_MESSAGE]
+            return UpstreamAnswered(status, body, message, headers)
+        message = str(said["error"])[:_LONGEST_MESSAGE]
+    else:
+        message = f"The upstream answered {status}."
+    error = {"message": message, "type": "upstream_error", "param": None, "code": None}
+    return UpstreamAnswered(status, msgspec.json.encode({"error": error}), message, headers)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """aiohttp's errors as ours. Their texts may hold addresses, which stay in ``__cause__``."""
+    try:
+        yield
+    except aiohttp.ConnectionTimeoutError as error:
+        raise UpstreamUnreached(
+            "The upstream cannot be reached in time.", status=504, code="upstream_timeout"
+        ) from error
+    except TimeoutError as error:
+        raise late("did not begin to answer in time") from error
+    except aiohttp.ClientSSLError as error:  # asking again would find the same certificate
+        raise UpstreamFailed(
+            "The upstream cannot be reached by TLS.", code="upstream_unreachable"
+        ) from error
+    except aiohttp.ClientConnectorError as error:
+        raise UpstreamUnreached(
+            "The upstream cannot be reached.", code="upstream_unreachable"
+        ) from error
+    except (aiohttp.ClientError, OSError, ValueError):
+        raise UpstreamFailed(
+            "The upstream broke off or does not speak HTTP.", code="upstream_broke_off"
+        ) from None  # aiohttp's may hold the headers, and with them the key

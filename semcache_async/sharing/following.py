@@ -1,0 +1,150 @@
+"""Flights of this process that another process leads."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from semcache_async.errors import FlightLostError
+from semcache_async.flow.flight import Flight, Generated
+from semcache_async.flow.flights import Flights
+from semcache_async.sharing.letters import (
+    Chunks,
+    Ended,
+    Failed,
+    Gone,
+    Join,
+    Leave,
+    read,
+    unpack_error,
+)
+from semcache_async.sharing.post import Post
+from semcache_async.types import Letter, Rival
+
+__all__ = ["Following"]
+
+C = TypeVar("C")
+R = TypeVar("R")
+
+
+class _Follower:
+    """A flight of this process, and the letters for it that it has not read."""
+
+    def __init__(self, flight: Flight[Any, Any]) -> None:
+        self.flight = flight
+        self.letters: asyncio.Queue[Chunks | Ended | Failed | Gone] = asyncio.Queue()
+        self.ended = False
+        """The leader writes no more."""
+        self._decode = msgspec.msgpack.Decoder(flight.emits).decode
+
+    def take(self, letter: Chunks) -> bool:
+        """Emit what is new; False where something before it is missing."""
+        seen = len(self.flight.chunks)
+        if letter.start > seen:
+            return False
+        for chunk in letter.chunks[seen - letter.start :]:
+            self.flight.emit(self._decode(chunk))
+        return True
+
+
+class Following(Generic[C, R]):
+    """Reads what leaders write, and looks after those that write nothing."""
+
+    def __init__(
+        self,
+        post: Post,
+        flights: Flights[C, R],
+        *,
+        look_s: float,
+        lease_s: float,
+        longest_s: float,
+    ) -> None:
+        """``look_s``: of silence before a leader is looked after; ``lease_s``: of silence before
+        one that nobody can look after is given up in mid-stream."""
+        self._post = post
+        self._flights = flights
+        self._look_s = look_s
+        self._lease_s = lease_s
+        self._longest_s = longest_s
+        self._followers: dict[str, list[_Follower]] = {}
+
+    def heard(self, letter: Letter) -> None:
+        """A letter from a leader, or of an invalidation."""
+        followers = self._followers.get(letter.claim)
+        if not followers:
+            return
+        if not letter.body:
+            flights = [follower.flight for follower in followers]
+            self._flights.let_nobody_board(lambda flight: flight in flights)
+            return
+        body = read(letter)
+        if isinstance(body, Chunks | Ended | Failed | Gone):
+            for follower in followers:
+                follower.letters.put_nowait(body)
+
+    async def follow(self, flight: Flight[C, R], rival: Rival) -> tuple[Generated | None, bool]:
+        """What the rival's flight brings, or None where there is none any longer; and whether its
+        process fell silent. See ``Sharing.lead_or_follow`` for what is raised."""
+        follower = _Follower(flight)
+        self._followers.setdefault(rival.claim, []).append(follower)
+        try:
+            async with asyncio.timeout(self._longest_s):
+                made, lost = await self._read(follower, rival)
+        finally:
+            others = self._followers[rival.claim]
+            others.remove(follower)
+            if not others:
+                del self._followers[rival.claim]
+                if not follower.ended:
+                    self._post.send(rival.inbox, rival.claim, Leave(self._post.inbox))
+        if made is None and flight.chunks:
+            raise FlightLostError(
+                "The process that was making this answer is gone, and a part of the answer had "
+                "been handed on; ask again."
+            )
+        return made, lost
+
+    async def _read(self, follower: _Follower, rival: Rival) -> tuple[Generated | None, bool]:
+        flight, loop = follower.flight, asyncio.get_running_loop()
+        heard_at, gone = loop.time(), False
+        if await self._join(flight, rival) is False:
+            return None, True
+        while True:
+            try:
+                async with asyncio.timeout(self._look_s):
+                    letter = await follower.letters.get()
+            except TimeoutError:
+                stands = await self._post.stands(rival.claim)
+                if stands:
+                    await self._join(flight, rival)
+                elif stands is False:
+                    if gone:
+                        return None, True
+                    # What the leader wrote before its claim ended comes before this does.
+                    gone = True
+                    await self._post.write(self._post.inbox, rival.claim, Gone())
+                elif not flight.chunks or loop.time() - heard_at > self._lease_s:
+                    return None, True
+                continue
+            heard_at = loop.time()
+            if isinstance(letter, Chunks):
+                if not follower.take(letter):
+                    await self._join(flight, rival)
+            elif isinstance(letter, Gone):
+                follower.ended = True
+                return None, gone
+            elif letter.count > len(flight.chunks):
+                await self._join(flight, rival)
+            else:
+                follower.ended = True
+                if isinstance(letter, Failed):
+                    raise unpack_error(letter)
+                flight.end()
+                return Generated(letter.text, letter.entry_id, letter.age_s), False
+
+    async def _join(self, flight: Flight[C, R], rival: Rival) -> bool | None:
+        """Ask for what is new; False where nobody reads that."""
+        join = Join(self._post.inbox, len(flight.chunks), tuple(flight.tags))
+        return await self._post.write(rival.inbox, rival.claim, join)

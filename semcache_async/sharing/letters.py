@@ -1,0 +1,152 @@
+"""What processes write to each other about a flight, and how errors travel."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TypeAlias
+
+import msgspec
+
+from semcache_async.errors import FlightFailedError
+from semcache_async.types import Letter
+
+__all__ = [
+    "Body",
+    "Chunks",
+    "Ended",
+    "Failed",
+    "Gone",
+    "Join",
+    "Leave",
+    "encode",
+    "pack_error",
+    "read",
+    "unpack_error",
+]
+
+
+class _Body(msgspec.Struct, array_like=True, tag_field="is"):
+    pass
+
+
+class Join(_Body, tag="join"):
+    """A follower asks a leader for what it has emitted from ``seen`` on, and for what is to come.
+    It may ask again, whatever it has got."""
+
+    inbox: str
+    seen: int
+    tags: tuple[str, ...]
+
+
+class Leave(_Body, tag="leave"):
+    """The follower wants no more."""
+
+    inbox: str
+
+
+class Chunks(_Body, tag="chunks"):
+    """What the LLM call emitted, from the chunk number ``start`` on."""
+
+    start: int
+    chunks: list[msgspec.Raw]
+
+
+class Ended(_Body, tag="ended"):
+    """The flight brought an answer, after ``count`` chunks."""
+
+    text: str
+    entry_id: str | None
+    age_s: float
+    count: int
+
+
+class Failed(_Body, tag="failed"):
+    """The flight raised, after ``count`` chunks."""
+
+    kind: str
+    """``module:Qualified.Name`` of the error's class."""
+    args: list[Any]
+    state: dict[str, Any]
+    message: str
+    status: int | None
+    count: int
+
+
+class Gone(_Body, tag="gone"):
+    """There is nothing to follow here: look again."""
+
+
+Body: TypeAlias = Join | Leave | Chunks | Ended | Failed | Gone
+
+encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Body).decode
+
+_DEEPEST = 4
+_STATUS = ("status", "status_code")
+
+
+def read(letter: Letter) -> Body:
+    """What a letter says; ``Gone`` for one that another version of this wrote."""
+    try:
+        body: Body = _decode(letter.body)
+        return body
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Gone()
+
+
+def pack_error(error: BaseException, count: int) -> Failed:
+    """An error as it travels: its class by name, and what of it is plain data."""
+    kind = f"{type(error).__module__}:{type(error).__qualname__}"
+    args = list(error.args) if all(_is_plain(arg) for arg in error.args) else []
+    state = {name: value for name, value in vars(error).items() if _is_plain(value)}
+    status = next((n for name in _STATUS if type(n := getattr(error, name, None)) is int), None)
+    return Failed(kind, args, state, _said(error) or "", status, count)
+
+
+def unpack_error(failed: Failed) -> Exception:
+    """The same error, where this process has its class loaded already and plain data makes one that
+    can speak for itself; else a ``FlightFailedError``. No constructor is run."""
+    kind = _exception(failed.kind)
+    if kind is not None:
+        try:
+            error: Exception = kind.__new__(kind, *failed.args)
+            error.args = tuple(failed.args)
+            error.__dict__.update(failed.state)
+        except Exception:  # a class of its own kind
+            error = FlightFailedError()
+        if _said(error) == failed.message:
+            return error
+    name = failed.kind.rpartition(":")[2]
+    strange = FlightFailedError(f"The LLM call of another process raised {name}: {failed.message}")
+    strange.status = failed.status
+    return strange
+
+
+def _exception(name: str) -> type[Exception] | None:
+    module, _, path = name.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, type) and issubclass(found, Exception) else None
+
+
+def _said(error: BaseException) -> str | None:
+    try:
+        return str(error)
+    except Exception:  # what its text is made of did not travel
+        return None
+
+
+def _is_plain(value: object, depth: int = 0) -> bool:
+    """May it be encoded, and does it come back as it was?"""
+    if value is None or isinstance(value, bool | float | str | bytes):
+        return True
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    if depth == _DEEPEST:
+        return False
+    if isinstance(value, dict):
+        return all(
+            isinstance(name, str) and _is_plain(one, depth + 1) for name, one in value.items()
+        )
+    return isinstance(value, list) and all(_is_plain(one, depth + 1) for one in value)

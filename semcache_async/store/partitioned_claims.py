@@ -1,0 +1,77 @@
+"""Claims and inboxes of a store in partitions.
+
+A claim lies in its scope's partition, where the write that it stands for is. Letters to an inbox go
+to one partition, so that they arrive in order; it is open in all of them, as a purge writes to it
+from where the claim was. Whoever knows no more of a claim than its id asks all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from semcache_async.store.redis_store import RedisStore
+from semcache_async.store.together import all_at_once, for_ever
+from semcache_async.types import Claim, Letter, Rival, Scope
+
+__all__ = ["PartitionedClaims"]
+
+
+class Spread(Protocol):
+    """Each item's outcome from the partition that it belongs to."""
+
+    async def __call__(
+        self,
+        items: Sequence[Any],
+        place_of: Callable[[Any], int],
+        call: Callable[[RedisStore, Sequence[Any]], Any],
+        /,
+    ) -> list[Any]: ...
+
+
+class PartitionedClaims:
+    """See ``protocols.SharingStore`` for what the methods promise."""
+
+    def __init__(
+        self, stores: Sequence[RedisStore], spread: Spread, place_of: Callable[[Scope], int]
+    ) -> None:
+        self._stores = stores
+        self._spread = spread
+        self._place_of = place_of
+
+    async def claim(self, claims: Sequence[Claim]) -> list[Sequence[Rival] | Exception]:
+        return await self._spread(
+            claims,
+            lambda claim: self._place_of(claim.key.scope),
+            lambda store, mine: store.claim(mine),
+        )
+
+    async def renew(self, inbox: str, claims: Sequence[str]) -> list[bool]:
+        said = await all_at_once(store.renew(inbox, claims) for store in self._stores)
+        return [any(parts) for parts in zip(*said, strict=True)]
+
+    async def stand(self, claims: Sequence[str]) -> list[bool | Exception]:
+        said = await all_at_once(store.stand(claims) for store in self._stores)
+        return [_first(parts) for parts in zip(*said, strict=True)]
+
+    async def withdraw(self, claims: Sequence[str]) -> list[Exception | None]:
+        said = await all_at_once(store.withdraw(claims) for store in self._stores)
+        return [next(filter(None, parts), None) for parts in zip(*said, strict=True)]
+
+    async def write(self, letters: Sequence[tuple[str, Letter]]) -> list[bool | Exception]:
+        return await self._spread(
+            letters,
+            lambda letter: sum(letter[0].encode()) % len(self._stores),
+            lambda store, mine: store.write(mine),
+        )
+
+    async def hear(self, inbox: str, heard: Callable[[Letter | None], None]) -> None:
+        await for_ever([partial(store.hear, inbox) for store in self._stores], heard)
+
+
+def _first(parts: Sequence[bool | Exception]) -> bool | Exception:
+    """True where it stands in any; else what went wrong, if something did."""
+    if True in parts:
+        return True
+    return next((part for part in parts if isinstance(part, Exception)), False)

@@ -1,0 +1,1 @@
+"""What fails around the cache, made to fail."""
