@@ -15,6 +15,7 @@ import redis.asyncio
 from semcache_async import SemanticCache, Source
 from semcache_async.errors import IndexMismatchError, StoreError, StoreUnavailableError
 from semcache_async.store.embedded import embedded_redis
+from semcache_async.store.pipelines import ServerPipelines
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.store.wire import redis_pipelines
 from semcache_async.types import VectorQuery
@@ -221,6 +222,7 @@ async def test_ten_thousand_random_cancels_never_cross_replies(redis_url: str) -
                 cancelled += outcome is not None
         assert await pipelines.execute([("ECHO", "last")]) == [b"last"]
         assert 1 <= pipelines.connections <= 3
+        assert isinstance(pipelines, ServerPipelines)
         assert sum(line.load() for line in pipelines.lines.open) == 0
 
 
