@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
@@ -18,8 +19,9 @@ _MISFITS = 32
 _BULK_TURN = 4
 """One batch in so many begins with the oldest bulk item, so that singles never starve it."""
 _MOST_QUEUED = 65_536
-_NEWEST = 0.2
-"""What the newest batch counts in the pace."""
+_PACES = 3
+"""Batches in a row whose paces tell what is to come, by the middle one: a loop that stands still
+for a moment, as when a thousand ask at once, makes one of them slow, and not the work."""
 _ALARM_STEP = 1 / 16
 """How exact a time limit is, as a share of it."""
 
@@ -105,16 +107,17 @@ class MicroBatcher(Generic[K, V]):
         self.items = 0
         """Items in them: ``items / batches`` is the mean batch size."""
         self._cost_run = 0
-        self._pace_s = 0.0
+        self._paces: deque[float] = deque(maxlen=_PACES)
         self._backed_up_at: float | None = None
 
     @property
     def backlog_s(self) -> float:
         """How long a single item would wait now, by the pace of the last batches; those of bulks
         wait behind it, but for every fourth batch."""
-        if len(self._tasks) < self._concurrency:
+        if len(self._tasks) < self._concurrency or len(self._paces) < _PACES:
             return 0.0
-        return len(self._queue) * self._pace_s * _BULK_TURN / (_BULK_TURN - 1)
+        pace_s = sorted(self._paces)[_PACES // 2]
+        return len(self._queue) * pace_s * _BULK_TURN / (_BULK_TURN - 1)
 
     @property
     def fill(self) -> float:
@@ -253,12 +256,10 @@ class MicroBatcher(Generic[K, V]):
             self._backed_up_at = None  # nobody waited for what was queued
 
     def _keep_pace(self, landed: int, began: float) -> None:
-        """Seconds an item while there is a queue; no slower than the last batch alone was."""
+        """Seconds an item while there is a queue; no more than the batch itself took."""
         now = self._time()
         if self._backed_up_at is not None:
-            pace_s = (now - self._backed_up_at) / landed
-            self._pace_s += (pace_s - self._pace_s) * (_NEWEST if self._pace_s else 1.0)
-        self._pace_s = min(self._pace_s, (now - began) / landed)
+            self._paces.append((now - max(self._backed_up_at, began)) / landed)
         self._backed_up_at = now if self.queued else None
 
     def _failure(
