@@ -136,8 +136,9 @@ class ClaimKeeper:
             for id_, fields in (checked(reply) or {}).get(key.encode(), ()):
                 seen = id_
                 parts = dict(zip(fields[::2], fields[1::2], strict=True))
-                if parts[_CLAIM_ID]:
-                    heard(Letter(parts[_CLAIM_ID].decode(), parts[_BODY]))
+                claim = parts.get(_CLAIM_ID, b"").decode(errors="replace")
+                if claim:
+                    heard(Letter(claim, parts.get(_BODY, b"")))
 
     async def purge(self, query: str, params: Command) -> None:
         """Withdraw the claims that a query finds, and write so to their inboxes."""

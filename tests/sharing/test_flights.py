@@ -13,6 +13,7 @@ from semcache_async.errors import OverloadedError, StoreUnavailableError
 from semcache_async.serve.errors import UpstreamAnswered
 from semcache_async.testing import AngleEmbedder
 from semcache_async.testing.sharing import SharingMemoryStore
+from semcache_async.types import Produced
 from tests.helpers import GatedLLM, check_sums, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
@@ -117,6 +118,74 @@ async def test_a_late_one_reads_from_the_start(pair: Pair) -> None:
     await until(lambda: read_by == [["0 ", "1 ", "2 "]] * 3)
     gates[2].set()
     await asyncio.gather(*reading)
+
+
+class Word(str):
+    """As frameworks derive them."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [(Word("one "), Word("two")), ("half a \ud83d", "\ude00 smile"), ("", "\0", "\ufeffé")],
+    ids=["derived", "surrogates", "odd"],
+)
+async def test_pieces_arrive_as_they_were_sent(pair: Pair, pieces: tuple[str, ...]) -> None:
+    gate, calls = asyncio.Event(), []
+
+    async def generate(prompt: str) -> AsyncIterator[str]:
+        calls.append(prompt)
+        yield pieces[0]
+        await gate.wait()
+        for piece in pieces[1:]:
+            yield piece
+
+    read_by: list[list[str]] = [[], []]
+
+    async def read(cache: SemanticCache, number: int) -> None:
+        async for piece in cache.stream("q at 0", generate):
+            read_by[number].append(piece)
+
+    reading = [asyncio.create_task(read(pair.one, 0))]
+    await pair.claimed()
+    reading.append(asyncio.create_task(read(pair.other, 1)))
+    await until(lambda: len(read_by[1]) == 1)
+    gate.set()
+    await asyncio.gather(*reading)
+    assert read_by == [list(pieces)] * 2
+    assert calls == ["q at 0"]
+    assert type(read_by[1][0]) is str
+
+
+async def test_who_emits_something_else_calls_for_itself(pair: Pair) -> None:
+    gate, calls = asyncio.Event(), []
+
+    def produce(chunk: Any) -> Any:
+        async def call(prompt: str, emit: Callable[[Any], None]) -> Produced:
+            calls.append(chunk)
+            emit(chunk)
+            await gate.wait()
+            return Produced("text")
+
+        return call
+
+    async def read(cache: SemanticCache, chunk: Any, emits: type) -> Any:
+        async with cache.reply("q at 0", produce(chunk), emits=emits) as reply:
+            return [chunk async for chunk in reply], (await reply.answer()).text
+
+    strange = object()
+    reading = [asyncio.create_task(read(pair.one, strange, object))]
+    await pair.claimed()
+    reading.append(asyncio.create_task(read(pair.other, b"bytes", bytes)))
+    await until(lambda: len(calls) == 2)
+    reading.append(asyncio.create_task(read(pair.one, strange, object)))
+    gate.set()
+    assert await asyncio.gather(*reading) == [
+        ([strange], "text"),
+        ([b"bytes"], "text"),
+        ([strange], "text"),
+    ]
 
 
 class OddError(Exception):
