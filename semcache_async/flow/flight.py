@@ -23,6 +23,7 @@ class Flight(Generic[C, R]):
 
     __slots__ = (
         "_listeners",
+        "apart",
         "called",
         "chunks",
         "claim",
@@ -71,8 +72,10 @@ class Flight(Generic[C, R]):
         """By which it leads, or asks to lead, the flights of all processes."""
         self.elsewhere = False
         """Another process leads it."""
-        self.waiters: dict[asyncio.Future[R | None], bool] = {}
-        """One for each seat, the leader's first; those who came by meaning are marked."""
+        self.apart = 0.0
+        """Cosine distance from the prompt that it was boarded for to the one that leads it."""
+        self.waiters: dict[asyncio.Future[R | None], float] = {}
+        """One for each seat, the leader's first, with how far ``apart`` it may be for that one."""
         self.within: Flight[C, R] | None = inside.get()
         """The flight whose LLM call asked the cache."""
         self.waits_for: list[Flight[C, R]] = []

@@ -78,6 +78,35 @@ async def test_a_follower_is_told_what_it_follows(pair: Pair) -> None:
     assert pair.other.stats().llm_calls == 0
 
 
+@pytest.mark.parametrize("early", [True, False])
+async def test_nobody_follows_farther_than_they_ask(pair: Pair, early: bool) -> None:
+    llm = GatedLLM()
+    asked: list[asyncio.Task[Any]] = [ask(pair.one, "q at 0", llm)]
+    await pair.claimed()
+    asked.append(ask(pair.other, "r at 3", llm))
+    if not early:
+        await following(pair.other)
+    asked += [ask(pair.other, "r at 3", llm, max_distance=far) for far in (0.0, 0.0, 0.001, 0.002)]
+    asked.append(asyncio.create_task(streamed(pair.other, "r at 3", llm, max_distance=0.0)))
+    await until(lambda: len(llm.prompts) == 2)
+    await following(pair.other, 5)
+    llm.gate.set()
+    _, near, *exact, wide, piece = await asyncio.gather(*asked)
+    assert {answer.text for answer in exact} == {"answer to r at 3"}
+    assert piece == "answer to r at 3"
+    for answer in (near, wide):
+        assert (answer.text, answer.matched_prompt) == ("answer to q at 0", "q at 0")
+        assert answer.distance == pytest.approx(0.00137, abs=1e-4)
+    assert llm.prompts == ["q at 0", "r at 3"]
+
+
+async def streamed(cache: SemanticCache, prompt: str, llm: GatedLLM, **options: Any) -> Any:
+    async def pieces(asked: str) -> AsyncIterator[str]:
+        yield await llm(asked)
+
+    return "".join([piece async for piece in cache.stream(prompt, pieces, **options)])
+
+
 async def test_near_a_follower_is_not_near_its_leader(pair: Pair) -> None:
     llm = GatedLLM()
     asked = [ask(pair.one, "a at 0", llm)]
