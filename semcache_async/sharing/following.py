@@ -37,6 +37,9 @@ class _Follower:
         self.letters: asyncio.Queue[Chunks | Ended | Failed | Gone] = asyncio.Queue()
         self.ended = False
         """The leader writes no more."""
+        self.purged = False
+        """An invalidation has withdrawn the claim, but not the flight: what it brings is delivered,
+        and kept by nobody."""
         self._decode = chunk_reader(flight.emits)
 
     def take(self, letter: Chunks) -> bool:
@@ -77,6 +80,8 @@ class Following(Generic[C, R]):
             return
         if not letter.body:
             flights = [follower.flight for follower in followers]
+            for follower in followers:
+                follower.purged = True
             self._flights.let_nobody_board(lambda flight: flight in flights)
             return
         body = read(letter)
@@ -116,6 +121,11 @@ class Following(Generic[C, R]):
                 async with asyncio.timeout(self._look_s):
                     letter = await follower.letters.get()
             except TimeoutError:
+                if follower.purged:
+                    silent = loop.time() - heard_at > self._lease_s
+                    if silent or await self._join(flight, rival) is False:
+                        return None, True
+                    continue
                 stands = await self._post.stands(rival.claim)
                 if stands:
                     await self._join(flight, rival)

@@ -47,7 +47,7 @@ _OURS = (CacheClosedError, FlightCancelledError, OverloadedError, ReentrancyErro
 class Asked:
     """A claim of this process: it asks to lead, and then does."""
 
-    __slots__ = ("claim", "flight", "joins", "leads", "mirrors")
+    __slots__ = ("claim", "flight", "joins", "leads", "mirrors", "purged")
 
     def __init__(self, claim: str, flight: Flight[Any, Any]) -> None:
         self.claim = claim
@@ -57,6 +57,8 @@ class Asked:
         """Those who came before it was known whether it leads."""
         self.mirrors: dict[str, asyncio.Task[None]] = {}
         """What writes to each follower, by inbox."""
+        self.purged = False
+        """An invalidation has withdrawn it, so that its followers cannot see whether it stands."""
 
     def lead(self) -> None:
         """None was told of that stood before and is near."""
@@ -118,7 +120,8 @@ class Leading(Generic[C, R]):
         if not letter.body:
             if asked is not None:
                 self.lost(letter.claim)
-                for inbox in asked.mirrors:
+                asked.purged = True
+                for inbox in {*asked.mirrors, *(join.inbox for join in asked.joins)}:
                     self._post.send(inbox, letter.claim, None)
             return
         body = read(letter)
@@ -159,6 +162,8 @@ class Leading(Generic[C, R]):
         seen = join.seen
         end: Body
         try:
+            if asked.purged and len(seat.flight.chunks) <= seen:
+                await self._post.write(join.inbox, asked.claim, Chunks(seen, []))
             while await self._flights.read(seat, seen):
                 letter = _chunks(seat.flight, seen)
                 if letter is None:

@@ -346,6 +346,41 @@ async def test_nobody_boards_what_an_invalidation_concerns(pair: Pair) -> None:
     assert pair.one.stats().not_stored_overtaken + pair.one.stats().not_stored_invalidated == 1
 
 
+async def test_what_was_invalidated_in_mid_stream_is_delivered() -> None:
+    store, lease_s = SharingMemoryStore(lease_s=0.2), 0.2
+    config = CacheConfig(max_distance=0.004, guards=(), lease_s=lease_s)
+    gate, calls = asyncio.Event(), []
+
+    async def pieces(prompt: str) -> AsyncIterator[str]:
+        calls.append(prompt)
+        yield "one "
+        await gate.wait()
+        yield "two"
+
+    async with (
+        SemanticCache.open(store=store, embedder=AngleEmbedder(), config=config) as one,
+        SemanticCache.open(store=store, embedder=AngleEmbedder(), config=config) as other,
+    ):
+        read_by: list[list[str]] = [[], []]
+
+        async def read(cache: SemanticCache, number: int) -> None:
+            async for piece in cache.stream("q at 0", pieces, tags=("t",)):
+                read_by[number].append(piece)
+
+        reading = [asyncio.create_task(read(one, 0))]
+        await until(lambda: read_by[0] == ["one "])
+        reading.append(asyncio.create_task(read(other, 1)))
+        await until(lambda: read_by[1] == ["one "])
+        await one.invalidate(tags=("t",))
+        await asyncio.sleep(4 * lease_s)
+        gate.set()
+        await asyncio.gather(*reading)
+        assert read_by == [["one ", "two"]] * 2
+        assert calls == ["q at 0"]
+        assert other.stats().takeovers == 0
+        assert one.stats().not_stored_overtaken + one.stats().not_stored_invalidated == 1
+
+
 async def test_a_call_within_a_call_never_waits_for_another_process(pair: Pair) -> None:
     inner = GatedLLM(opened=True)
 
