@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
@@ -147,6 +148,42 @@ async def test_a_late_one_reads_from_the_start(pair: Pair) -> None:
     await until(lambda: read_by == [["0 ", "1 ", "2 "]] * 3)
     gates[2].set()
     await asyncio.gather(*reading)
+
+
+async def test_who_leaves_and_comes_back_is_written_to() -> None:
+    class Slow(SharingMemoryStore):
+        async def write(self, letters: Any) -> Any:
+            await asyncio.sleep(0.05)
+            return await super().write(letters)
+
+    store, gate = Slow(), asyncio.Event()
+
+    async def pieces(_prompt: str) -> AsyncIterator[str]:
+        yield "one "
+        await gate.wait()
+
+    async def read(cache: SemanticCache, prompt: str) -> None:
+        async for _ in cache.stream(prompt, pieces):
+            read_by[prompt] += 1
+
+    read_by = Counter[str]()
+    async with (
+        SemanticCache.open(store=store, embedder=AngleEmbedder(), config=CONFIG) as one,
+        SemanticCache.open(store=store, embedder=AngleEmbedder(), config=CONFIG) as other,
+    ):
+        leading = [asyncio.create_task(read(one, prompt)) for prompt in ("q at 0", "z at 90")]
+        await until(lambda: read_by.total() == 2)
+        first = asyncio.create_task(read(other, "z at 90"))  # whose letter is under way meanwhile
+        await asyncio.sleep(0.01)
+        leaving = asyncio.create_task(read(other, "q at 0"))
+        await asyncio.sleep(0.01)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        back = asyncio.create_task(read(other, "q at 0"))
+        async with asyncio.timeout(1.0):
+            await until(lambda: read_by["q at 0"] == 2)
+        gate.set()
+        await asyncio.gather(*leading, first, back)
 
 
 class Word(str):
