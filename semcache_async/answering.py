@@ -90,7 +90,7 @@ class Answering(Generic[C]):
         query = attempt.query
         shadow = self._config.shadow and query.reads
         if query.reads:
-            seat = None if shadow else self._flights.join(query.key, query.tags)
+            seat = None if shadow else self._flights.join(query.key, query.tags, query.policy)
             if seat is not None:
                 return seat
             found = await self._tiers.find(attempt)
@@ -156,7 +156,9 @@ class Answering(Generic[C]):
             return outcome if seat.leads else None
         flight, distance = seat.flight, None if seat.leads else seat.distance
         if flight.elsewhere:
-            distance = attempt.distance_to(flight.vector)
+            distance = (
+                flight.apart if attempt.vector is None else attempt.distance_to(flight.vector)
+            )
         return attempt.answer(
             outcome.text,
             self.source(attempt, seat),

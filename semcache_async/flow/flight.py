@@ -23,6 +23,7 @@ class Flight(Generic[C, R]):
 
     __slots__ = (
         "_listeners",
+        "apart",
         "called",
         "chunks",
         "claim",
@@ -64,7 +65,7 @@ class Flight(Generic[C, R]):
         """Unix seconds by the store's clock."""
         self.stored = stored
         """Its answer is kept for later callers, so the call may be finished when all have left."""
-        self._listeners: list[asyncio.Future[None]] = []
+        self._listeners: dict[asyncio.Future[None], None] = {}
         self.task: asyncio.Task[R | Raised] | None = None
         self.emits = emits
         """The type of what it emits; None where that cannot be told to other processes."""
@@ -74,8 +75,10 @@ class Flight(Generic[C, R]):
         """Another process leads it."""
         self.takes_over = False
         """It leads in place of a process that fell silent."""
-        self.waiters: dict[asyncio.Future[R | None], bool] = {}
-        """One for each seat, the leader's first; those who came by meaning are marked."""
+        self.apart = 0.0
+        """Cosine distance from the prompt that it was boarded for to the one that leads it."""
+        self.waiters: dict[asyncio.Future[R | None], float] = {}
+        """One for each seat, the leader's first, with how far ``apart`` it may be for that one."""
         self.within: Flight[C, R] | None = inside.get()
         """The flight whose LLM call asked the cache."""
         self.waits_for: list[Flight[C, R]] = []
@@ -99,16 +102,19 @@ class Flight(Generic[C, R]):
 
     def wake(self) -> None:
         """Let every reader look once more."""
-        listeners, self._listeners = self._listeners, []
+        listeners, self._listeners = self._listeners, {}
         for listener in listeners:
             if not listener.done():
                 listener.set_result(None)
 
-    def change(self) -> asyncio.Future[None]:
-        """Done when there is something new to read."""
+    async def change(self) -> None:
+        """Wait until there is something new to read."""
         listener: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._listeners.append(listener)
-        return listener
+        self._listeners[listener] = None
+        try:
+            await listener
+        finally:
+            self._listeners.pop(listener, None)
 
     def concerns(self, scope: Scope | None, tenant: str | None, tags: Collection[str]) -> bool:
         """Would its answer be among the entries of ``scope`` and ``tenant`` (None: any) that carry

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Collection, Coroutine
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -33,6 +34,8 @@ R = TypeVar("R")
 Body: TypeAlias = Callable[[Flight[C, R]], Coroutine[None, None, R]]
 """What a flight does: bring its result."""
 
+_NEAR = -1.0
+"""How far apart a flight may be from its leader for who came by meaning: not at all."""
 _DEEPEST = 16
 """Flights within each other's LLM calls, at most."""
 
@@ -70,17 +73,19 @@ class Flights(Generic[C, R]):
         """Callers in flights."""
         return sum(len(flight.waiters) for flight in self._flying.values())
 
-    def join(self, key: EntryKey, tags: Collection[str]) -> Seat[C, R] | None:
-        """A seat in the flight of this very key, if there is one. Raises ``ReentrancyError`` where
-        that flight's own LLM call asks for it."""
-        flight = self._by_key.get(key)
-        return None if flight is None else self._follow(flight, tags, 0.0)
+    def join(self, key: EntryKey, tags: Collection[str], policy: Policy) -> Seat[C, R] | None:
+        """A seat in the flight of this very key, if there is one and whoever leads it is near
+        enough. Raises ``ReentrancyError`` where that flight's own LLM call asks for it."""
+        flight, reach = self._by_key.get(key), _reach(policy)
+        if flight is None or flight.apart > reach:
+            return None
+        return self._follow(flight, tags, 0.0, reach=reach)
 
     def board(self, new: Flight[C, R], policy: Policy, body: Body[C, R]) -> Seat[C, R]:
         """A seat in the flight of the same key, else in that of the nearest leader whom the
         decision accepts, else in ``new``, which starts now. A near flight whose LLM call is what
         asks is left out: it would wait for itself."""
-        seat = self.join(new.key, new.tags)
+        seat = self.join(new.key, new.tags, policy)
         if seat is not None:
             return seat
         leaders = self._leaders.get(new.key.scope)
@@ -92,10 +97,11 @@ class Flights(Generic[C, R]):
             ]
             chosen = decide(new.prompt, candidates, policy).chosen
             if chosen is not None:
-                return self._follow(chosen.flight, new.tags, chosen.distance, near=True)
+                return self._follow(chosen.flight, new.tags, chosen.distance, reach=_NEAR)
         seat = self._start(new, body)
-        self._by_key[new.key] = new
-        self._lead(new)
+        if new.key not in self._by_key:
+            self._by_key[new.key] = new
+            self._lead(new)
         return seat
 
     def refresh(self, new: Flight[C, R], body: Body[C, R]) -> Seat[C, R]:
@@ -120,20 +126,27 @@ class Flights(Generic[C, R]):
         return self._seat(flight, leads=False, distance=0.0)
 
     def change_leader(
-        self, flight: Flight[C, R], prompt: str, vector: Vector | None, *, elsewhere: bool
+        self,
+        flight: Flight[C, R],
+        prompt: str,
+        vector: Vector | None,
+        *,
+        elsewhere: bool,
+        apart: float = 0.0,
     ) -> None:
-        """A flight turned out to be led by another prompt, of another process if ``elsewhere``. Who
-        came by meaning has to look again, since near a follower is not near its leader; from now
-        on, others board by being near that one."""
-        flight.elsewhere = elsewhere
+        """A flight turned out to be led by another prompt, so far ``apart``, of another process if
+        ``elsewhere``. Who came by meaning has to look again, since near a follower is not near its
+        leader, and so has who asks for less distance; from now on, others board by being near that
+        one."""
+        flight.elsewhere, flight.apart = elsewhere, apart
         boards = self._by_key.get(flight.key) is flight
         if boards:
             self._resign(flight)
         flight.prompt, flight.vector = prompt, vector
         if boards:
             self._lead(flight)
-        for waiter, near in flight.waiters.items():
-            if near and not waiter.done():
+        for waiter, reach in flight.waiters.items():
+            if apart > reach and not waiter.done():
                 waiter.set_result(None)
         flight.wake()
 
@@ -182,7 +195,12 @@ class Flights(Generic[C, R]):
         return passenger is not None and flight.leads_to(passenger)
 
     def _follow(
-        self, flight: Flight[C, R], tags: Collection[str], distance: float, *, near: bool = False
+        self,
+        flight: Flight[C, R],
+        tags: Collection[str],
+        distance: float,
+        *,
+        reach: float = math.inf,
     ) -> Seat[C, R]:
         if self._is_awaited_by(flight):
             raise ReentrancyError(
@@ -190,13 +208,13 @@ class Flights(Generic[C, R]):
                 "for itself for ever; ask for another prompt or scope, or call the LLM directly."
             )
         flight.tags.update(dict.fromkeys(tags))
-        return self._seat(flight, leads=False, distance=distance, near=near)
+        return self._seat(flight, leads=False, distance=distance, reach=reach)
 
     def _seat(
-        self, flight: Flight[C, R], *, leads: bool, distance: float, near: bool = False
+        self, flight: Flight[C, R], *, leads: bool, distance: float, reach: float = math.inf
     ) -> Seat[C, R]:
         waiter: asyncio.Future[R | None] = self._loop.create_future()
-        flight.waiters[waiter] = near
+        flight.waiters[waiter] = reach
         passenger = _passenger()
         if passenger is not None:
             passenger.waits_for.append(flight)
@@ -298,6 +316,11 @@ class Flights(Generic[C, R]):
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+
+def _reach(policy: Policy) -> float:
+    """How far a flight of the very key may be from its leader."""
+    return max(0.0, policy.max_distance)
 
 
 def _passenger() -> Flight | None:  # type: ignore[type-arg]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Generic, TypeVar
 
-import msgspec
-
 from semcache_async.errors import FlightLostError
 from semcache_async.flow.flight import Flight, Generated
 from semcache_async.flow.flights import Flights
@@ -17,6 +15,8 @@ from semcache_async.sharing.letters import (
     Gone,
     Join,
     Leave,
+    chunk_reader,
+    from_bytes,
     read,
     unpack_error,
 )
@@ -37,7 +37,10 @@ class _Follower:
         self.letters: asyncio.Queue[Chunks | Ended | Failed | Gone] = asyncio.Queue()
         self.ended = False
         """The leader writes no more."""
-        self._decode = msgspec.msgpack.Decoder(flight.emits).decode
+        self.purged = False
+        """An invalidation has withdrawn the claim, but not the flight: what it brings is delivered,
+        and kept by nobody."""
+        self._decode = chunk_reader(flight.emits)
 
     def take(self, letter: Chunks) -> bool:
         """Emit what is new; False where something before it is missing."""
@@ -77,6 +80,8 @@ class Following(Generic[C, R]):
             return
         if not letter.body:
             flights = [follower.flight for follower in followers]
+            for follower in followers:
+                follower.purged = True
             self._flights.let_nobody_board(lambda flight: flight in flights)
             return
         body = read(letter)
@@ -116,6 +121,11 @@ class Following(Generic[C, R]):
                 async with asyncio.timeout(self._look_s):
                     letter = await follower.letters.get()
             except TimeoutError:
+                if follower.purged:
+                    silent = loop.time() - heard_at > self._lease_s
+                    if silent or await self._join(flight, rival) is False:
+                        return None, True
+                    continue
                 stands = await self._post.stands(rival.claim)
                 if stands:
                     await self._join(flight, rival)
@@ -130,7 +140,11 @@ class Following(Generic[C, R]):
                 continue
             heard_at = loop.time()
             if isinstance(letter, Chunks):
-                if not follower.take(letter):
+                try:
+                    complete = follower.take(letter)
+                except ValueError:  # the leader's calls emit what this one's do not
+                    return None, False
+                if not complete:
                     await self._join(flight, rival)
             elif isinstance(letter, Gone):
                 follower.ended = True
@@ -142,7 +156,7 @@ class Following(Generic[C, R]):
                 if isinstance(letter, Failed):
                     raise unpack_error(letter)
                 flight.end()
-                return Generated(letter.text, letter.entry_id, letter.age_s), False
+                return Generated(from_bytes(letter.text), letter.entry_id, letter.age_s), False
 
     async def _join(self, flight: Flight[C, R], rival: Rival) -> bool | None:
         """Ask for what is new; False where nobody reads that."""

@@ -25,9 +25,10 @@ from semcache_async.sharing.letters import (
     Gone,
     Join,
     Leave,
-    encode,
+    pack_chunk,
     pack_error,
     read,
+    to_bytes,
 )
 from semcache_async.sharing.post import Post
 from semcache_async.types import Letter
@@ -46,7 +47,7 @@ _OURS = (CacheClosedError, FlightCancelledError, OverloadedError, ReentrancyErro
 class Asked:
     """A claim of this process: it asks to lead, and then does."""
 
-    __slots__ = ("claim", "flight", "joins", "leads", "mirrors")
+    __slots__ = ("claim", "flight", "joins", "leads", "mirrors", "purged")
 
     def __init__(self, claim: str, flight: Flight[Any, Any]) -> None:
         self.claim = claim
@@ -56,6 +57,8 @@ class Asked:
         """Those who came before it was known whether it leads."""
         self.mirrors: dict[str, asyncio.Task[None]] = {}
         """What writes to each follower, by inbox."""
+        self.purged = False
+        """An invalidation has withdrawn it, so that its followers cannot see whether it stands."""
 
     def lead(self) -> None:
         """None was told of that stood before and is near."""
@@ -117,7 +120,8 @@ class Leading(Generic[C, R]):
         if not letter.body:
             if asked is not None:
                 self.lost(letter.claim)
-                for inbox in asked.mirrors:
+                asked.purged = True
+                for inbox in {*asked.mirrors, *(join.inbox for join in asked.joins)}:
                     self._post.send(inbox, letter.claim, None)
             return
         body = read(letter)
@@ -156,13 +160,20 @@ class Leading(Generic[C, R]):
 
     async def _mirror(self, asked: Asked, seat: Seat[C, R], join: Join) -> None:
         seen = join.seen
+        end: Body
         try:
+            if asked.purged and len(seat.flight.chunks) <= seen:
+                await self._post.write(join.inbox, asked.claim, Chunks(seen, []))
             while await self._flights.read(seat, seen):
                 letter = _chunks(seat.flight, seen)
+                if letter is None:
+                    end = Gone()
+                    break
                 if not await self._post.write(join.inbox, asked.claim, letter):
                     return
                 seen += len(letter.chunks)
-            end = _end(await seat.waiter, seat.flight)
+            else:
+                end = _end(await seat.waiter, seat.flight)
         except asyncio.CancelledError:
             raise
         except _OURS:
@@ -183,18 +194,22 @@ class Leading(Generic[C, R]):
         self._post.withdraw(asked.claim)
 
 
-def _chunks(flight: Flight[C, R], seen: int) -> Chunks:
+def _chunks(flight: Flight[C, R], seen: int) -> Chunks | None:
+    """None where a chunk is of a kind that cannot be written."""
     chunks: list[msgspec.Raw] = []
     size = 0
-    for chunk in flight.chunks[seen:]:
-        chunks.append(msgspec.Raw(encode(chunk)))
-        size += len(chunks[-1])
-        if size >= _LETTER_BYTES:
-            break
+    try:
+        for chunk in flight.chunks[seen:]:
+            chunks.append(pack_chunk(chunk))
+            size += len(chunks[-1])
+            if size >= _LETTER_BYTES:
+                break
+    except Exception:  # whatever the encoder makes of it
+        return None
     return Chunks(seen, chunks)
 
 
 def _end(outcome: object, flight: Flight[C, R]) -> Body:
     if not isinstance(outcome, Generated):
         return Gone()  # an answer that was made for a third prompt
-    return Ended(outcome.text, outcome.entry_id, outcome.age_s, len(flight.chunks))
+    return Ended(to_bytes(outcome.text), outcome.entry_id, outcome.age_s, len(flight.chunks))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import msgspec
@@ -18,9 +19,13 @@ __all__ = [
     "Gone",
     "Join",
     "Leave",
+    "chunk_reader",
     "encode",
+    "from_bytes",
+    "pack_chunk",
     "pack_error",
     "read",
+    "to_bytes",
     "unpack_error",
 ]
 
@@ -54,7 +59,8 @@ class Chunks(_Body, tag="chunks"):
 class Ended(_Body, tag="ended"):
     """The flight brought an answer, after ``count`` chunks."""
 
-    text: str
+    text: bytes
+    """See ``to_bytes``."""
     entry_id: str | None
     age_s: float
     count: int
@@ -81,6 +87,8 @@ Body: TypeAlias = Join | Leave | Chunks | Ended | Failed | Gone
 encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Body).decode
 
+_TEXT = 1
+"""Marks a chunk of text, which is never mistaken for bytes."""
 _DEEPEST = 4
 _STATUS = ("status", "status_code")
 
@@ -94,13 +102,40 @@ def read(letter: Letter) -> Body:
         return Gone()
 
 
+def to_bytes(text: str) -> bytes:
+    """A text as it travels: whole, with what no UTF-8 may hold, too, such as half of a character
+    that an LLM sent in two pieces."""
+    return str.__str__(text).encode("utf-8", "surrogatepass")
+
+
+def from_bytes(data: bytes) -> str:
+    """The text that ``to_bytes`` made this of."""
+    return data.decode("utf-8", "surrogatepass")
+
+
+def pack_chunk(chunk: object) -> msgspec.Raw:
+    """A chunk as it travels. Raises what an encoder may raise, where it cannot."""
+    if isinstance(chunk, str):
+        return msgspec.Raw(encode(msgspec.msgpack.Ext(_TEXT, to_bytes(chunk))))
+    return msgspec.Raw(encode(chunk))
+
+
+def chunk_reader(emits: Any) -> Callable[[msgspec.Raw], Any]:
+    """Reads chunks of that type; the reader raises ``ValueError`` for any other."""
+    if emits is not str:
+        return msgspec.msgpack.Decoder(emits).decode
+    extension = msgspec.msgpack.Decoder(msgspec.msgpack.Ext).decode
+    return lambda chunk: from_bytes(bytes(extension(chunk).data))
+
+
 def pack_error(error: BaseException, count: int) -> Failed:
     """An error as it travels: its class by name, and what of it is plain data."""
     kind = f"{type(error).__module__}:{type(error).__qualname__}"
     args = list(error.args) if all(_is_plain(arg) for arg in error.args) else []
     state = {name: value for name, value in vars(error).items() if _is_plain(value)}
     status = next((n for name in _STATUS if type(n := getattr(error, name, None)) is int), None)
-    return Failed(kind, args, state, _said(error) or "", status, count)
+    message = (_said(error) or "").encode(errors="replace").decode()
+    return Failed(kind, args, state, message, status, count)
 
 
 def unpack_error(failed: Failed) -> Exception:
@@ -138,15 +173,29 @@ def _said(error: BaseException) -> str | None:
 
 
 def _is_plain(value: object, depth: int = 0) -> bool:
-    """May it be encoded, and does it come back as it was?"""
-    if value is None or isinstance(value, bool | float | str | bytes):
+    """May it be encoded, and does it come back as it was? A subclass of these types may not."""
+    kind = type(value)
+    if value is None or kind in (bool, float, bytes):
         return True
+    if isinstance(value, str):
+        return kind is str and _is_unicode(value)
     if isinstance(value, int):
-        return -(2**63) <= value < 2**63
+        return kind is int and -(2**63) <= value < 2**63
     if depth == _DEEPEST:
         return False
     if isinstance(value, dict):
-        return all(
-            isinstance(name, str) and _is_plain(one, depth + 1) for name, one in value.items()
+        return kind is dict and all(
+            type(name) is str and _is_plain(name) and _is_plain(one, depth + 1)
+            for name, one in value.items()
         )
-    return isinstance(value, list) and all(_is_plain(one, depth + 1) for one in value)
+    return (
+        isinstance(value, list) and kind is list and all(_is_plain(one, depth + 1) for one in value)
+    )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -22,6 +22,17 @@ _AT_ONCE = 128
 _AGAIN_S = 1.0
 
 
+class _Outgoing:
+    """A letter on its way, to which no other is equal: batches keep the order of what is written,
+    and do without what is queued twice."""
+
+    __slots__ = ("inbox", "letter")
+
+    def __init__(self, inbox: str, letter: Letter) -> None:
+        self.inbox = inbox
+        self.letter = letter
+
+
 class Post:
     """An inbox of this process, and the claims and letters that it sends."""
 
@@ -41,8 +52,8 @@ class Post:
         self._claims: MicroBatcher[Claim, Sequence[Rival]] = MicroBatcher(
             store.claim, budget=_AT_ONCE, timeout_s=timeout_s
         )
-        self._letters: MicroBatcher[tuple[str, Letter], bool] = MicroBatcher(
-            store.write, budget=_AT_ONCE, timeout_s=timeout_s
+        self._letters: MicroBatcher[_Outgoing, bool] = MicroBatcher(
+            self._write, budget=_AT_ONCE, timeout_s=timeout_s
         )
         self._ends: MicroBatcher[str, None] = MicroBatcher(
             store.withdraw, budget=_AT_ONCE, timeout_s=timeout_s
@@ -113,7 +124,7 @@ class Post:
             return None
         letter = Letter(claim, b"" if body is None else encode(body))
         try:
-            return await self._letters.submit((inbox, letter))
+            return await self._letters.submit(_Outgoing(inbox, letter))
         except (StoreError, TimeoutError) as error:
             self._failed(error)
             return None
@@ -122,7 +133,7 @@ class Post:
         """``write`` in the background."""
         if self._is_up():
             letter = Letter(claim, b"" if body is None else encode(body))
-            self._in_background(self._letters.submit((inbox, letter)))
+            self._in_background(self._letters.submit(_Outgoing(inbox, letter)))
 
     async def aclose(self) -> None:
         """Send what is to be sent, for a time, and listen no longer."""
@@ -134,6 +145,9 @@ class Post:
             await asyncio.gather(self._listening, return_exceptions=True)
         for batcher in (self._claims, self._letters, self._ends, self._looks):
             await batcher.aclose()
+
+    async def _write(self, letters: Sequence[_Outgoing]) -> Sequence[bool | Exception]:
+        return await self._store.write([(one.inbox, one.letter) for one in letters])
 
     def _in_background(self, waiter: asyncio.Future[Any]) -> None:
         self._sent.add(waiter)

@@ -115,7 +115,10 @@ class Sharing(Generic[C, R]):
                     return None
             if flight.within is not None and flight.within.is_under_way():
                 break
-            self._flights.change_leader(flight, rival.prompt, rival.vector, elsewhere=True)
+            apart = 0.0 if rival.same_key else rival.distance
+            self._flights.change_leader(
+                flight, rival.prompt, rival.vector, elsewhere=True, apart=apart
+            )
             made, lost = await self._following.follow(flight, rival)
             if made is not None:
                 self._counters.followed += 1

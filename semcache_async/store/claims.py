@@ -9,6 +9,7 @@ with one blocking command.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,11 +24,19 @@ from semcache_async.store.sealing import CLEAR, Sealer
 from semcache_async.store.wire import Command, RedisPipelines
 from semcache_async.types import Claim, Letter, Rival
 
-__all__ = ["ClaimKeeper"]
+__all__ = ["ClaimKeeper", "standing"]
 
 _SEED, _ENTRY_ID, _CLAIM = b"seed", b"entry_id", b"claim"
 """Fields of a claim's hash beside those of an entry's: scope and attributes together; the entry
 that is being made; what is read."""
+
+
+def standing(key: str) -> Command:
+    """Asks for something that every claim has; None where it does not stand. ``EXISTS`` would do
+    as well, but a user of the store may be allowed to read hashes and no more."""
+    return "HGET", key, _SEED
+
+
 _AT_MOST = 100
 """Rivals that are looked at."""
 _SLACK = 1e-4
@@ -105,9 +114,7 @@ class ClaimKeeper:
         return [bool(checked(reply)) for reply in stood]
 
     async def stand(self, claims: Sequence[str]) -> list[bool | Exception]:
-        replies = await self._pipelines.execute(
-            [("EXISTS", self._keys.claim(id_)) for id_ in claims]
-        )
+        replies = await self._pipelines.execute([standing(self._keys.claim(id_)) for id_ in claims])
         return [reply if isinstance(reply, Exception) else bool(reply) for reply in replies]
 
     async def withdraw(self, claims: Sequence[str]) -> list[Exception | None]:
@@ -125,14 +132,18 @@ class ClaimKeeper:
     async def hear(self, inbox: str, heard: Callable[[Letter | None], None]) -> None:
         key = self._keys.inbox(inbox)
         await self._open(inbox)
-        heard(None)
         seen = b"0"
 
-        def reading() -> Sequence[Command]:
-            read = ("XREAD", "COUNT", _READ_AT_ONCE, "BLOCK", _BLOCK_MS, "STREAMS", key, seen)
+        def reading(*block: str | int) -> Sequence[Command]:
+            read = ("XREAD", "COUNT", _READ_AT_ONCE, *block, "STREAMS", key, seen)
             return [("XTRIM", key, "MINID", seen), read]
 
-        async for _, reply in self._pipelines.ask(reading, wait_s=_BLOCK_MS / 1_000):
+        for reply in await self._pipelines.execute(reading()):
+            checked(reply)  # who may not read must not be written to
+        heard(None)
+        block = partial(reading, "BLOCK", _BLOCK_MS)
+
+        async for _, reply in self._pipelines.ask(block, wait_s=_BLOCK_MS / 1_000):
             for id_, fields in (checked(reply) or {}).get(key.encode(), ()):
                 seen = id_
                 parts = dict(zip(fields[::2], fields[1::2], strict=False))

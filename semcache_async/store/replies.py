@@ -30,7 +30,7 @@ NEEDED_COMMANDS = (
     *("HGET", "HMGET", "HGETALL", "HSET", "HDEL", "HINCRBYFLOAT", "PEXPIRE", "UNLINK"),
     *("ZADD", "ZSCORE"),
     *("FT.CREATE", "FT.INFO", "FT.SEARCH", "FT.AGGREGATE", "FT.CURSOR", "FT._LIST"),
-    *("EXISTS", "XADD", "XREAD", "XTRIM", "XRANGE", "XREVRANGE", "CLIENT|TRACKING"),
+    *("XADD", "XREAD", "XTRIM", "XRANGE", "XREVRANGE", "CLIENT|TRACKING"),
     *("CLUSTER|SLOTS", "ASKING"),
 )
 """What a user of the store has to be allowed: the X... for letters between processes and the

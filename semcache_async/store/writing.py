@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from semcache_async.errors import LeaseLostError, StaleWriteError, StoreError, StoreFullError
+from semcache_async.store.claims import standing
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.fences import Fences
 from semcache_async.store.keys import KeySpace, plain
@@ -108,7 +109,7 @@ class Writer:
             [
                 ("WATCH", *names, *claims),
                 *self._fences.reading(names),
-                *(("EXISTS", claim) for claim in claims),
+                *(standing(claim) for claim in claims),
                 ("TIME",),
             ]
         )
@@ -116,14 +117,14 @@ class Writer:
             checked(reply)
         self._clock.learn(sent, time)
         moments = dict(zip(names, read, strict=False))
-        standing = dict(zip(claims, read[len(names) :], strict=True))
+        stands = dict(zip(claims, read[len(names) :], strict=True))
         admitted: list[_Write] = []
         commands: list[Command] = [("MULTI",)]
         for write in writes:
             refusal: StaleWriteError | None = self._fences.refusal(
                 write.record, [moments[name] for name in write.fences], self._clock.now()
             )
-            if write.claim and not standing[write.claim]:
+            if write.claim and not stands[write.claim]:
                 refusal = refusal or LeaseLostError(
                     "The lease under which this answer was made has ended, so it is not kept."
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -247,3 +248,31 @@ async def test_nobody_boards_a_flight_that_was_invalidated(cache: SemanticCache)
     hit = await cache.lookup("q at 10")
     assert hit is not None
     assert hit.entry_id == late.entry_id
+
+
+async def test_readers_who_left_leave_nothing(cache: SemanticCache) -> None:
+    llm = GatedLLM()
+
+    async def pieces(prompt: str) -> AsyncIterator[str]:
+        yield await llm(prompt)
+
+    async def read() -> None:
+        async for _ in cache.stream("q at 10", pieces):
+            pass
+
+    def futures() -> int:
+        gc.collect()
+        return sum(isinstance(one, asyncio.Future) for one in gc.get_objects())
+
+    staying = asyncio.create_task(read())
+    await until(lambda: len(llm.prompts) == 1)
+    before = futures()
+    for _ in range(100):
+        leaving = asyncio.create_task(read())
+        await until(lambda: cache.stats().waiting == 2)
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+    assert futures() < before + 10
+    llm.gate.set()
+    await staying

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from semcache_async.errors import OverloadedError, StoreUnavailableError
 from semcache_async.serve.errors import UpstreamAnswered
 from semcache_async.testing import AngleEmbedder
 from semcache_async.testing.sharing import SharingMemoryStore
+from semcache_async.types import Produced
 from tests.helpers import GatedLLM, check_sums, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
@@ -77,6 +79,35 @@ async def test_a_follower_is_told_what_it_follows(pair: Pair) -> None:
     assert pair.other.stats().llm_calls == 0
 
 
+@pytest.mark.parametrize("early", [True, False])
+async def test_nobody_follows_farther_than_they_ask(pair: Pair, early: bool) -> None:
+    llm = GatedLLM()
+    asked: list[asyncio.Task[Any]] = [ask(pair.one, "q at 0", llm)]
+    await pair.claimed()
+    asked.append(ask(pair.other, "r at 3", llm))
+    if not early:
+        await following(pair.other)
+    asked += [ask(pair.other, "r at 3", llm, max_distance=far) for far in (0.0, 0.0, 0.001, 0.002)]
+    asked.append(asyncio.create_task(streamed(pair.other, "r at 3", llm, max_distance=0.0)))
+    await until(lambda: len(llm.prompts) == 2)
+    await following(pair.other, 5)
+    llm.gate.set()
+    _, near, *exact, wide, piece = await asyncio.gather(*asked)
+    assert {answer.text for answer in exact} == {"answer to r at 3"}
+    assert piece == "answer to r at 3"
+    for answer in (near, wide):
+        assert (answer.text, answer.matched_prompt) == ("answer to q at 0", "q at 0")
+        assert answer.distance == pytest.approx(0.00137, abs=1e-4)
+    assert llm.prompts == ["q at 0", "r at 3"]
+
+
+async def streamed(cache: SemanticCache, prompt: str, llm: GatedLLM, **options: Any) -> Any:
+    async def pieces(asked: str) -> AsyncIterator[str]:
+        yield await llm(asked)
+
+    return "".join([piece async for piece in cache.stream(prompt, pieces, **options)])
+
+
 async def test_near_a_follower_is_not_near_its_leader(pair: Pair) -> None:
     llm = GatedLLM()
     asked = [ask(pair.one, "a at 0", llm)]
@@ -117,6 +148,110 @@ async def test_a_late_one_reads_from_the_start(pair: Pair) -> None:
     await until(lambda: read_by == [["0 ", "1 ", "2 "]] * 3)
     gates[2].set()
     await asyncio.gather(*reading)
+
+
+async def test_who_leaves_and_comes_back_is_written_to() -> None:
+    class Slow(SharingMemoryStore):
+        async def write(self, letters: Any) -> Any:
+            await asyncio.sleep(0.05)
+            return await super().write(letters)
+
+    store, gate = Slow(), asyncio.Event()
+
+    async def pieces(_prompt: str) -> AsyncIterator[str]:
+        yield "one "
+        await gate.wait()
+
+    async def read(cache: SemanticCache, prompt: str) -> None:
+        async for _ in cache.stream(prompt, pieces):
+            read_by[prompt] += 1
+
+    read_by = Counter[str]()
+    async with (
+        SemanticCache.open(store=store, embedder=AngleEmbedder(), config=CONFIG) as one,
+        SemanticCache.open(store=store, embedder=AngleEmbedder(), config=CONFIG) as other,
+    ):
+        leading = [asyncio.create_task(read(one, prompt)) for prompt in ("q at 0", "z at 90")]
+        await until(lambda: read_by.total() == 2)
+        first = asyncio.create_task(read(other, "z at 90"))  # whose letter is under way meanwhile
+        await asyncio.sleep(0.01)
+        leaving = asyncio.create_task(read(other, "q at 0"))
+        await asyncio.sleep(0.01)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        back = asyncio.create_task(read(other, "q at 0"))
+        async with asyncio.timeout(1.0):
+            await until(lambda: read_by["q at 0"] == 2)
+        gate.set()
+        await asyncio.gather(*leading, first, back)
+
+
+class Word(str):
+    """As frameworks derive them."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [(Word("one "), Word("two")), ("half a \ud83d", "\ude00 smile"), ("", "\0", "\ufeffé")],
+    ids=["derived", "surrogates", "odd"],
+)
+async def test_pieces_arrive_as_they_were_sent(pair: Pair, pieces: tuple[str, ...]) -> None:
+    gate, calls = asyncio.Event(), []
+
+    async def generate(prompt: str) -> AsyncIterator[str]:
+        calls.append(prompt)
+        yield pieces[0]
+        await gate.wait()
+        for piece in pieces[1:]:
+            yield piece
+
+    read_by: list[list[str]] = [[], []]
+
+    async def read(cache: SemanticCache, number: int) -> None:
+        async for piece in cache.stream("q at 0", generate):
+            read_by[number].append(piece)
+
+    reading = [asyncio.create_task(read(pair.one, 0))]
+    await pair.claimed()
+    reading.append(asyncio.create_task(read(pair.other, 1)))
+    await until(lambda: len(read_by[1]) == 1)
+    gate.set()
+    await asyncio.gather(*reading)
+    assert read_by == [list(pieces)] * 2
+    assert calls == ["q at 0"]
+    assert type(read_by[1][0]) is str
+
+
+async def test_who_emits_something_else_calls_for_itself(pair: Pair) -> None:
+    gate, calls = asyncio.Event(), []
+
+    def produce(chunk: Any) -> Any:
+        async def call(prompt: str, emit: Callable[[Any], None]) -> Produced:
+            calls.append(chunk)
+            emit(chunk)
+            await gate.wait()
+            return Produced("text")
+
+        return call
+
+    async def read(cache: SemanticCache, chunk: Any, emits: type) -> Any:
+        async with cache.reply("q at 0", produce(chunk), emits=emits) as reply:
+            return [chunk async for chunk in reply], (await reply.answer()).text
+
+    strange = object()
+    reading = [asyncio.create_task(read(pair.one, strange, object))]
+    await pair.claimed()
+    reading.append(asyncio.create_task(read(pair.other, b"bytes", bytes)))
+    await until(lambda: len(calls) == 2)
+    reading.append(asyncio.create_task(read(pair.one, strange, object)))
+    gate.set()
+    assert await asyncio.gather(*reading) == [
+        ([strange], "text"),
+        ([b"bytes"], "text"),
+        ([strange], "text"),
+    ]
 
 
 class OddError(Exception):
@@ -246,6 +381,41 @@ async def test_nobody_boards_what_an_invalidation_concerns(pair: Pair) -> None:
     old.gate.set()
     assert {answer.text for answer in await asyncio.gather(*asked)} == {"answer to q at 0"}
     assert pair.one.stats().not_stored_overtaken + pair.one.stats().not_stored_invalidated == 1
+
+
+async def test_what_was_invalidated_in_mid_stream_is_delivered() -> None:
+    store, lease_s = SharingMemoryStore(lease_s=0.2), 0.2
+    config = CacheConfig(max_distance=0.004, guards=(), lease_s=lease_s)
+    gate, calls = asyncio.Event(), []
+
+    async def pieces(prompt: str) -> AsyncIterator[str]:
+        calls.append(prompt)
+        yield "one "
+        await gate.wait()
+        yield "two"
+
+    async with (
+        SemanticCache.open(store=store, embedder=AngleEmbedder(), config=config) as one,
+        SemanticCache.open(store=store, embedder=AngleEmbedder(), config=config) as other,
+    ):
+        read_by: list[list[str]] = [[], []]
+
+        async def read(cache: SemanticCache, number: int) -> None:
+            async for piece in cache.stream("q at 0", pieces, tags=("t",)):
+                read_by[number].append(piece)
+
+        reading = [asyncio.create_task(read(one, 0))]
+        await until(lambda: read_by[0] == ["one "])
+        reading.append(asyncio.create_task(read(other, 1)))
+        await until(lambda: read_by[1] == ["one "])
+        await one.invalidate(tags=("t",))
+        await asyncio.sleep(4 * lease_s)
+        gate.set()
+        await asyncio.gather(*reading)
+        assert read_by == [["one ", "two"]] * 2
+        assert calls == ["q at 0"]
+        assert other.stats().takeovers == 0
+        assert one.stats().not_stored_overtaken + one.stats().not_stored_invalidated == 1
 
 
 async def test_a_call_within_a_call_never_waits_for_another_process(pair: Pair) -> None:

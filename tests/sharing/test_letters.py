@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from semcache_async.errors import FlightFailedError
-from semcache_async.sharing.letters import pack_error, unpack_error
+from semcache_async.sharing.letters import Failed, encode, pack_error, read, unpack_error
+from semcache_async.types import Letter
 
 
 def test_errors_that_cannot_travel() -> None:
@@ -22,3 +25,24 @@ def test_errors_that_cannot_travel() -> None:
     for name in ("os:system", "builtins:SystemExit", "builtins:print", "no.such:Thing"):
         packed.kind = name
         assert isinstance(unpack_error(packed), FlightFailedError)
+
+
+class Named(str):
+    __slots__ = ()
+
+
+class Numbered(float):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    "argument", ["half a \ud83d", Named("x"), Numbered(1.5), [Named("x")], {"\ud83d": 1}, 2**70]
+)
+def test_every_error_can_be_written(argument: object) -> None:
+    error = ValueError(argument)
+    error.state = argument  # type: ignore[attr-defined]
+    sent = read(Letter("claim", encode(pack_error(error, 0))))
+    assert isinstance(sent, Failed)
+    made = unpack_error(sent)
+    assert isinstance(made, FlightFailedError)
+    assert "ValueError" in str(made)

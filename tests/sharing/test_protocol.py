@@ -40,9 +40,15 @@ def test_what_must_hold(plan: str) -> None:
 
 def keep_those_who_came_by_meaning(patch: pytest.MonkeyPatch) -> None:
     def change_leader(
-        _flights: Any, flight: Flight[Any, Any], _prompt: str, _vector: Any, *, elsewhere: bool
+        _flights: Any,
+        flight: Flight[Any, Any],
+        _prompt: str,
+        _vector: Any,
+        *,
+        elsewhere: bool,
+        apart: float = 0.0,
     ) -> None:
-        flight.elsewhere = elsewhere
+        flight.elsewhere, flight.apart = elsewhere, apart
 
     patch.setattr(Flights, "change_leader", change_leader)
 

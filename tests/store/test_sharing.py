@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from semcache_async import Scope
-from semcache_async.errors import LeaseLostError, StaleWriteError
+from semcache_async.errors import LeaseLostError, StaleWriteError, StoreAuthError
 from semcache_async.protocols import SharingStore
-from semcache_async.store.wire import redis_pipelines
+from semcache_async.store.replies import NEEDED_COMMANDS
+from semcache_async.store.wire import Command, redis_pipelines
 from semcache_async.testing.case import CaseData, unit_vector
 from semcache_async.testing.sharing import SharingMemoryStore
 from semcache_async.types import Claim, EntryKey, Letter, Rival
@@ -256,3 +257,42 @@ async def test_claims_survive_a_flushed_server(redis_url: str, name: str) -> Non
         assert isinstance(failed, Exception)
         await store.claim([asking("s", 180, Scope())])
         assert await prompts(store, asking("t", 180, Scope())) == ["s"]
+
+
+async def test_what_is_no_letter_is_passed_over(redis_url: str, name: str) -> None:
+    inbox, told = token_hex(16), asyncio.Queue[Letter | None]()
+    async with (
+        open_store(redis_url, name, lease_s=LEASE_S) as store,
+        redis_pipelines(redis_url, connections=1, timeout_s=1.0) as redis,
+    ):
+        hearing = asyncio.create_task(store.hear(inbox, told.put_nowait))
+        assert await told.get() is None
+        key = store._claims._keys.inbox(inbox)
+        for fields in (("x", "y"), ("c", b"\xff", "b", "z"), ("b", "z")):
+            await redis.execute([("XADD", key, "*", *fields)])
+        await store.write([(inbox, Letter("claim", b"body"))])
+        heard = [await told.get(), await told.get()]
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+    assert heard == [Letter("\ufffd", b"z"), Letter("claim", b"body")]
+
+
+async def test_a_user_who_may_read_no_letters_is_written_none(redis_url: str, name: str) -> None:
+    added = {"XREAD", "XTRIM"}
+    allowed = [f"+{command.lower()}" for command in NEEDED_COMMANDS if command not in added]
+    user: Command = ("ACL", "SETUSER", name, "on", ">secret", f"~{name}:*", *allowed)
+    inbox, told = token_hex(16), asyncio.Queue[Letter | None]()
+    async with redis_pipelines(redis_url, connections=1, timeout_s=1.0) as redis:
+        assert await redis.execute([user]) == [b"OK"]
+        url = redis_url.replace("unix://", f"unix://{name}:secret@")
+        async with open_store(url, name, lease_s=LEASE_S) as store:
+            with pytest.raises(StoreAuthError, match="XREAD"):
+                await store.hear(inbox, told.put_nowait)
+            data = CaseData(store)
+            claim = asking("q", 0.0, data.scope())
+            await rivals(store, claim)
+            assert await store.stand([claim.id, token_hex(16)]) == [True, False]
+            (written,) = await store.put([data.record("q", 0.0, claim=claim.id)])
+            assert isinstance(written, str)
+        await redis.execute([("ACL", "DELUSER", name)])
+    assert told.empty()
