@@ -21,6 +21,7 @@ from semcache_async.types import (
     Record,
     Rival,
     Scope,
+    Vector,
     VectorQuery,
 )
 
@@ -189,11 +190,17 @@ class SharingStore(Store, Protocol):
     async def stand(self, claims: Sequence[str]) -> Sequence[bool | Exception]:
         """Does each claim stand?"""
 
+    async def vectors(self, claims: Sequence[str]) -> Sequence[Vector | Exception | None]:
+        """The vector of each claim; None where it has none, or stands no longer."""
+
     async def withdraw(self, claims: Sequence[str]) -> Sequence[Exception | None]:
         """End claims."""
 
     async def write(self, letters: Sequence[tuple[str, Letter]]) -> Sequence[bool | Exception]:
         """Put letters into inboxes, in order; False for an inbox that is not there."""
+
+    async def leave(self, inbox: str) -> None:
+        """Give an inbox up."""
 
     async def hear(self, inbox: str, heard: Callable[[Letter | None], None]) -> None:
         """Open an inbox and pass on what comes, in order and once, or again what came just before

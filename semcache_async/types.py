@@ -297,8 +297,8 @@ class Rival(NamedTuple):
     """A claim that stood before: of the same key, or near."""
 
     distance: float
+    """Cosine distance to the claim that is told of it; not a number where one has no vector."""
     prompt: str
-    vector: Vector | None
     claim: str
     inbox: str
     same_key: bool

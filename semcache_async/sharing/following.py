@@ -9,12 +9,14 @@ from semcache_async.errors import FlightLostError
 from semcache_async.flow.flight import Flight, Generated
 from semcache_async.flow.flights import Flights
 from semcache_async.sharing.letters import (
+    WINDOW,
     Chunks,
     Ended,
     Failed,
     Gone,
     Join,
     Leave,
+    Seen,
     chunk_reader,
     from_bytes,
     read,
@@ -40,6 +42,8 @@ class _Follower:
         self.purged = False
         """An invalidation has withdrawn the claim, but not the flight: what it brings is delivered,
         and kept by nobody."""
+        self.read = 0
+        """Letters with chunks since the leader was told what has been seen."""
         self._decode = chunk_reader(flight.emits)
 
     def take(self, letter: Chunks) -> bool:
@@ -47,6 +51,7 @@ class _Follower:
         seen = len(self.flight.chunks)
         if letter.start > seen:
             return False
+        self.read += 1
         for chunk in letter.chunks[seen - letter.start :]:
             self.flight.emit(self._decode(chunk))
         return True
@@ -121,22 +126,20 @@ class Following(Generic[C, R]):
                 async with asyncio.timeout(self._look_s):
                     letter = await follower.letters.get()
             except TimeoutError:
-                if follower.purged:
+                stands = None if follower.purged else await self._post.stands(rival.claim)
+                if stands:
+                    await self._join(flight, rival)
+                elif follower.purged or flight.chunks:
+                    # It may go on without its claim, or without a store that says so: ask itself.
                     silent = loop.time() - heard_at > self._lease_s
                     if silent or await self._join(flight, rival) is False:
                         return None, True
-                    continue
-                stands = await self._post.stands(rival.claim)
-                if stands:
-                    await self._join(flight, rival)
-                elif stands is False:
-                    if gone:
-                        return None, True
+                elif gone or stands is None:
+                    return None, True
+                else:
                     # What the leader wrote before its claim ended comes before this does.
                     gone = True
                     await self._post.write(self._post.inbox, rival.claim, Gone())
-                elif not flight.chunks or loop.time() - heard_at > self._lease_s:
-                    return None, True
                 continue
             heard_at = loop.time()
             if isinstance(letter, Chunks):
@@ -146,6 +149,10 @@ class Following(Generic[C, R]):
                     return None, False
                 if not complete:
                     await self._join(flight, rival)
+                elif follower.read >= WINDOW // 2:
+                    follower.read = 0
+                    seen = Seen(self._post.inbox, len(flight.chunks))
+                    await self._post.write(rival.inbox, rival.claim, seen)
             elif isinstance(letter, Gone):
                 follower.ended = True
                 return None, gone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import Context
@@ -19,12 +20,14 @@ from semcache_async.errors import (
 from semcache_async.flow.flight import Flight, Generated, Seat
 from semcache_async.flow.flights import Flights
 from semcache_async.sharing.letters import (
+    WINDOW,
     Body,
     Chunks,
     Ended,
     Gone,
     Join,
     Leave,
+    Seen,
     pack_chunk,
     pack_error,
     read,
@@ -40,14 +43,42 @@ R = TypeVar("R")
 
 _LETTER_BYTES = 65_536
 """Chunks go together in letters of about this size."""
+_LONGEST = 16 * 2**20
+"""Characters of an answer beyond which no other process is given it."""
 _OURS = (CacheClosedError, FlightCancelledError, OverloadedError, ReentrancyError)
 """Errors that concern this process alone: a follower had better look again."""
+
+
+class _Mirror:
+    """What writes to one follower."""
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self._under_way: deque[int] = deque()
+        """Of each letter that the follower may not have read: the number of its last chunk."""
+        self._room = asyncio.Event()
+
+    def seen(self, count: int) -> None:
+        """The follower has read so many chunks."""
+        while self._under_way and self._under_way[0] <= count:
+            self._under_way.popleft()
+        self._room.set()
+
+    async def room(self) -> None:
+        """Return when one more letter may be under way."""
+        while len(self._under_way) >= WINDOW:
+            self._room.clear()
+            await self._room.wait()
+
+    def sent(self, count: int) -> None:
+        """A letter that ends with chunk number ``count`` is under way."""
+        self._under_way.append(count)
 
 
 class Asked:
     """A claim of this process: it asks to lead, and then does."""
 
-    __slots__ = ("claim", "flight", "joins", "leads", "mirrors", "purged")
+    __slots__ = ("claim", "flight", "joins", "leads", "mirrors")
 
     def __init__(self, claim: str, flight: Flight[Any, Any]) -> None:
         self.claim = claim
@@ -55,10 +86,8 @@ class Asked:
         self.leads = False
         self.joins: list[Join] = []
         """Those who came before it was known whether it leads."""
-        self.mirrors: dict[str, asyncio.Task[None]] = {}
+        self.mirrors: dict[str, _Mirror] = {}
         """What writes to each follower, by inbox."""
-        self.purged = False
-        """An invalidation has withdrawn it, so that its followers cannot see whether it stands."""
 
     def lead(self) -> None:
         """None was told of that stood before and is near."""
@@ -69,7 +98,9 @@ class Asked:
 class Leading(Generic[C, R]):
     """To the flight, a follower in another process is one more caller with a seat."""
 
-    def __init__(self, post: Post, flights: Flights[C, R]) -> None:
+    def __init__(self, post: Post, flights: Flights[C, R], *, lease_s: float) -> None:
+        """``lease_s``: how long a follower may take to read how a flight ended."""
+        self._lease_s = lease_s
         self._post = post
         self._flights = flights
         self._asked: dict[str, Asked] = {}
@@ -120,7 +151,6 @@ class Leading(Generic[C, R]):
         if not letter.body:
             if asked is not None:
                 self.lost(letter.claim)
-                asked.purged = True
                 for inbox in {*asked.mirrors, *(join.inbox for join in asked.joins)}:
                     self._post.send(inbox, letter.claim, None)
             return
@@ -132,39 +162,49 @@ class Leading(Generic[C, R]):
                 self._join(asked, body)
             else:
                 asked.joins.append(body)
+        elif isinstance(body, Seen) and asked is not None:
+            if body.inbox in asked.mirrors:
+                asked.mirrors[body.inbox].seen(body.seen)
         elif isinstance(body, Leave) and asked is not None:
             mirror = asked.mirrors.pop(body.inbox, None)
-            if mirror is not None:
-                mirror.cancel()
+            if mirror is not None and mirror.task is not None:
+                mirror.task.cancel()
             asked.joins = [join for join in asked.joins if join.inbox != body.inbox]
 
     async def aclose(self) -> None:
-        """Every flight has ended."""
-        while self._retiring:
-            await asyncio.gather(*self._retiring, return_exceptions=True)
+        """Every flight has ended; tell their followers, as far as they listen."""
+        if self._retiring:
+            _, stuck = await asyncio.wait(self._retiring, timeout=self._lease_s / 4.0)
+            for task in stuck:
+                task.cancel()
+            await asyncio.gather(*stuck, return_exceptions=True)
 
     def _join(self, asked: Asked, join: Join) -> None:
         """Write to a follower from now on, from where it says."""
-        before = asked.mirrors.get(join.inbox)
+        known = asked.mirrors.get(join.inbox)
+        before = None if known is None else known.task
+        if before is not None and not before.done() and not asked.flight.is_under_way():
+            asked.mirrors[join.inbox].seen(join.seen)
+            return  # it is about to write how the flight ended
         seat = self._flights.mirror(asked.flight, join.tags)
         if seat is None:
-            if before is None or before.done():
-                self._post.send(join.inbox, asked.claim, Gone())
-            return  # else it is about to write how the flight ended
+            self._post.send(join.inbox, asked.claim, Gone())
+            return
         if before is not None:
             before.cancel()
-        task = asyncio.get_running_loop().create_task(
-            self._mirror(asked, seat, join), context=Context()
+        mirror = asked.mirrors[join.inbox] = _Mirror()
+        mirror.task = asyncio.get_running_loop().create_task(
+            self._write(asked, mirror, seat, join), context=Context()
         )
-        asked.mirrors[join.inbox] = task
 
-    async def _mirror(self, asked: Asked, seat: Seat[C, R], join: Join) -> None:
+    async def _write(self, asked: Asked, mirror: _Mirror, seat: Seat[C, R], join: Join) -> None:
         seen = join.seen
         end: Body
         try:
-            if asked.purged and len(seat.flight.chunks) <= seen:
+            if 0 < seen >= len(seat.flight.chunks):  # it wants to know whether this process lives
                 await self._post.write(join.inbox, asked.claim, Chunks(seen, []))
             while await self._flights.read(seat, seen):
+                await mirror.room()
                 letter = _chunks(seat.flight, seen)
                 if letter is None:
                     end = Gone()
@@ -172,6 +212,7 @@ class Leading(Generic[C, R]):
                 if not await self._post.write(join.inbox, asked.claim, letter):
                     return
                 seen += len(letter.chunks)
+                mirror.sent(seen)
             else:
                 end = _end(await seat.waiter, seat.flight)
         except asyncio.CancelledError:
@@ -189,7 +230,11 @@ class Leading(Generic[C, R]):
         if task is not None:
             await asyncio.wait([task])
         await asyncio.sleep(0)  # it lands
-        await asyncio.gather(*asked.mirrors.values(), return_exceptions=True)
+        writing = [mirror.task for mirror in asked.mirrors.values() if mirror.task is not None]
+        if writing:
+            _, stuck = await asyncio.wait(writing, timeout=self._lease_s)
+            for one in stuck:  # their followers stand still
+                one.cancel()
         self._asked.pop(asked.claim, None)
         self._post.withdraw(asked.claim)
 
@@ -212,4 +257,6 @@ def _chunks(flight: Flight[C, R], seen: int) -> Chunks | None:
 def _end(outcome: object, flight: Flight[C, R]) -> Body:
     if not isinstance(outcome, Generated):
         return Gone()  # an answer that was made for a third prompt
+    if len(outcome.text) > _LONGEST:
+        return Gone()
     return Ended(to_bytes(outcome.text), outcome.entry_id, outcome.age_s, len(flight.chunks))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import msgspec
@@ -19,6 +20,8 @@ __all__ = [
     "Gone",
     "Join",
     "Leave",
+    "Seen",
+    "WINDOW",
     "chunk_reader",
     "encode",
     "from_bytes",
@@ -41,6 +44,13 @@ class Join(_Body, tag="join"):
     inbox: str
     seen: int
     tags: tuple[str, ...]
+
+
+class Seen(_Body, tag="seen"):
+    """The follower has read so many chunks, and takes more."""
+
+    inbox: str
+    seen: int
 
 
 class Leave(_Body, tag="leave"):
@@ -82,11 +92,14 @@ class Gone(_Body, tag="gone"):
     """There is nothing to follow here: look again."""
 
 
-Body: TypeAlias = Join | Leave | Chunks | Ended | Failed | Gone
+Body: TypeAlias = Join | Seen | Leave | Chunks | Ended | Failed | Gone
 
 encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Body).decode
 
+WINDOW = 16
+"""Letters with chunks that may be under way to one follower: what a process that stands still
+leaves lying in the store is bounded."""
 _TEXT = 1
 """Marks a chunk of text, which is never mistaken for bytes."""
 _DEEPEST = 4
@@ -131,8 +144,12 @@ def chunk_reader(emits: Any) -> Callable[[msgspec.Raw], Any]:
 def pack_error(error: BaseException, count: int) -> Failed:
     """An error as it travels: its class by name, and what of it is plain data."""
     kind = f"{type(error).__module__}:{type(error).__qualname__}"
-    args = list(error.args) if all(_is_plain(arg) for arg in error.args) else []
-    state = {name: value for name, value in vars(error).items() if _is_plain(value)}
+    args, state = [], {}
+    with suppress(TypeError, ValueError):
+        args = [_plain(arg) for arg in error.args]
+    for name, value in vars(error).items():
+        with suppress(TypeError, ValueError):
+            state[_name(name)] = _plain(value)
     status = next((n for name in _STATUS if type(n := getattr(error, name, None)) is int), None)
     message = (_said(error) or "").encode(errors="replace").decode()
     return Failed(kind, args, state, message, status, count)
@@ -172,30 +189,26 @@ def _said(error: BaseException) -> str | None:
         return None
 
 
-def _is_plain(value: object, depth: int = 0) -> bool:
-    """May it be encoded, and does it come back as it was? A subclass of these types may not."""
-    kind = type(value)
-    if value is None or kind in (bool, float, bytes):
-        return True
+def _plain(value: object, depth: int = 0) -> Any:
+    """``value`` as plain data that comes back equal, whatever subclasses it is made of. Raises
+    ``TypeError`` where there is none."""
+    if value is None or type(value) in (bool, bytes):
+        return value
     if isinstance(value, str):
-        return kind is str and _is_unicode(value)
-    if isinstance(value, int):
-        return kind is int and -(2**63) <= value < 2**63
-    if depth == _DEEPEST:
-        return False
-    if isinstance(value, dict):
-        return kind is dict and all(
-            type(name) is str and _is_plain(name) and _is_plain(one, depth + 1)
-            for name, one in value.items()
-        )
-    return (
-        isinstance(value, list) and kind is list and all(_is_plain(one, depth + 1) for one in value)
-    )
+        text = str.__str__(value)
+        return text.encode().decode()  # raises for half a character, which is a ValueError
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return int(value)
+    if isinstance(value, dict) and depth < _DEEPEST:
+        return {_name(name): _plain(one, depth + 1) for name, one in value.items()}
+    if isinstance(value, list) and depth < _DEEPEST:
+        return [_plain(one, depth + 1) for one in value]
+    raise TypeError
 
 
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _name(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError
+    return str(_plain(name))

@@ -13,12 +13,12 @@ from semcache_async.errors import StoreError
 from semcache_async.flow.batcher import MicroBatcher
 from semcache_async.protocols import SharingStore
 from semcache_async.sharing.letters import Body, encode
-from semcache_async.types import Claim, Letter, Rival
+from semcache_async.types import Claim, Letter, Rival, Vector
 
 __all__ = ["Post"]
 
-_AT_ONCE = 128
-"""Claims, or letters, in one pipeline."""
+_CLAIMS, _AT_ONCE = 16, 128
+"""Claims, and letters and others, in one pipeline: some milliseconds of Redis's time."""
 _AGAIN_S = 1.0
 
 
@@ -50,13 +50,16 @@ class Post:
         self._failed = failed
         self._complaints = Complaints()
         self._claims: MicroBatcher[Claim, Sequence[Rival]] = MicroBatcher(
-            store.claim, budget=_AT_ONCE, timeout_s=timeout_s
+            store.claim, budget=_CLAIMS, timeout_s=timeout_s
         )
         self._letters: MicroBatcher[_Outgoing, bool] = MicroBatcher(
             self._write, budget=_AT_ONCE, timeout_s=timeout_s
         )
         self._ends: MicroBatcher[str, None] = MicroBatcher(
             store.withdraw, budget=_AT_ONCE, timeout_s=timeout_s
+        )
+        self._vectors: MicroBatcher[str, Vector | None] = MicroBatcher(
+            store.vectors, budget=_AT_ONCE, timeout_s=timeout_s
         )
         self._looks: MicroBatcher[str, bool] = MicroBatcher(
             store.stand, budget=_AT_ONCE, timeout_s=timeout_s
@@ -87,6 +90,16 @@ class Post:
         """Who stood before; None where the store does not say."""
         try:
             return await self._claims.submit(claim)
+        except StoreError as error:
+            self._failed(error)
+        except TimeoutError:  # a queue of claims says nothing of the store
+            self._complaints.warn("flights", "more to claim at once than can be; not shared")
+        return None
+
+    async def vector(self, claim: str) -> Vector | None:
+        """That of a claim's prompt, if the store says."""
+        try:
+            return await self._vectors.submit(claim)
         except (StoreError, TimeoutError) as error:
             self._failed(error)
             return None
@@ -136,14 +149,17 @@ class Post:
             self._in_background(self._letters.submit(_Outgoing(inbox, letter)))
 
     async def aclose(self) -> None:
-        """Send what is to be sent, for a time, and listen no longer."""
-
+        """Send what is to be sent, for a time, and give the inbox up."""
         if self._sent and self._is_up():
             await asyncio.wait(self._sent, timeout=self._timeout_s)
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
-        for batcher in (self._claims, self._letters, self._ends, self._looks):
+        if self._is_up():
+            with suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(self._timeout_s):
+                    await self._store.leave(self.inbox)
+        for batcher in (self._claims, self._letters, self._ends, self._vectors, self._looks):
             await batcher.aclose()
 
     async def _write(self, letters: Sequence[_Outgoing]) -> Sequence[bool | Exception]:

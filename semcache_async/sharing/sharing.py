@@ -68,7 +68,7 @@ class Sharing(Generic[C, R]):
         self._counters = counters
         self._renewal_s = lease_s / _RENEWALS
         self._post = Post(store, timeout_s=timeout_s, is_up=is_up, failed=failed)
-        self._leading = Leading(self._post, flights)
+        self._leading = Leading(self._post, flights, lease_s=lease_s)
         self._following = Following(
             self._post, flights, look_s=lease_s / _RENEWALS, lease_s=lease_s, longest_s=longest_s
         )
@@ -115,9 +115,10 @@ class Sharing(Generic[C, R]):
                     return None
             if flight.within is not None and flight.within.is_under_way():
                 break
-            apart = 0.0 if rival.same_key else rival.distance
             self._flights.change_leader(
-                flight, rival.prompt, rival.vector, elsewhere=True, apart=apart
+                *(flight, rival.prompt, await self._post.vector(rival.claim)),
+                elsewhere=True,
+                apart=0.0 if rival.same_key else rival.distance,
             )
             made, lost = await self._following.follow(flight, rival)
             if made is not None:

@@ -17,12 +17,12 @@ import numpy as np
 
 from semcache_async.errors import StoreError
 from semcache_async.store.keys import KeySpace, plain
-from semcache_async.store.payload import read_results
+from semcache_async.store.payload import read_distance, read_results
 from semcache_async.store.replies import checked
 from semcache_async.store.schema import ATTRIBUTES, SCOPE, TAGS, TENANT, VECTOR, is_missing_index
 from semcache_async.store.sealing import CLEAR, Sealer
 from semcache_async.store.wire import Command, RedisPipelines
-from semcache_async.types import Claim, Letter, Rival
+from semcache_async.types import Claim, Letter, Rival, Vector
 
 __all__ = ["ClaimKeeper", "standing"]
 
@@ -38,7 +38,9 @@ def standing(key: str) -> Command:
 
 
 _AT_MOST = 100
-"""Rivals that are looked at."""
+"""Rivals that are looked at, the nearest ones."""
+_LONGEST = 8_192
+"""Characters of a prompt beyond which its claim is found by its wording alone."""
 _SLACK = 1e-4
 """Redis's distances are off by less."""
 _INBOX_LEASES = 20
@@ -46,6 +48,8 @@ _INBOX_LEASES = 20
 _INBOX_LETTERS, _READ_AT_ONCE, _BLOCK_MS = 10_000, 500, 1_000
 _CLAIM_ID, _BODY = b"c", b"b"
 """Fields of a letter."""
+_DISTANCE = b"d"
+_NEAR = "@seed:{$s} @vec:[VECTOR_RANGE $r $v]=>{$YIELD_DISTANCE_AS: d}"
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -56,6 +60,7 @@ class _Claimed(msgspec.Struct, array_like=True, gc=False):
     seed: bytes
     entry_id: str
     prompt: str
+    """Empty for a long one, which is followed by those of the same wording only."""
 
 
 _decode = msgspec.msgpack.Decoder(_Claimed).decode
@@ -99,10 +104,11 @@ class ClaimKeeper:
             commands += self._claiming(claim)
         replies = await self._pipelines.execute(commands, again=False)
         each = len(commands) // len(claims)
-        ends = replies[each - 1 :: each]
-        if any(is_missing_index(part) for end in ends if isinstance(end, list) for part in end):
+        said = [replies[start : start + each] for start in range(0, len(replies), each)]
+        ends = [one[-1] for one in said if isinstance(one[-1], list)]
+        if any(is_missing_index(part) for end in ends for part in end):
             await self.prepare()
-        return [self._rivals(claim, end) for claim, end in zip(claims, ends, strict=True)]
+        return [self._rivals(claim, one) for claim, one in zip(claims, said, strict=True)]
 
     async def renew(self, inbox: str, claims: Sequence[str]) -> list[bool]:
         key = self._keys.inbox(inbox)
@@ -117,6 +123,12 @@ class ClaimKeeper:
         replies = await self._pipelines.execute([standing(self._keys.claim(id_)) for id_ in claims])
         return [reply if isinstance(reply, Exception) else bool(reply) for reply in replies]
 
+    async def vectors(self, claims: Sequence[str]) -> list[Vector | Exception | None]:
+        replies = await self._pipelines.execute(
+            [("HGET", self._keys.claim(id_), VECTOR) for id_ in claims]
+        )
+        return [np.frombuffer(one, np.float32) if type(one) is bytes else one for one in replies]
+
     async def withdraw(self, claims: Sequence[str]) -> list[Exception | None]:
         (reply,) = await self._pipelines.execute(
             [("UNLINK", *[self._keys.claim(id_) for id_ in claims])]
@@ -128,6 +140,10 @@ class ClaimKeeper:
             [self._letter(inbox, letter) for inbox, letter in letters]
         )
         return [reply if isinstance(reply, Exception) else reply is not None for reply in replies]
+
+    async def leave(self, inbox: str) -> None:
+        (reply,) = await self._pipelines.execute([("UNLINK", self._keys.inbox(inbox))])
+        checked(reply)
 
     async def hear(self, inbox: str, heard: Callable[[Letter | None], None]) -> None:
         key = self._keys.inbox(inbox)
@@ -208,7 +224,9 @@ class ClaimKeeper:
         digest = self._keys.scope(scope)
         entry_id = self._keys.entry_id(claim.key)
         key = self._keys.claim(claim.id)
-        claimed = _encode(_Claimed(claim.inbox, digest.seed, entry_id, plain(claim.prompt)))
+        long = len(claim.prompt) > _LONGEST
+        prompt = "" if long else plain(claim.prompt)
+        claimed = _encode(_Claimed(claim.inbox, digest.seed, entry_id, prompt))
         fields: Command = (
             *(SCOPE, digest.scope, TENANT, digest.tenant),
             *(ATTRIBUTES, ",".join(digest.attributes)),
@@ -216,32 +234,37 @@ class ClaimKeeper:
             *(_SEED, digest.seed.hex(), _ENTRY_ID, entry_id),
             *(_CLAIM, self._sealer.seal(claimed, context=_claimed(claim.id))),
         )
-        query = "@entry_id:{$i}"
-        params: Command = ("i", entry_id)
-        if claim.vector is not None:
+        same = ("FT.SEARCH", self._keys.claims, "@entry_id:{$i}", "PARAMS", 2, "i", entry_id)
+        near: Command = ("PING",)  # as many commands for each claim
+        if claim.vector is not None and not long:
             vector = np.asarray(claim.vector, np.float32).tobytes()
             fields += (VECTOR, vector)
             if claim.reach >= 0.0:
-                near = "@seed:{$s} @vec:[VECTOR_RANGE $r $v]"
-                query = f"({query}) | ({near})"
                 reach = repr(min(2.0, claim.reach + _SLACK))
-                params += ("s", digest.seed.hex(), "r", reach, "v", vector)
-        search: Command = (
-            *("FT.SEARCH", self._keys.claims, query, "PARAMS", len(params), *params),
-            *("RETURN", 2, _CLAIM, VECTOR, "LIMIT", 0, _AT_MOST, "DIALECT", 2),
-        )
+                near = (
+                    *("FT.SEARCH", self._keys.claims, _NEAR, "PARAMS", 6),
+                    *("s", digest.seed.hex(), "r", reach, "v", vector),
+                    *("SORTBY", _DISTANCE, "RETURN", 2, _CLAIM, _DISTANCE),
+                    *("LIMIT", 0, _AT_MOST, "DIALECT", 2),
+                )
         return [
             ("MULTI",),
             ("HSET", key, *fields),
             ("PEXPIRE", key, self._lease_ms),
-            search,
+            (*same, "RETURN", 1, _CLAIM, "LIMIT", 0, _AT_MOST, "DIALECT", 2),
+            near,
             ("EXEC",),
         ]
 
-    def _rivals(self, claim: Claim, executed: Any) -> Sequence[Rival] | Exception:
+    def _rivals(self, claim: Claim, said: Sequence[Any]) -> Sequence[Rival] | Exception:
+        """``said``: the replies to all that ``_claiming`` asked."""
         try:
-            _, _, found = [checked(reply) for reply in checked(executed)]
-            rows = read_results(found)
+            for reply in said:
+                checked(reply)  # why it was not executed comes first
+            _, _, same, near = [checked(reply) for reply in said[-1]]
+            rows = read_results(same)
+            if isinstance(near, Mapping):
+                rows += read_results(near)
         except (StoreError, TypeError, ValueError) as error:
             return (
                 error
@@ -250,23 +273,20 @@ class ClaimKeeper:
             )
         digest = self._keys.scope(claim.key.scope)
         entry_id = self._keys.entry_id(claim.key)
-        rivals = []
+        rivals: dict[str, Rival] = {}
         for key, fields in rows:
             id_, claimed = self._read(key, fields)
             if id_ == claim.id or claimed is None or claimed.seed != digest.seed:
                 continue
-            raw = fields.get(VECTOR)
-            vector = np.frombuffer(raw, np.float32) if raw else None
-            distance = _between(claim, vector)
-            same_key = claimed.entry_id == entry_id
-            rivals.append(Rival(distance, claimed.prompt, vector, id_, claimed.inbox, same_key))
-        return rivals
-
-
-def _between(claim: Claim, vector: Any) -> float:
-    if claim.vector is None or vector is None:
-        return float("nan")
-    return max(0.0, 1.0 - float(claim.vector @ vector))
+            distance = read_distance(fields.get(_DISTANCE))
+            rivals[id_] = Rival(
+                float("nan") if distance is None else distance,
+                claimed.prompt or claim.prompt,
+                id_,
+                claimed.inbox,
+                claimed.entry_id == entry_id,
+            )
+        return list(rivals.values())
 
 
 def _claimed(claim: str) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.store.together import all_at_once, for_ever
-from semcache_async.types import Claim, Letter, Rival, Scope
+from semcache_async.types import Claim, Letter, Rival, Scope, Vector
 
 __all__ = ["PartitionedClaims"]
 
@@ -55,6 +55,13 @@ class PartitionedClaims:
         said = await all_at_once(store.stand(claims) for store in self._stores)
         return [_first(parts) for parts in zip(*said, strict=True)]
 
+    async def vectors(self, claims: Sequence[str]) -> list[Vector | Exception | None]:
+        said = await all_at_once(store.vectors(claims) for store in self._stores)
+        return [
+            next((one for one in parts if one is not None), None)
+            for parts in zip(*said, strict=True)
+        ]
+
     async def withdraw(self, claims: Sequence[str]) -> list[Exception | None]:
         said = await all_at_once(store.withdraw(claims) for store in self._stores)
         return [next(filter(None, parts), None) for parts in zip(*said, strict=True)]
@@ -65,6 +72,9 @@ class PartitionedClaims:
             lambda letter: sum(letter[0].encode()) % len(self._stores),
             lambda store, mine: store.write(mine),
         )
+
+    async def leave(self, inbox: str) -> None:
+        await all_at_once(store.leave(inbox) for store in self._stores)
 
     async def hear(self, inbox: str, heard: Callable[[Letter | None], None]) -> None:
         await for_ever([partial(store.hear, inbox) for store in self._stores], heard)

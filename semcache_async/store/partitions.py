@@ -87,6 +87,7 @@ class PartitionedStore:
         claims = PartitionedClaims(self._stores, self._spread, self._at)
         self.claim, self.stand, self.withdraw = claims.claim, claims.stand, claims.withdraw
         self.renew, self.write, self.hear = claims.renew, claims.write, claims.hear
+        self.vectors, self.leave = claims.vectors, claims.leave
 
     @property
     def connections(self) -> int:

@@ -19,6 +19,7 @@ __all__ = [
     "Noted",
     "Page",
     "Payload",
+    "read_distance",
     "read_entries",
     "read_entry",
     "read_neighbours",
@@ -147,7 +148,7 @@ def read_neighbours(
             continue
         if any(payload.attributes.get(name) != value for name, value in attributes.items()):
             continue
-        distance = _distance(fields.get(b"d"))
+        distance = read_distance(fields.get(b"d"))
         if distance is None:
             continue
         notes = fields.get(NOTES)
@@ -212,7 +213,8 @@ def _strange(command: str, reply: object) -> StoreError:
     )
 
 
-def _distance(raw: object) -> float | None:
+def read_distance(raw: object) -> float | None:
+    """A cosine distance (0..2) as Redis writes it; None for anything else."""
     if not isinstance(raw, bytes | float | int):
         return None
     try:

@@ -75,6 +75,7 @@ class RedisStore:
         claims = self._claims = self._claims_in(keys)
         self.claim, self.stand, self.withdraw = claims.claim, claims.stand, claims.withdraw
         self.renew, self.write, self.hear = claims.renew, claims.write, claims.hear
+        self.vectors, self.leave = claims.vectors, claims.leave
         self._writer = Writer(writing, keys, fences, clock, np.dtype(shape.dtype), sealer)
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from semcache_async.errors import LeaseLostError
 from semcache_async.testing.memory import MemoryStore, entry_id
-from semcache_async.types import Claim, Letter, Record, Rival, Scope
+from semcache_async.types import Claim, Letter, Record, Rival, Scope, Vector
 
 __all__ = ["SharingMemoryStore"]
 
@@ -42,6 +42,9 @@ class SharingMemoryStore(MemoryStore):
     async def stand(self, claims: Sequence[str]) -> list[bool | Exception]:
         return [self._stands(id_) for id_ in claims]
 
+    async def vectors(self, claims: Sequence[str]) -> list[Vector | Exception | None]:
+        return [self._claims[id_][0].vector if self._stands(id_) else None for id_ in claims]
+
     async def withdraw(self, claims: Sequence[str]) -> list[Exception | None]:
         for id_ in claims:
             self._claims.pop(id_, None)
@@ -49,6 +52,9 @@ class SharingMemoryStore(MemoryStore):
 
     async def write(self, letters: Sequence[tuple[str, Letter]]) -> list[bool | Exception]:
         return [self._write(inbox, letter) for inbox, letter in letters]
+
+    async def leave(self, inbox: str) -> None:
+        self._inboxes.pop(inbox, None)
 
     async def hear(self, inbox: str, heard: Callable[[Letter | None], None]) -> None:
         letters = self._inboxes.setdefault(inbox, asyncio.Queue())
@@ -94,9 +100,7 @@ class SharingMemoryStore(MemoryStore):
                 distance = max(0.0, 1.0 - float(claim.vector @ other.vector))
             same_key = other.key == claim.key
             if same_key or distance <= claim.reach:
-                rivals.append(
-                    Rival(distance, other.prompt, other.vector, other.id, other.inbox, same_key)
-                )
+                rivals.append(Rival(distance, other.prompt, other.id, other.inbox, same_key))
         self._claims[claim.id] = (claim, self.now() + self._lease_s)
         return rivals
 

@@ -133,6 +133,12 @@ class Process:
     async def stand(self, claims: Sequence[str]) -> Any:
         return await self.__getattr__("stand")(claims)
 
+    async def vectors(self, claims: Sequence[str]) -> Any:
+        return await self.__getattr__("vectors")(claims)
+
+    async def leave(self, inbox: str) -> None:
+        await self.__getattr__("leave")(inbox)
+
     async def withdraw(self, claims: Sequence[str]) -> Any:
         return await self.__getattr__("withdraw")(claims)
 

@@ -74,9 +74,12 @@ async def test_exactly_the_later_of_two_is_told(store: SharingStore, data: CaseD
     (told,) = await rivals(store, asking("second", 8, scope))
     assert (told.prompt, told.claim, told.inbox) == ("first", first.id, "its inbox")
     assert told.distance == pytest.approx(1.0 - math.cos(math.radians(8.0)), abs=1e-4)
-    assert told.vector is not None
-    assert told.vector.tolist() == pytest.approx(unit_vector(0).tolist())
     assert not told.same_key
+    vector, nothing = await store.vectors([told.claim, token_hex(16)])
+    assert vector is not None
+    assert not isinstance(vector, Exception)
+    assert vector.tolist() == pytest.approx(unit_vector(0).tolist())
+    assert nothing is None
 
 
 async def test_those_of_one_batch_too(store: SharingStore, data: CaseData) -> None:
@@ -112,6 +115,32 @@ async def test_only_the_near_and_those_of_the_same_key(store: SharingStore, data
     assert same.same_key
     assert same.distance != same.distance
     assert await prompts(store, asking("unread", 0, scope, reach=-1.0)) == ["unread"]
+
+
+async def test_the_right_one_is_not_hidden_by_many(store: SharingStore, data: CaseData) -> None:
+    scope = data.scope()
+    asked = [asking("same", 9.9, scope), asking("nearest", 0.5, scope)]
+    asked += [asking(f"q{n}", 1.0 + n / 40, scope) for n in range(300)]
+    await store.claim(asked)
+    found = await rivals(store, asking("same", 0.0, scope))
+    assert {"same", "nearest"} <= {rival.prompt for rival in found}
+
+
+async def test_a_long_prompt_is_found_by_its_wording(store: SharingStore, data: CaseData) -> None:
+    scope, long = data.scope(), "word " * 20_000
+    await store.claim([asking(long, 0.0, scope)])
+    (same,) = await rivals(store, asking(long, None, scope))
+    assert (same.same_key, same.prompt) == (True, long)
+
+
+async def test_an_inbox_that_was_left_takes_nothing(store: SharingStore) -> None:
+    inbox, opened = token_hex(16), asyncio.Event()
+    hearing = asyncio.create_task(store.hear(inbox, lambda letter: opened.set()))
+    await opened.wait()
+    hearing.cancel()
+    await asyncio.gather(hearing, return_exceptions=True)
+    await store.leave(inbox)
+    assert await store.write([(inbox, Letter("c" * 32, b"b"))]) == [False]
 
 
 async def test_scopes_never_meet(store: SharingStore, data: CaseData) -> None:
@@ -220,25 +249,6 @@ async def test_an_inbox_of_a_process_that_is_gone_ends(redis_url: str, name: str
         (keys,) = await pipelines.execute([("KEYS", f"{name}:*inbox*")])
         (life_ms,) = await pipelines.execute([("PTTL", keys[0])])
         assert 0 < life_ms <= LEASE_S * 20 * 1_000
-
-
-async def test_what_is_no_letter_is_passed_over(redis_url: str, name: str) -> None:
-    async with (
-        open_store(redis_url, name) as store,
-        redis_pipelines(redis_url, connections=1, timeout_s=5.0) as pipelines,
-    ):
-        assert isinstance(store, SharingStore)
-        heard: asyncio.Queue[Letter | None] = asyncio.Queue()
-        hearing = asyncio.create_task(store.hear("a" * 32, heard.put_nowait))
-        assert await heard.get() is None
-        (keys,) = await pipelines.execute([("KEYS", f"{name}:*inbox*")])
-        for fields in ((b"c", b"\xff"), (b"b", b"1"), (b"x", b"y"), (b"c", b"\xff", b"b", b"1")):
-            await pipelines.execute([("XADD", keys[0], "*", *fields)])
-        await store.write([("a" * 32, Letter("b" * 32, b"last"))])
-        assert await heard.get() == Letter("\ufffd", b"1")
-        assert await heard.get() == Letter("b" * 32, b"last")
-        hearing.cancel()
-        await asyncio.gather(hearing, return_exceptions=True)
 
 
 async def test_claims_survive_a_flushed_server(redis_url: str, name: str) -> None:
