@@ -37,7 +37,7 @@ def standing(key: str) -> Command:
     return "HGET", key, _SEED
 
 
-_AT_MOST = 100
+_AT_MOST = 300
 """Rivals that are looked at, the nearest ones."""
 _LONGEST = 8_192
 """Characters of a prompt beyond which its claim is found by its wording alone."""
