@@ -12,9 +12,10 @@ import pytest
 from semcache_async import Answer, CacheConfig, SemanticCache, Source
 from semcache_async.errors import OverloadedError, StoreUnavailableError
 from semcache_async.serve.errors import UpstreamAnswered
+from semcache_async.sharing.letters import WINDOW
 from semcache_async.testing import AngleEmbedder
 from semcache_async.testing.sharing import SharingMemoryStore
-from semcache_async.types import Produced
+from semcache_async.types import Letter, Produced
 from tests.helpers import GatedLLM, check_sums, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
@@ -467,3 +468,82 @@ async def test_without_a_store_that_says_each_process_calls(shares: bool) -> Non
         llm.gate.set()
         await asyncio.gather(*asked)
         assert one.stats().unclaimed == other.stats().unclaimed == int(shares)
+
+
+async def test_a_follower_that_stands_still_bounds_what_lies_for_it() -> None:
+    class Still(SharingMemoryStore):
+        """Its letters to one inbox are not delivered until the gate opens."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate, self.still = asyncio.Event(), ""
+
+        async def hear(self, inbox: str, heard: Callable[[Letter | None], None]) -> None:
+            self._inboxes.setdefault(inbox, asyncio.Queue())
+            heard(None)
+            while True:
+                letter = await self._inboxes[inbox].get()
+                if inbox == self.still:
+                    await self.gate.wait()
+                heard(letter)
+
+    piece, count = "x" * 65_536, 200
+
+    async def pieces(_prompt: str) -> AsyncIterator[str]:
+        for _ in range(count):
+            yield piece
+            await asyncio.sleep(0)
+
+    async def read(cache: SemanticCache) -> str:
+        return "".join([piece async for piece in cache.stream("q at 0", pieces)])
+
+    store = Still()
+    async with (
+        SemanticCache.open(store=store, embedder=AngleEmbedder(), config=CONFIG) as one,
+        SemanticCache.open(store=store, embedder=AngleEmbedder(), config=CONFIG) as other,
+    ):
+        led = asyncio.create_task(read(one))
+        await until(lambda: len(store.claims) == 1)
+        store.still = other._answering._sharing._post.inbox  # type: ignore[union-attr]
+        followed = asyncio.create_task(read(other))
+        assert await led == piece * count
+        assert store._inboxes[store.still].qsize() <= WINDOW
+        store.gate.set()
+        assert await followed == piece * count
+        assert one.stats().llm_calls + other.stats().llm_calls == 1
+
+
+async def test_a_stream_outlives_the_claim_that_the_store_forgot() -> None:
+    class Forgetful(SharingMemoryStore):
+        looks = 0
+
+        async def stand(self, claims: Any) -> Any:
+            self.looks += 1
+            return await super().stand(claims)
+
+    gate = asyncio.Event()
+
+    async def pieces(_prompt: str) -> AsyncIterator[str]:
+        yield "one "
+        await gate.wait()
+        yield "two"
+
+    async def read(cache: SemanticCache) -> str:
+        return "".join([piece async for piece in cache.stream("q at 0", pieces)])
+
+    store = Forgetful()
+    config = CacheConfig(max_distance=0.004, guards=(), lease_s=0.4)
+    async with (
+        SemanticCache.open(store=store, embedder=AngleEmbedder(), config=config) as one,
+        SemanticCache.open(store=store, embedder=AngleEmbedder(), config=config) as other,
+    ):
+        reading = [asyncio.create_task(read(one))]
+        await until(lambda: len(store.claims) == 1)
+        reading.append(asyncio.create_task(read(other)))
+        await following(one, 2)
+        store._claims.clear()
+        looks = store.looks
+        await until(lambda: store.looks > looks + 5)  # longer than a lease
+        gate.set()
+        assert await asyncio.gather(*reading) == ["one two", "one two"]
+        assert one.stats().llm_calls + other.stats().llm_calls == 1
