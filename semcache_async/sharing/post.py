@@ -20,6 +20,9 @@ __all__ = ["Post"]
 _CLAIMS, _AT_ONCE = 16, 128
 """Claims, and letters and others, in one pipeline: some milliseconds of Redis's time."""
 _AGAIN_S = 1.0
+_REFUSALS, _REST_S = 3, 30.0
+"""After so many claims in a row that the store refused, none is made for a while: one that cannot
+take them, as Redis 8's cluster with its own search, is not asked for each miss."""
 
 
 class _Outgoing:
@@ -69,13 +72,17 @@ class Post:
         self._open = asyncio.Event()
         self._tried = asyncio.Event()
         """It is open, or could not be opened."""
+        self._refusals = 0
+        self._rests_until = 0.0
         self._sent: set[asyncio.Future[Any]] = set()
         """What nobody waits for."""
         self._listening: asyncio.Task[None] | None = None
 
     @property
     def is_open(self) -> bool:
-        """Can this process be written to?"""
+        """Can claims be made, and this process be written to?"""
+        if self._rests_until and asyncio.get_running_loop().time() < self._rests_until:
+            return False
         return self._open.is_set() and self._is_up()
 
     async def start(self, heard: Callable[[Letter], None]) -> None:
@@ -89,9 +96,14 @@ class Post:
     async def claim(self, claim: Claim) -> Sequence[Rival] | None:
         """Who stood before; None where the store does not say."""
         try:
-            return await self._claims.submit(claim)
+            rivals = await self._claims.submit(claim)
+            self._refusals = 0
+            return rivals
         except StoreError as error:
             self._failed(error)
+            self._refusals += 1
+            if self._refusals >= _REFUSALS:
+                self._rests_until = asyncio.get_running_loop().time() + _REST_S
         except TimeoutError:  # a queue of claims says nothing of the store
             self._complaints.warn("flights", "more to claim at once than can be; not shared")
         return None

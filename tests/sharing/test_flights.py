@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from semcache_async import Answer, CacheConfig, SemanticCache, Source
-from semcache_async.errors import OverloadedError, StoreUnavailableError
+from semcache_async.errors import OverloadedError, StoreError, StoreUnavailableError
 from semcache_async.serve.errors import UpstreamAnswered
 from semcache_async.sharing.letters import WINDOW
 from semcache_async.testing import AngleEmbedder
@@ -448,6 +448,23 @@ async def test_calls_that_ask_for_each_other(pair: Pair) -> None:
         10.0,
     )
     assert all("answer to" in answer.text for answer in answers)  # at the end of the circle
+
+
+async def test_a_store_that_refuses_claims_is_not_asked_for_each_miss() -> None:
+    class Refusing(SharingMemoryStore):
+        asked = 0
+
+        async def claim(self, claims: Any) -> Any:
+            self.asked += 1
+            raise StoreError("EXECABORT, a test said.")
+
+    llm, store = GatedLLM(opened=True), Refusing()
+    async with SemanticCache.open(store=store, embedder=AngleEmbedder(), config=CONFIG) as cache:
+        for n in range(20):
+            await cache.get_or_generate(f"q at {n * 11}", llm)
+        stats = cache.stats()
+        assert (store.asked, stats.unclaimed, stats.llm_calls) == (3, 20, 20)
+        assert stats.store_up
 
 
 @pytest.mark.parametrize("shares", [True, False])
