@@ -32,7 +32,7 @@ SEEDS = 400
 def test_what_must_hold(plan: str) -> None:
     for seed in range(SEEDS):
         faults = run(seed, PLANS[plan]).faults
-        assert not faults, f"tests.sharing.world.run({seed}, {PLANS[plan]}): {faults}"
+        assert not faults, f"python -m tests.sharing.world {seed} ({PLANS[plan]}): {faults}"
 
 
 # -- mistakes, each of which must show

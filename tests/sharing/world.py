@@ -3,8 +3,10 @@ must hold whatever they are."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import random
+import sys
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, NamedTuple
@@ -297,3 +299,20 @@ async def _run(loop: VirtualLoop, seed: int, plan: Plan) -> World:
         for task in living:
             task.result()
     return world
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description="One run again; tells what was found wrong.")
+    options.add_argument("seed", type=int)
+    for name, default in Plan._field_defaults.items():
+        options.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    chosen = vars(options.parse_args())
+    world = run(chosen.pop("seed"), Plan(**chosen))
+    for call in world.calls:
+        print(f"{call.began:8.2f} process {call.process.number} calls for {call.angle:g}")
+    print("\n".join(world.faults) or "nothing wrong")
+    return bool(world.faults)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
