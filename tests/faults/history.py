@@ -52,13 +52,23 @@ class History:
         found += self._growth()
         return found
 
+    def _took_s(self) -> Iterator[float]:
+        """How long each request took."""
+        for events in self._lives.values():
+            asked = {event["id"]: event["at"] for event in events if event["event"] == "ask"}
+            for event in events:
+                if event["event"] in ("got", "left", "error"):
+                    yield event["at"] - asked[event["id"]]
+
     def summary(self) -> dict[str, Any]:
+        """How often what happened, and the longest request in seconds."""
         counts = Counter(event["event"] for events in self._lives.values() for event in events)
         totals: Counter[str] = Counter()
         for stats in self.events("stats"):
             for name in ("followed", "takeovers", "unclaimed", "shared", "exact", "semantic"):
                 totals[name] += stats[name]
-        return {"lives": len(self._lives), **counts, **totals}
+        longest_s = round(max(self._took_s(), default=0.0), 2)
+        return {"lives": len(self._lives), "longest_s": longest_s, **counts, **totals}
 
     def _foreign(self) -> Iterator[str]:
         """No answer from another scope, or to another question."""
@@ -123,7 +133,8 @@ class History:
             parts = ("exact", "semantic", "shared", "generated", "bypassed", "shed", "failed")
             if stats["requests"] != sum(stats[part] for part in parts):
                 yield f"the counters do not add up: {stats}"
-            if stats["waiting"] or stats["queued"]:
+            waiting = stats["waiting"] and not stats["flights"]  # else it leads for others
+            if waiting or stats["queued"]:
                 yield f"{stats['waiting']} callers and {stats['queued']} items are left"
         missing = self._ended - {
             life

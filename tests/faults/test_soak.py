@@ -17,6 +17,7 @@ STATS = {
     "generated": 1,
     "waiting": 0,
     "queued": 0,
+    "flights": 0,
 }
 
 
