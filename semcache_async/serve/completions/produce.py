@@ -14,7 +14,13 @@ from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed
 from semcache_async.serve.sse import EventSplitter, data_of
 from semcache_async.serve.upstream.answered import said_error
 from semcache_async.serve.upstream.client import Upstream
-from semcache_async.serve.upstream.completion import UNREADABLE, Assembler, Frame, is_keepable
+from semcache_async.serve.upstream.completion import (
+    UNREADABLE,
+    Assembler,
+    Frame,
+    is_keepable,
+    is_whole,
+)
 from semcache_async.types import Produced
 
 __all__ = ["garbage", "producer"]
@@ -23,11 +29,8 @@ __all__ = ["garbage", "producer"]
 def producer(upstream: Upstream, request: ChatRequest) -> Produce[Frame]:
     """What makes the answer: the text is the whole ``chat.completion`` as JSON, and "" where a
     stream's events do not add up to one. A stream is emitted as ``Frame``s, byte by byte what the
-    upstream sent, its usage always asked for."""
-    if not request.stream:
-        return partial(_whole, upstream, request.body)
-    options = {**(request.body.get("stream_options") or {}), "include_usage": True}
-    return partial(_streamed, upstream, {**request.body, "stream_options": options})
+    upstream sent."""
+    return partial(_streamed if request.stream else _whole, upstream, request.body)
 
 
 async def _whole(
@@ -50,9 +53,22 @@ async def _streamed(
         for event in splitter.end():
             if _take(event, assembler, emit):
                 return _assembled(assembler)
-    raise UpstreamFailed(
-        "The upstream broke off before the end of its answer.", code="upstream_broke_off"
-    )
+    return _ended(splitter.rest, assembler, emit)
+
+
+def _ended(rest: bytes, assembler: Assembler, emit: Callable[[Frame], None]) -> Produced:
+    """The stream is over without its ``[DONE]``; ``rest`` lacks the blank line that ends an event.
+    Servers leave out the one or the other: what counts is that every choice has said its last."""
+    last = rest.rstrip(b"\r\n") + b"\n\n"
+    whole = is_whole(last)
+    if whole and rest.strip():
+        _take(last, assembler, emit)
+    if not assembler.complete:
+        raise UpstreamFailed(
+            "The upstream broke off before the end of its answer.", code="upstream_broke_off"
+        )
+    made = _assembled(assembler)
+    return made if whole else made._replace(keep=False)
 
 
 def _take(event: bytes, assembler: Assembler, emit: Callable[[Frame], None]) -> bool:

@@ -25,6 +25,7 @@ from semcache_async.serve.upstream.answered import (
 )
 from semcache_async.serve.upstream.completion import UNREADABLE
 from semcache_async.serve.upstream.retries import Count, Retries
+from semcache_async.serve.upstream.usage import UsageOption
 
 __all__ = ["SIMULATED", "Upstream", "identity_of", "open_upstream"]
 
@@ -129,6 +130,7 @@ class Upstream:
         self._completions = url / "chat" / "completions"
         self._models = url / "models"
         self._limits = limits
+        self._usage = UsageOption()
         self.lingering: set[asyncio.Task[None]] = set()
         """One for each stream whose last bytes are still waited for."""
         self._only_model: str | None = None
@@ -156,22 +158,18 @@ class Upstream:
 
     @asynccontextmanager
     async def stream(self, body: Mapping[str, Any]) -> AsyncIterator[AsyncIterator[bytes] | bytes]:
-        """The bytes of a 200 as they come, or its whole body where it is no stream. Leave the
-        context when enough was read. Raises as ``complete`` does, in mid-stream too."""
+        """The bytes of a 200 as they come, or its whole body where it is no stream. Its usage is
+        asked for too, where the upstream lets us. Leave the context when enough was read. Raises as
+        ``complete`` does, in mid-stream too."""
         async with self._bounded():
-            answer = await self._ask(body)
+            answer = await self._usage.asking(self._ask, body)
             response = answer.response
             try:
-                kind = response.content_type
-                if kind == "application/json":
-                    yield await answer.whole(self._limits.max_body)
-                elif kind == "text/event-stream":
+                if await answer.is_stream():
                     async with aclosing(answer.pieces(self._limits.max_stream)) as pieces:
                         yield pieces
                 else:
-                    raise UpstreamFailed(
-                        "The upstream's answer is no stream of events.", code="upstream_garbage"
-                    )
+                    yield await answer.whole(self._limits.max_body)
             except BaseException:
                 response.close()
                 raise

@@ -16,6 +16,7 @@ __all__ = [
     "Frame",
     "content_of",
     "is_keepable",
+    "is_whole",
     "readable",
 ]
 
@@ -89,6 +90,18 @@ class _Choice:
         return built
 
 
+def is_whole(event: bytes) -> bool:
+    """Is an event whose end is not known to have come one that was not cut?"""
+    data = data_of(event)
+    if data is None or data == b"[DONE]":
+        return True
+    try:
+        _decode(data)
+    except UNREADABLE:
+        return False
+    return True
+
+
 class Assembler:
     """Reads one stream's events in order. Never raises: a stream it cannot follow, or one with
     more than ``max_bytes`` of data, is just never ``complete``."""
@@ -100,17 +113,13 @@ class Assembler:
         """An event's data was no JSON object."""
         self._left = max_bytes
         self._broken = False
-        self._done = False
         self._fields: dict[str, Any] = {}
         self._choices: dict[int, _Choice] = {}
 
     def read(self, event: bytes) -> Frame:
         """Take one whole event in."""
         data = data_of(event)
-        if data is None:
-            return Frame(event)
-        if data == b"[DONE]":
-            self._done = True
+        if data is None or data == b"[DONE]":
             return Frame(event)
         try:
             chunk = _decode(data)
@@ -134,22 +143,19 @@ class Assembler:
             self._break()
             return
         try:
-            for choice in chunk.get("choices") or ():
-                self._choice(choice["index"]).add(choice)
-        except (BadChunkError, AttributeError, KeyError, TypeError, RecursionError):
+            for at, choice in enumerate(chunk.get("choices") or ()):
+                self._choice(choice.get("index", at)).add(choice)
+        except (BadChunkError, AttributeError, TypeError, RecursionError):
             self._break()
             return
         self._add_fields(chunk)
 
     @property
     def complete(self) -> bool:
-        """All of it arrived: ``[DONE]``, and every choice's ``finish_reason``."""
-        return (
-            self._done
-            and not self._broken
-            and bool(self._choices)
-            and all(choice.fields.get("finish_reason") for choice in self._choices.values())
-        )
+        """All of it arrived: every choice's ``finish_reason``."""
+        if self._broken or not self._choices:
+            return False
+        return all(choice.fields.get("finish_reason") for choice in self._choices.values())
 
     def completion(self) -> Completion:
         """The object so far, as the answer would have been without streaming."""

@@ -179,14 +179,16 @@ RECORDED = b"".join(
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
-def test_a_stream_cut_anywhere_is_never_complete(line_end: bytes) -> None:
+def test_a_stream_cut_before_its_last_word_is_never_complete(line_end: bytes) -> None:
     stream = RECORDED.replace(b"\n", line_end)
+    said = stream.index(b'"stop"') + len(b'"stop"}]}' + 2 * line_end)
     # half the last CRLF is a CR, which ends the event as well
-    for length in range(len(stream) - (line_end == b"\r\n")):
+    for length in range(said - (line_end == b"\r\n")):
         assembler = read(stream[:length])
         assert not assembler.complete
         assert not keepable(assembler)
         assembler.completion()
+    assert keepable(read(stream[:said]))
     assert keepable(read(stream))
 
 
@@ -240,6 +242,14 @@ def test_tool_calls_grow_by_index() -> None:
     }
 
 
+def test_a_choice_without_an_index_is_known_by_its_place() -> None:
+    one, two = chunk({"content": "A"}), chunk({"content": "a"}, "stop")
+    del one["choices"][0]["index"], two["choices"][0]["index"]
+    assembler = streamed(one, two)
+    assert assembler.completion()["choices"][0]["message"]["content"] == "Aa"
+    assert keepable(assembler)
+
+
 def test_choices_may_come_in_turns() -> None:
     assembler = streamed(
         chunk({"content": "B"}, index=1),
@@ -282,7 +292,6 @@ def test_padding_is_dropped_and_the_rest_kept() -> None:
         b'data: {"choices":7}\n\n',
         b'data: {"choices":{"a":1}}\n\n',
         b'data: {"choices":[7]}\n\n',
-        b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n',
         b'data: {"choices":[{"index":"0","delta":{"content":"a"}}]}\n\n',
         b'data: {"choices":[{"index":0,"delta":"a"}]}\n\n',
         b'data: {"choices":[{"index":0,"delta":{"content":["a"]}}]}\n\n',
