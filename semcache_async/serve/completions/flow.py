@@ -12,7 +12,13 @@ from semcache_async.serve.completions.control import Control
 from semcache_async.serve.completions.headers import headers_of, reason_of
 from semcache_async.serve.completions.plan import Plan, Planner
 from semcache_async.serve.completions.produce import producer
-from semcache_async.serve.completions.stored import NO_USAGE, Usage, as_whole, usage_in
+from semcache_async.serve.completions.stored import (
+    NO_USAGE,
+    Usage,
+    as_whole,
+    usage_in,
+    without_pieces,
+)
 from semcache_async.serve.errors import UpstreamFailed
 from semcache_async.serve.journal import Journal
 from semcache_async.serve.metrics.metrics import Metrics
@@ -67,7 +73,7 @@ class Completions:
             if reply.hit is not None:
                 body, usage = self.reissued(answer)
             else:
-                body, usage = text_of(answer).encode(), NO_USAGE
+                body, usage = without_pieces(text_of(answer)).encode(), NO_USAGE
                 if answer.source is Source.SHARED:
                     usage = usage_in(answer.text)
             held_back = reply.shadow

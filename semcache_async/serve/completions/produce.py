@@ -10,6 +10,7 @@ import msgspec
 
 from semcache_async.protocols import Produce
 from semcache_async.serve.completions.request import ChatRequest
+from semcache_async.serve.completions.stored import with_pieces
 from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed
 from semcache_async.serve.sse import EventSplitter, data_of
 from semcache_async.serve.upstream.answered import said_error
@@ -87,7 +88,8 @@ def _assembled(assembler: Assembler) -> Produced:
     if not assembler.complete:
         return Produced("", keep=False)
     completion = assembler.completion()
-    return Produced(msgspec.json.encode(completion).decode(), keep=is_keepable(completion))
+    text = with_pieces(msgspec.json.encode(completion).decode(), assembler.sizes)
+    return Produced(text, keep=is_keepable(completion))
 
 
 def _made(body: bytes) -> Produced:

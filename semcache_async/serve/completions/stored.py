@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import random
+import re
 import secrets
 import time
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import zip_longest
 
 import msgspec
 
 from semcache_async.serve.completions.replay import replay
 from semcache_async.serve.upstream.completion import UNREADABLE
 
-__all__ = ["NO_USAGE", "Usage", "as_events", "as_whole", "usage_in"]
+__all__ = [
+    "NO_USAGE",
+    "Usage",
+    "as_events",
+    "as_whole",
+    "usage_in",
+    "with_pieces",
+    "without_pieces",
+]
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -29,6 +40,10 @@ class _Used(msgspec.Struct):
 NO_USAGE = Usage()
 _REMEMBERED, _LONGEST_REMEMBERED = 1_024, 8_192
 """Stored completions whose reading is remembered, and characters of the longest."""
+_PIECES, _MOST_PIECES = "semcache_pieces", 256
+"""The field that says in what pieces each choice's content came; it never leaves the service."""
+_AT_END = re.compile(rf',"{_PIECES}":\[[0-9,\[\]]*\]\}}\Z')
+_NOT_AGAIN = frozenset(("id", "created", _PIECES))
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _choices = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _used = msgspec.json.Decoder(_Used).decode
@@ -41,6 +56,24 @@ def usage_in(body: bytes | str) -> Usage:
         return _used(body).usage or NO_USAGE
     except UNREADABLE:
         return NO_USAGE
+
+
+def with_pieces(text: str, sizes: Sequence[Sequence[int]]) -> str:
+    """A completion that says how its stream was cut; of very many pieces, neighbours as one."""
+    kept = [list(some) for some in sizes]
+    if not any(len(some) > 1 for some in kept):
+        return text
+    for at, some in enumerate(kept):
+        while len(some) > _MOST_PIECES:
+            pairs = zip_longest(some[::2], some[1::2], fillvalue=0)
+            some = [one + other for one, other in pairs]
+        kept[at] = some
+    return f'{text[:-1]},"{_PIECES}":{msgspec.json.encode(kept).decode()}}}'
+
+
+def without_pieces(text: str) -> str:
+    """The completion alone."""
+    return _AT_END.sub("}", text) if _PIECES in text[-_LONGEST_REMEMBERED:] else text
 
 
 def as_whole(text: str) -> tuple[bytes, Usage] | None:
@@ -73,7 +106,7 @@ def _split(text: str) -> tuple[bytes, Usage] | None:
             return None
     except UNREADABLE:
         return None
-    rest = {name: raw for name, raw in fields.items() if name not in ("id", "created")}
+    rest = {name: raw for name, raw in fields.items() if name not in _NOT_AGAIN}
     return msgspec.json.encode(rest)[1:], usage or NO_USAGE
 
 
@@ -85,7 +118,11 @@ def _template(text: str, include_usage: bool) -> tuple[bytes, Usage] | None:
         if not completion["choices"]:
             return None
         events = replay(
-            completion, id=_AN_ID.decode(), created=int(_A_TIME), include_usage=include_usage
+            completion,
+            id=_AN_ID.decode(),
+            created=int(_A_TIME),
+            include_usage=include_usage,
+            sizes=completion.pop(_PIECES, ()),
         )
     except UNREADABLE:
         return None

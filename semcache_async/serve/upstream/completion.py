@@ -157,6 +157,11 @@ class Assembler:
             return False
         return all(choice.fields.get("finish_reason") for choice in self._choices.values())
 
+    @property
+    def sizes(self) -> list[list[int]]:
+        """Characters of the pieces in which each choice's content came."""
+        return [self._choices[at].message.sizes("content") for at in sorted(self._choices)]
+
     def completion(self) -> Completion:
         """The object so far, as the answer would have been without streaming."""
         built = {"id": "", "object": "chat.completion", "created": 0, "model": "", **self._fields}

@@ -294,6 +294,28 @@ async def test_a_follower_who_wants_a_stream_gets_the_whole_as_one(usage: bool) 
         await leader
 
 
+async def test_a_hit_comes_in_the_pieces_that_the_miss_had() -> None:
+    words = [f"{n} " for n in range(600)]
+    said = [event({"content": word}) for word in words]
+    sent = b"".join([EVENTS[0], *said[:7], *EVENTS[3:]])
+    async with scene(STREAM_HEAD, chunk(sent), LAST) as (setup, script):
+        for status in ("generated", "exact"):
+            _, headers, body = await told(setup, asks(stream=True))
+            assert headers["x-semcache-status"] == status
+            found = [one["choices"][0]["delta"].get("content") for one in decoded(body)]
+            assert found == ["", *words[:7], None]
+            await settled(setup.service)
+        script.pieces = (STREAM_HEAD, chunk(b"".join([*said, *EVENTS[3:]])), LAST)
+        await told(setup, asks("cat at 70", stream=True))
+        await settled(setup.service)
+        _, _, body = await told(setup, asks("cat at 70", stream=True))
+        assert text_of(body) == "".join(words)
+        assert 128 < len(decoded(body)) < 260
+        _, _, whole = await told(setup, asks("cat at 70"))
+        assert b"semcache" not in body + whole
+        assert msgspec.json.decode(whole)["choices"][0]["message"]["content"] == "".join(words)
+
+
 async def test_an_upstream_that_does_not_stream() -> None:
     async with scene(answer(msgspec.json.encode(completion()))) as (setup, _):
         for status in ("generated", "exact"):

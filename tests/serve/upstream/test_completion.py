@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from semcache_async.serve.completions.cutting import cut_text
 from semcache_async.serve.completions.replay import DONE, replay
 from semcache_async.serve.sse import EventSplitter, data_of, event_of
 from semcache_async.serve.upstream.completion import Assembler, Frame, is_keepable
@@ -150,11 +151,62 @@ def test_a_replay_is_correct_in_form(whole: dict[str, Any], include_usage: bool)
         assert own[-1]["delta"] == {}
 
 
-def test_a_long_answer_comes_in_short_lines() -> None:
-    whole = completion("\u20ac" * 100_000, reasoning_content="\0" * 9_000)
-    events = replay(whole, id="chatcmpl-1", created=7, include_usage=True)
-    assert max(len(event) for event in events) < 2**15
-    assert read(b"".join(events)).completion() == whole
+LONG = "\0\u20ac" * 50_000
+LONG_TOKENS = [{**token, "token": "\u20ac", "bytes": [226, 130, 172]}] * 4_000
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        completion(LONG, reasoning_content=LONG),
+        completion("a", reasoning=LONG, made_up={"deep": {"text": LONG}, "id": "x"}),
+        completion(None, tool_calls=[{"id": "a", "type": "function", "function": {"name": "f"}}]),
+        completion(
+            None,
+            tool_calls=[
+                {"id": at, "type": "function", "function": {"name": "f", "arguments": LONG}}
+                for at in "ab"
+            ],
+        ),
+        completion("a", annotations=[{"url": "u" * 50}] * 2_000),
+        completion("a", audio={"id": "x", "data": "A" * 100_000}),
+    ],
+)
+def test_whatever_is_long_comes_in_short_lines(whole: dict[str, Any]) -> None:
+    for tokens in None, LONG_TOKENS:
+        whole["choices"][0]["logprobs"] = tokens and {"content": tokens, "refusal": None}
+        events = replay(whole, id="chatcmpl-1", created=7, include_usage=True)
+        assert max(map(len, events)) < 2**14
+        assert read(b"".join(events)).completion() == whole
+
+
+def test_a_long_element_of_a_list_comes_as_several_of_its_kind() -> None:
+    thought = {"type": "reasoning.text", "index": 0, "text": LONG}
+    events = replay(
+        completion("a", reasoning_details=[thought]), id="1", created=7, include_usage=False
+    )
+    assert max(map(len, events)) < 2**14
+    (choice,) = read(b"".join(events)).completion()["choices"]
+    parts = choice["message"]["reasoning_details"]
+    assert "".join(part["text"] for part in parts) == LONG
+    assert {(part["type"], part["index"]) for part in parts} == {("reasoning.text", 0)}
+
+
+def test_fields_of_the_whole_come_once_and_apart() -> None:
+    fields = {name: [name * 2_000] for name in "abcdef"}
+    events = replay(completion() | fields, id="1", created=7, include_usage=False)
+    assert max(map(len, events[:2])) < 2**14
+    found = read(b"".join(events)).completion()
+    assert {name: found[name] for name in fields} == fields
+
+
+@given(st.text(max_size=60), st.lists(st.integers(0, 20), max_size=8))
+def test_content_comes_in_the_pieces_it_had(said: str, sizes: list[int]) -> None:
+    pieces = list(cut_text(said, sizes))
+    assert "".join(pieces) == said
+    assert [len(piece) for piece in pieces][:-1] == [size for size in sizes if size][
+        : max(0, len(pieces) - 1)
+    ]
 
 
 RECORDED = b"".join(
