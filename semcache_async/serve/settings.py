@@ -162,7 +162,12 @@ class Settings:
     log_prompts: bool = option(False, "Write prompts into the log.", group=_WHO)
 
     max_temperature: float = option(
-        1.0, "Requests with a higher temperature bypass it.", group=_BYPASS, low=0, high=2
+        0.99,
+        "Requests with a higher temperature bypass it: who asks for one of 1 or more, and several "
+        "times, wants several answers.",
+        group=_BYPASS,
+        low=0,
+        high=2,
     )
     bypass_tools: bool = option(True, "Requests that offer tools bypass it.", group=_BYPASS)
     bypass_n: bool = option(True, "Requests for several choices bypass it.", group=_BYPASS)
@@ -189,9 +194,24 @@ class Settings:
         shown="on",
     )
 
+    finish_reasons: tuple[str, ...] = option(
+        ("stop", "eos", "eos_token", "end", "end_turn", "stop_sequence"),
+        "What upstreams call the end of an answer that is whole, in any case; others are not "
+        "stored; with commas.",
+        group=_CACHE,
+        shown="stop, eos, eos_token, end, end_turn, stop_sequence",
+    )
+    mask: tuple[str, ...] = option(
+        (),
+        "Regular expressions of what counts for nothing where requests are compared, in system "
+        "messages as in prompts: a clock, an id; with commas, or in the file a list.",
+        group=_CACHE,
+        shown="none",
+    )
+
     max_body_bytes: int = option(
-        4 * 2**20,
-        "Bytes of a request's body. The default holds the text of a million tokens.",
+        16 * 2**20,
+        "Bytes of a request's body, compressed or not. The default holds an image of 12 MB.",
         group=_LIMITS,
         low=1_024,
         high=2**29,
@@ -263,7 +283,7 @@ class Settings:
                     f"allowed_hosts: {host!r} is no name; use host.example, without scheme and "
                     "port, *.example or *."
                 )
-        for name in ("bypass_personal", "bypass_time_bound", "bypass_anew"):
+        for name in ("bypass_personal", "bypass_time_bound", "bypass_anew", "mask"):
             _check_patterns(name, getattr(self, name))
         if not self.upstream_key.isascii() or not self.upstream_key.isprintable():
             raise ConfigError("The upstream key has characters that no HTTP header can carry.")

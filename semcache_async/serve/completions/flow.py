@@ -8,8 +8,10 @@ import msgspec
 
 from semcache_async.cache import SemanticCache
 from semcache_async.reply import Reply
+from semcache_async.serve.bypass import Unkept
 from semcache_async.serve.completions.control import Control
 from semcache_async.serve.completions.headers import headers_of, reason_of
+from semcache_async.serve.completions.keeping import Keeping
 from semcache_async.serve.completions.plan import Plan, Planner
 from semcache_async.serve.completions.produce import producer
 from semcache_async.serve.completions.stored import (
@@ -28,6 +30,9 @@ from semcache_async.serve.upstream.completion import Frame
 from semcache_async.types import Answer, Neighbour, Source, Timings
 
 __all__ = ["Completed", "Completions", "CorruptError", "text_of"]
+
+
+_FRESH = (Source.GENERATED, Source.SHARED)
 
 
 class CorruptError(Exception):
@@ -58,6 +63,7 @@ class Completions:
         self._metrics = metrics
         self._journal = journal
         self._hide_similarity = settings.hide_similarity
+        self._keeping = Keeping(settings.finish_reasons)
         self.planner = Planner(settings, upstream.identity)
 
     async def whole(self, plan: Plan, control: Control) -> Completed:
@@ -79,14 +85,24 @@ class Completions:
             held_back = reply.shadow
             self.note(plan, control, reply.source, answer, reply.timings, usage, held_back)
         headers = self.headers(plan, control, answer.source, answer, held_back)
+        if answer.source in _FRESH and answer.entry_id is None:
+            why = await self._keeping.why_not(msgspec.json.decode(body), plan.request)
+            if why is not None:
+                headers["x-semcache-not-stored"] = why.value
         return Completed(body, answer, headers)
 
     def begin(self, plan: Plan, control: Control) -> Reply[Frame]:
         """The reply to read the answer from, as it comes."""
         cacheable = plan.reason is None
+        write = control.write and cacheable
+
+        def unkept(why: Unkept) -> None:
+            if write:
+                self._metrics.count("unkept_answers", why.value)
+
         return self._cache.reply(
             plan.prompt,
-            producer(self._upstream, plan.request),
+            producer(self._upstream, plan.request, self._keeping, unkept),
             emits=Frame,
             scope=plan.scope,
             tags=control.tags,
@@ -94,7 +110,7 @@ class Completions:
             max_distance=control.max_distance,
             max_age_s=control.max_age_s,
             read=control.read and cacheable,
-            write=control.write and cacheable,
+            write=write,
         )
 
     async def stored(self, plan: Plan, control: Control) -> Answer | None:

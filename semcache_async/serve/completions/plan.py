@@ -1,13 +1,14 @@
 """From a chat request to what the cache is asked: prompt, scope, and whether it may help at all.
 
 The text of the last user message is the prompt. Whatever else may change the answer is scope, the
-conversation before it included, so that one conversation's state never answers for another's.
+conversation before it included, so that one conversation's state never answers for another's; and
+system messages after it, which some clients send with every request.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -16,6 +17,7 @@ import msgspec
 from semcache_async.errors import PromptError
 from semcache_async.flow.recent import Recent
 from semcache_async.serve.bypass import Bypass
+from semcache_async.serve.completions.canonical import message_of, parameters_of
 from semcache_async.serve.completions.request import ChatRequest
 from semcache_async.serve.settings import Patterns, Settings
 from semcache_async.serve.sizes import is_longer
@@ -35,6 +37,7 @@ _PARTS = {
     "file": Bypass.FILES,
     "input_file": Bypass.FILES,
 }
+_ORDERS = ("system", "developer")
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -59,6 +62,7 @@ class Planner:
         self._is_personal = _wording(settings.bypass_personal, is_personal)
         self._is_time_bound = _wording(settings.bypass_time_bound, is_time_bound)
         self._asks_anew = _wording(settings.bypass_anew, asks_anew)
+        self._mask = _masking(settings.mask)
         self._plans: Recent[tuple[bytes, str, str], Plan] = Recent(_PLANS)
         self._scopes: Recent[tuple[object, ...], Scope] = Recent(_SCOPES)
 
@@ -73,18 +77,19 @@ class Planner:
 
     def plan(self, request: ChatRequest, tenant: str, locale: str, namespace: str = "") -> Plan:
         """What to ask the cache. A prompt that must bypass it is not told to it."""
-        last = request.messages[-1]
-        reason = self._reason(request)
-        prompt = ""
-        if reason is None and last["role"] == "user":
-            prompt = _prompt(last["content"])
+        reason, prompt, at = self._reason(request), "", _last(request.messages)
+        if reason is None:
+            prompt = self._mask(_prompt(request.messages[at].get("content") or ""))
             reason = self._reason_in(prompt)
-        scope = Scope() if reason else self._scope(request, tenant, locale, namespace)
+        scope = Scope() if reason else self._scope(request, at, prompt, tenant, locale, namespace)
         return Plan(request, "-" if reason else prompt, scope, reason)
 
     def _reason(self, request: ChatRequest) -> Bypass | None:
         settings, body = self._settings, request.body
-        if settings.bypass_tools and (body.get("tools") or body.get("functions")):
+        if request.strange:
+            return Bypass.SHAPE
+        offered = body.get("tools") or body.get("functions")
+        if settings.bypass_tools and offered and request.forced is None:
             return Bypass.TOOLS
         if settings.bypass_n and (body.get("n") or 1) > 1:
             return Bypass.N
@@ -99,7 +104,7 @@ class Planner:
                     kinds = (part["type"] for part in content if part["type"] != "text")
                     if (kind := next(kinds, None)) is not None:
                         return _PARTS.get(kind, Bypass.CONTENT)
-        role = request.messages[-1]["role"]
+        role = request.messages[_last(request.messages)]["role"]
         if role != "user":
             of_tool = role in ("tool", "function")
             return Bypass.TOOL_MESSAGE if of_tool else Bypass.LAST_MESSAGE
@@ -121,22 +126,33 @@ class Planner:
             return Bypass.TIME_BOUND
         return Bypass.ANEW if self._asks_anew(prompt) else None
 
-    def _scope(self, request: ChatRequest, tenant: str, locale: str, namespace: str) -> Scope:
-        messages = request.messages
+    def _scope(
+        self,
+        request: ChatRequest,
+        at: int,
+        prompt: str,
+        tenant: str,
+        locale: str,
+        namespace: str,
+    ) -> Scope:
+        """``at``: where the message with the prompt is."""
+        messages = [message_of(message, self._mask) for message in request.messages]
         first = 0
-        while messages[first]["role"] in ("system", "developer"):
+        while messages[first]["role"] in _ORDERS:
             first += 1
         system = _encode(messages[:first]).decode() if first else ""
         parameters = {"api": "chat", "upstream": self._upstream}
         if namespace:
             parameters["namespace"] = namespace
-        if len(messages) > first + 1:
-            turns = _encode(messages[first:-1])
-            parameters["turns"] = blake2b(turns, digest_size=32).hexdigest()
-        more = _without_text(messages[-1])
-        if more:
+        if at > first:
+            parameters["turns"] = _digest(_encode(messages[first:at]))
+        if more := _without_text(messages[at]):
             parameters["last"] = _encode(more).decode()
-        for name, value in request.parameters:
+        if messages[at + 1 :]:
+            parameters["after"] = _encode(messages[at + 1 :]).decode()
+        if request.forced is not None:  # arguments are for a program, and for one wording alone
+            parameters["exact"] = _digest(prompt.encode(errors="surrogatepass"))
+        for name, value in parameters_of(request.body):
             parameters[f"body.{name}"] = _encode(value).decode()
         temperature = request.body.get("temperature")
         known = (tenant, locale, request.model, system, temperature, *parameters.items())
@@ -155,6 +171,18 @@ class Planner:
         return scope
 
 
+def _last(messages: Sequence[Mapping[str, Any]]) -> int:
+    """Where the last message is that gives no orders; the very last where all do."""
+    at = len(messages) - 1
+    while at > 0 and messages[at]["role"] in _ORDERS:
+        at -= 1
+    return at
+
+
+def _digest(data: bytes) -> str:
+    return blake2b(data, digest_size=32).hexdigest()
+
+
 def _prompt(content: str | list[dict[str, Any]]) -> str:
     if isinstance(content, str):
         return content
@@ -163,14 +191,10 @@ def _prompt(content: str | list[dict[str, Any]]) -> str:
 
 def _without_text(message: dict[str, Any]) -> dict[str, Any]:
     """What the last message has besides its role and text: ``name``, parts that are no text, ..."""
-    content = message["content"]
-    more = {
-        name: value
-        for name, value in message.items()
-        if name not in ("role", "content") and value is not None
-    }
+    content = message.get("content")
+    more = {name: value for name, value in message.items() if name not in ("role", "content")}
     if isinstance(content, list):
-        parts = [
+        more["content"] = [
             {
                 name: value
                 for name, value in part.items()
@@ -178,9 +202,18 @@ def _without_text(message: dict[str, Any]) -> dict[str, Any]:
             }
             for part in content
         ]
-        if parts != [{"type": "text"}]:
-            more["content"] = parts
     return more
+
+
+def _masking(patterns: Sequence[str]) -> Callable[[str], str]:
+    compiled = [re.compile(pattern) for pattern in patterns]
+
+    def mask(text: str) -> str:
+        for pattern in compiled:
+            text = pattern.sub("", text)
+        return text
+
+    return mask
 
 
 def _wording(patterns: Patterns, built_in: Callable[[str], bool]) -> Callable[[str], bool]:

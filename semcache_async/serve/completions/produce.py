@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from semcache_async.protocols import Produce
+from semcache_async.serve.bypass import Unkept
+from semcache_async.serve.completions.keeping import Keeping
 from semcache_async.serve.completions.request import ChatRequest
 from semcache_async.serve.completions.stored import with_pieces
 from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed
@@ -18,31 +19,44 @@ from semcache_async.serve.upstream.client import Upstream
 from semcache_async.serve.upstream.completion import (
     UNREADABLE,
     Assembler,
+    Completion,
     Frame,
-    is_keepable,
     is_whole,
 )
 from semcache_async.types import Produced
 
 __all__ = ["garbage", "producer"]
 
+_Made: TypeAlias = tuple[str, Completion | None]
+"""A text, and the completion that it is; None for one that is not all there."""
 
-def producer(upstream: Upstream, request: ChatRequest) -> Produce[Frame]:
+
+def producer(
+    upstream: Upstream,
+    request: ChatRequest,
+    keeping: Keeping,
+    unkept: Callable[[Unkept], None],
+) -> Produce[Frame]:
     """What makes the answer: the text is the whole ``chat.completion`` as JSON, and "" where a
     stream's events do not add up to one. A stream is emitted as ``Frame``s, byte by byte what the
-    upstream sent."""
-    return partial(_streamed if request.stream else _whole, upstream, request.body)
+    upstream sent. ``unkept`` is told why the answer is not to be kept, where it is not."""
 
+    async def produce(_prompt: str, emit: Callable[[Frame], None]) -> Produced:
+        if request.stream:
+            text, completion = await _streamed(upstream, request.body, emit)
+        else:
+            text, completion = _made(await upstream.complete(request.body))
+        why = await keeping.why_not(completion, request) if completion else Unkept.INCOMPLETE
+        if why is not None:
+            unkept(why)
+        return Produced(text, keep=why is None)
 
-async def _whole(
-    upstream: Upstream, body: dict[str, Any], _prompt: str, _emit: Callable[[Frame], None]
-) -> Produced:
-    return _made(await upstream.complete(body))
+    return produce
 
 
 async def _streamed(
-    upstream: Upstream, body: dict[str, Any], _prompt: str, emit: Callable[[Frame], None]
-) -> Produced:
+    upstream: Upstream, body: dict[str, Any], emit: Callable[[Frame], None]
+) -> _Made:
     splitter, assembler = EventSplitter(), Assembler()
     async with upstream.stream(body) as answer:
         if isinstance(answer, bytes):
@@ -57,7 +71,7 @@ async def _streamed(
     return _ended(splitter.rest, assembler, emit)
 
 
-def _ended(rest: bytes, assembler: Assembler, emit: Callable[[Frame], None]) -> Produced:
+def _ended(rest: bytes, assembler: Assembler, emit: Callable[[Frame], None]) -> _Made:
     """The stream is over without its ``[DONE]``; ``rest`` lacks the blank line that ends an event.
     Servers leave out the one or the other: what counts is that every choice has said its last."""
     last = rest.rstrip(b"\r\n") + b"\n\n"
@@ -69,7 +83,7 @@ def _ended(rest: bytes, assembler: Assembler, emit: Callable[[Frame], None]) -> 
             "The upstream broke off before the end of its answer.", code="upstream_broke_off"
         )
     made = _assembled(assembler)
-    return made if whole else made._replace(keep=False)
+    return made if whole else (made[0], None)
 
 
 def _take(event: bytes, assembler: Assembler, emit: Callable[[Frame], None]) -> bool:
@@ -84,15 +98,15 @@ def _take(event: bytes, assembler: Assembler, emit: Callable[[Frame], None]) -> 
     return data == b"[DONE]"
 
 
-def _assembled(assembler: Assembler) -> Produced:
+def _assembled(assembler: Assembler) -> _Made:
     if not assembler.complete:
-        return Produced("", keep=False)
+        return "", None
     completion = assembler.completion()
-    text = with_pieces(msgspec.json.encode(completion).decode(), assembler.sizes)
-    return Produced(text, keep=is_keepable(completion))
+    text = msgspec.json.encode(completion).decode()
+    return with_pieces(text, assembler.sizes), completion
 
 
-def _made(body: bytes) -> Produced:
+def _made(body: bytes) -> _Made:
     try:
         completion = msgspec.json.decode(body)
         text = body.decode()
@@ -104,7 +118,7 @@ def _made(body: bytes) -> Produced:
         raise _said_error(body)
     if not isinstance(completion.get("choices"), list):
         raise garbage()
-    return Produced(text, keep=is_keepable(completion))
+    return text, completion
 
 
 def _said_error(body: bytes) -> UpstreamAnswered:

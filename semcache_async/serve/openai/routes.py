@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from semcache_async.serve.bypass import Bypass
+from semcache_async.serve.bypass import Bypass, Unkept
 from semcache_async.serve.openai.chat import complete, models
 from semcache_async.serve.openai.embeddings import create
 from semcache_async.serve.openapi.shapes import (
@@ -29,12 +29,17 @@ _ERRORS = {
     "many; 5xx the upstream's error, or 503 with Retry-After."
 }
 
+
+def _meanings(reasons: type[Bypass] | type[Unkept]) -> str:
+    return " ".join(f"{reason.value}: {reason.meaning}" for reason in reasons)
+
+
 _CHAT = operation(
     *("Answer a chat", _ERRORS),
     body="ChatRequest",
     answer={
         **content(JSON, ref("ChatCompletion")),
-        **content("text/event-stream", text("Chunks, then data: [DONE].")),
+        **content("text/event-stream", {"description": "Chunks, then data: [DONE]."}),
     },
     parameters=[
         parameter("Cache-Control", "header", text(), "no-cache, no-store, max-age, ..."),
@@ -64,9 +69,12 @@ _CHAT = operation(
         "x-semcache-shadow": text(
             "In shadow mode: what would have been served instead.", enum=["exact", "semantic"]
         ),
+        "x-semcache-not-stored": text(
+            "Why a new answer, unless streamed, was not kept. " + _meanings(Unkept),
+            enum=[reason.value for reason in Unkept],
+        ),
         "x-semcache-reason": text(
-            "Why the cache was bypassed. "
-            + " ".join(f"{reason.value}: {reason.meaning}" for reason in Bypass),
+            "Why the cache was bypassed. " + _meanings(Bypass),
             enum=[reason.value for reason in Bypass],
         ),
         "Age": text("Seconds."),
@@ -104,6 +112,8 @@ SCHEMAS: dict[str, Schema] = {
             "no-cache": nullable({"type": "boolean", "description": "Do not read the cache."}),
             "no-store": nullable({"type": "boolean", "description": "Do not write to it."}),
             "ttl": nullable(number("Seconds to keep the answer.", minimum=0.001)),
+            "s-max-age": nullable(number("The same as s-maxage.", minimum=0)),
+            "use-cache": {"description": "Says nothing here: the cache is on."},
             "s-maxage": nullable(number("Seconds of age beyond which no hit.", minimum=0)),
             "namespace": nullable(text("Answers are shared within it alone.", maxLength=256)),
         },
@@ -113,31 +123,16 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "ChatRequest": obj(
         {
-            "model": text(pattern=r"\S"),
-            "messages": array(
-                obj(
-                    {
-                        "role": text(
-                            enum=["system", "developer", "user", "assistant", "tool", "function"]
-                        ),
-                        "content": {
-                            "type": ["string", "array", "null"],
-                            "items": {"type": "object"},
-                        },
-                    },
-                    required=("role",),
-                ),
-                minItems=1,
-            ),
+            "model": text(),
+            "messages": array({"type": "object"}),
             "stream": {"type": ["boolean", "null"]},
-            "stream_options": {"type": ["object", "null"]},
-            "temperature": {"type": ["number", "null"]},
             "cache": nullable(ref("CacheControl")),
         },
         required=("model", "messages"),
         description=(
-            "OpenAI's request. Fields that are not named here go upstream as they are, and are "
-            "part of the scope: another value is another answer."
+            "OpenAI's request. It goes upstream as it is, but for `cache`; what it may hold is for "
+            "the upstream to say. Fields that are not named here are part of the scope: another "
+            "value is another answer."
         ),
     ),
     "ChatCompletion": obj(

@@ -1,4 +1,4 @@
-"""A ``chat.completion`` object from a stream's chunks, and whether it may be kept."""
+"""A ``chat.completion`` object from a stream's chunks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ __all__ = [
     "Completion",
     "Frame",
     "content_of",
-    "is_keepable",
     "is_whole",
     "readable",
 ]
@@ -190,22 +189,3 @@ class Assembler:
     def _break(self) -> None:
         self._broken = True
         self._choices.clear()
-
-
-def is_keepable(completion: Completion) -> bool:
-    """May it be stored and given to others: each choice ended by itself (``stop``) and says
-    something, which is neither a refusal nor a tool call."""
-    choices = completion.get("choices")
-    if not isinstance(choices, list) or not choices:
-        return False
-    return all(isinstance(choice, dict) and _says_something(choice) for choice in choices)
-
-
-def _says_something(choice: dict[str, Any]) -> bool:
-    message = choice.get("message")
-    if choice.get("finish_reason") != "stop" or not isinstance(message, dict):
-        return False
-    if any(message.get(name) for name in ("refusal", "tool_calls", "function_call")):
-        return False
-    content = message.get("content")
-    return isinstance(content, str) and bool(content.strip())

@@ -165,6 +165,14 @@ async def test_what_is_sent_upstream() -> None:
         assert script.bodies == [asked]
 
 
+async def test_what_is_no_chat_is_the_upstreams_to_refuse() -> None:
+    said = '{"error": {"message": "No messages."}}'
+    async with scene(answer(said, status="400 No")) as (setup, script):
+        status, _, body = await told(setup, {"model": "m", "messages": "x"})
+        assert (status, body) == (400, said.encode())
+        assert script.bodies == [{"model": "m", "messages": "x"}]
+
+
 async def test_without_an_upstream_key_the_clients_own_is_not_sent() -> None:
     async with scene() as (setup, script):
         await told(setup, asks(), Authorization="Bearer client")
@@ -492,7 +500,7 @@ async def test_a_corrupt_entry_is_a_miss_and_replaced(stored: str) -> None:
         (b"[" * 100_000, 400),
         (b'{"model": "m", "messages": [{"role": "user", "content": "\\ud800"}]}', 400),
         (b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "seed": 1e999}', 400),
-        (b'{"model": "m", "messages": "x"}', 400),
+        (b'{"model": "m", "messages": "x", "stream": "yes"}', 400),
         (
             b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "cache": {"ttl": 0}}',
             400,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from semcache_async.serve.completions.cutting import cut_text
 from semcache_async.serve.completions.replay import DONE, replay
 from semcache_async.serve.sse import EventSplitter, data_of, event_of
-from semcache_async.serve.upstream.completion import Assembler, Frame, is_keepable
+from semcache_async.serve.upstream.completion import Assembler, Frame
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 words = st.text("abc", min_size=1, max_size=3).map("x_".__add__)
@@ -111,10 +111,6 @@ def read(stream: bytes) -> Assembler:
     return assembler
 
 
-def keepable(assembler: Assembler) -> bool:
-    return assembler.complete and is_keepable(assembler.completion())
-
-
 def streamed(*chunks: dict[str, Any]) -> Assembler:
     return read(b"".join(event_of(json.dumps(one).encode()) for one in chunks) + DONE)
 
@@ -125,7 +121,6 @@ def test_a_replayed_completion_is_the_same_completion(whole: dict[str, Any]) -> 
     assembler = read(b"".join(events))
     assert assembler.completion() == whole
     assert assembler.complete
-    assert keepable(assembler) == is_keepable(whole)
 
 
 @given(completions, st.booleans())
@@ -238,10 +233,9 @@ def test_a_stream_cut_before_its_last_word_is_never_complete(line_end: bytes) ->
     for length in range(said - (line_end == b"\r\n")):
         assembler = read(stream[:length])
         assert not assembler.complete
-        assert not keepable(assembler)
         assembler.completion()
-    assert keepable(read(stream[:said]))
-    assert keepable(read(stream))
+    assert read(stream[:said]).complete
+    assert read(stream).complete
 
 
 def test_a_recorded_stream() -> None:
@@ -283,7 +277,6 @@ def test_tool_calls_grow_by_index() -> None:
         chunk({"role": "assistant"}, "tool_calls"),
     )
     assert assembler.complete
-    assert not keepable(assembler)
     assert assembler.completion()["choices"][0]["message"] == {
         "role": "assistant",
         "content": None,
@@ -299,7 +292,7 @@ def test_a_choice_without_an_index_is_known_by_its_place() -> None:
     del one["choices"][0]["index"], two["choices"][0]["index"]
     assembler = streamed(one, two)
     assert assembler.completion()["choices"][0]["message"]["content"] == "Aa"
-    assert keepable(assembler)
+    assert assembler.complete
 
 
 def test_choices_may_come_in_turns() -> None:
@@ -311,7 +304,7 @@ def test_choices_may_come_in_turns() -> None:
     )
     said = [choice["message"]["content"] for choice in assembler.completion()["choices"]]
     assert said == ["Aa", "Bb"]
-    assert keepable(assembler)
+    assert assembler.complete
 
 
 def test_one_choice_without_an_end_is_not_complete() -> None:
@@ -357,7 +350,7 @@ def test_padding_is_dropped_and_the_rest_kept() -> None:
 )
 def test_a_strange_chunk_is_passed_on_and_never_kept(strange: bytes) -> None:
     good = event_of(json.dumps(chunk({"content": "a"}, "stop")).encode())
-    assert keepable(read(good + DONE))
+    assert read(good + DONE).complete
     assembler = read(good + strange + good + DONE)
     assert not assembler.complete
     assert assembler.garbage == (not _is_object(data_of(strange) or b""))
@@ -389,31 +382,3 @@ def test_the_usage_event_is_told_apart() -> None:
     assert [assembler.read(event).is_usage for event in events] == [False] * 3 + [True, False]
     for other in (b'{"choices":[],"prompt_filter_results":[]}', b'{"choices":[],"usage":null}'):
         assert not assembler.read(event_of(other)).is_usage
-
-
-@pytest.mark.parametrize(
-    "unfit",
-    [
-        {},
-        {"choices": []},
-        {"choices": [7]},
-        {"choices": [{"finish_reason": "stop"}]},
-        completion(reason="length"),
-        completion(reason="content_filter"),
-        completion(None),
-        completion(" \n"),
-        completion([{"type": "text", "text": "a"}]),
-        completion(refusal="No."),
-        completion(tool_calls=[{"id": "a"}]),
-        completion(function_call={"name": "a"}),
-    ],
-)
-def test_what_is_not_fit_for_others(unfit: dict[str, Any]) -> None:
-    assert not is_keepable(unfit)
-
-
-def test_what_is_stored_may_lack_what_many_servers_leave_out() -> None:
-    stored = '{"choices":[{"finish_reason":"stop","message":{"content":"a","tool_calls":false}}]}'
-    found = json.loads(stored)
-    assert is_keepable(found)
-    assert keepable(read(b"".join(replay(found, id="1", created=7, include_usage=True))))
