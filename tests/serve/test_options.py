@@ -20,6 +20,8 @@ SPECIAL = {
     "cors_origins": "https://a.example,https://b.example",
     "allowed_hosts": "llm.example,*.internal.example",
     "finish_reasons": "stop,done",
+    "upstream_headers": "x-title,x-team",
+    "upstream_query": "api-version,tier",
     "mask": "Now: .*,id=[0-9]+",
     "bypass_personal": "off",
     "bypass_time_bound": "off",
@@ -39,7 +41,10 @@ SPECIAL = {
     "tenant_flights": "7",
     "tenant_verdicts": "0.5",
 }
-LISTS = ("cors_origins", "allowed_hosts", "guards", "encryption_keys", "finish_reasons", "mask")
+LISTS = (
+    *("cors_origins", "allowed_hosts", "guards", "encryption_keys", "finish_reasons", "mask"),
+    *("upstream_headers", "upstream_query"),
+)
 LLM = {"SEMCACHE_UPSTREAM_URL": "https://llm.example/v1"}
 FLAGS = [row for row in OPTIONS.values() if row.option is not None]
 SWITCHES = [row.name for row in FLAGS if row.kind is bool]

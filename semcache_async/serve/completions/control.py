@@ -14,6 +14,7 @@ import msgspec
 
 from semcache_async.config import MAX_TTL_S
 from semcache_async.serve.errors import Invalid
+from semcache_async.serve.upstream.passing import NOTHING, Passed
 
 __all__ = ["NO_WISHES", "Control", "read_control"]
 
@@ -41,6 +42,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     namespace: str = ""
     locale: str = ""
     tags: tuple[str, ...] = ()
+    passed: Passed = NOTHING
+    """What goes upstream besides."""
 
 
 NO_WISHES = Control()

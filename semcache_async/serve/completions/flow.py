@@ -27,6 +27,7 @@ from semcache_async.serve.metrics.metrics import Metrics
 from semcache_async.serve.settings import Settings
 from semcache_async.serve.upstream.client import Upstream
 from semcache_async.serve.upstream.completion import Frame
+from semcache_async.serve.upstream.passing import Passing
 from semcache_async.types import Answer, Neighbour, Source, Timings
 
 __all__ = ["Completed", "Completions", "CorruptError", "text_of"]
@@ -64,6 +65,7 @@ class Completions:
         self._journal = journal
         self._hide_similarity = settings.hide_similarity
         self._keeping = Keeping(settings.finish_reasons)
+        self.passing = Passing(settings)
         self.planner = Planner(settings, upstream.identity)
 
     async def whole(self, plan: Plan, control: Control) -> Completed:
@@ -102,7 +104,7 @@ class Completions:
 
         return self._cache.reply(
             plan.prompt,
-            producer(self._upstream, plan.request, self._keeping, unkept),
+            producer(self._upstream, plan.request, control.passed, self._keeping, unkept),
             emits=Frame,
             scope=plan.scope,
             tags=control.tags,

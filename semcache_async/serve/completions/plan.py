@@ -63,26 +63,40 @@ class Planner:
         self._is_time_bound = _wording(settings.bypass_time_bound, is_time_bound)
         self._asks_anew = _wording(settings.bypass_anew, asks_anew)
         self._mask = _masking(settings.mask)
-        self._plans: Recent[tuple[bytes, str, str], Plan] = Recent(_PLANS)
+        self._plans: Recent[tuple[bytes, *tuple[str, ...]], Plan] = Recent(_PLANS)
         self._scopes: Recent[tuple[object, ...], Scope] = Recent(_SCOPES)
 
-    def recall(self, raw: bytes, tenant: str, locale: str) -> Plan | None:
-        """The plan of the very same request before."""
-        return self._plans.get((raw, tenant, locale))
+    def recall(self, raw: bytes, *asker: str) -> Plan | None:
+        """The plan of the very same request before; ``asker``: tenant, locale and what is passed
+        on."""
+        return self._plans.get((raw, *asker))
 
-    def remember(self, raw: bytes, tenant: str, locale: str, plan: Plan) -> None:
+    def remember(self, plan: Plan, raw: bytes, *asker: str) -> None:
         """``plan`` is that of the request body ``raw``."""
         if len(raw) <= _LONGEST_REMEMBERED:
-            self._plans.put((raw, tenant, locale), plan)
+            self._plans.put((raw, *asker), plan)
 
-    def plan(self, request: ChatRequest, tenant: str, locale: str, namespace: str = "") -> Plan:
-        """What to ask the cache. A prompt that must bypass it is not told to it."""
+    def plan(
+        self,
+        request: ChatRequest,
+        tenant: str,
+        locale: str,
+        namespace: str = "",
+        passed: str = "",
+    ) -> Plan:
+        """What to ask the cache. A prompt that must bypass it is not told to it. ``passed``: what
+        of the caller's headers and query goes upstream too, and may change the answer."""
         reason, prompt, at = self._reason(request), "", _last(request.messages)
         if reason is None:
             prompt = self._mask(_prompt(request.messages[at].get("content") or ""))
             reason = self._reason_in(prompt)
-        scope = Scope() if reason else self._scope(request, at, prompt, tenant, locale, namespace)
-        return Plan(request, "-" if reason else prompt, scope, reason)
+        if reason is not None:
+            return Plan(request, "-", Scope(), reason)
+        told = {"namespace": namespace, "passed": passed}
+        if request.forced is not None:  # arguments are for a program, and for one wording alone
+            told["exact"] = _digest(prompt.encode(errors="surrogatepass"))
+        scope = self._scope(request, at, tenant, locale, told)
+        return Plan(request, prompt, scope, None)
 
     def _reason(self, request: ChatRequest) -> Bypass | None:
         settings, body = self._settings, request.body
@@ -127,31 +141,22 @@ class Planner:
         return Bypass.ANEW if self._asks_anew(prompt) else None
 
     def _scope(
-        self,
-        request: ChatRequest,
-        at: int,
-        prompt: str,
-        tenant: str,
-        locale: str,
-        namespace: str,
+        self, request: ChatRequest, at: int, tenant: str, locale: str, told: Mapping[str, str]
     ) -> Scope:
-        """``at``: where the message with the prompt is."""
+        """``at``: where the message with the prompt is; ``told``: what is scope besides."""
         messages = [message_of(message, self._mask) for message in request.messages]
         first = 0
         while messages[first]["role"] in _ORDERS:
             first += 1
         system = _encode(messages[:first]).decode() if first else ""
         parameters = {"api": "chat", "upstream": self._upstream}
-        if namespace:
-            parameters["namespace"] = namespace
+        parameters |= {name: text for name, text in told.items() if text}
         if at > first:
             parameters["turns"] = _digest(_encode(messages[first:at]))
         if more := _without_text(messages[at]):
             parameters["last"] = _encode(more).decode()
         if messages[at + 1 :]:
             parameters["after"] = _encode(messages[at + 1 :]).decode()
-        if request.forced is not None:  # arguments are for a program, and for one wording alone
-            parameters["exact"] = _digest(prompt.encode(errors="surrogatepass"))
         for name, value in parameters_of(request.body):
             parameters[f"body.{name}"] = _encode(value).decode()
         temperature = request.body.get("temperature")

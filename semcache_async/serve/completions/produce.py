@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TypeAlias
 
 import msgspec
 
@@ -23,6 +24,7 @@ from semcache_async.serve.upstream.completion import (
     Frame,
     is_whole,
 )
+from semcache_async.serve.upstream.passing import Passed
 from semcache_async.types import Produced
 
 __all__ = ["garbage", "producer"]
@@ -34,6 +36,7 @@ _Made: TypeAlias = tuple[str, Completion | None]
 def producer(
     upstream: Upstream,
     request: ChatRequest,
+    passed: Passed,
     keeping: Keeping,
     unkept: Callable[[Unkept], None],
 ) -> Produce[Frame]:
@@ -43,9 +46,9 @@ def producer(
 
     async def produce(_prompt: str, emit: Callable[[Frame], None]) -> Produced:
         if request.stream:
-            text, completion = await _streamed(upstream, request.body, emit)
+            text, completion = await _streamed(upstream.stream(request.body, passed), emit)
         else:
-            text, completion = _made(await upstream.complete(request.body))
+            text, completion = _made(await upstream.complete(request.body, passed))
         why = await keeping.why_not(completion, request) if completion else Unkept.INCOMPLETE
         if why is not None:
             unkept(why)
@@ -55,10 +58,11 @@ def producer(
 
 
 async def _streamed(
-    upstream: Upstream, body: dict[str, Any], emit: Callable[[Frame], None]
+    stream: AbstractAsyncContextManager[AsyncIterator[bytes] | bytes],
+    emit: Callable[[Frame], None],
 ) -> _Made:
     splitter, assembler = EventSplitter(), Assembler()
-    async with upstream.stream(body) as answer:
+    async with stream as answer:
         if isinstance(answer, bytes):
             return _made(answer)
         async for piece in answer:

@@ -1,4 +1,4 @@
-"""POST /v1/chat/completions and GET /v1/models, in front of an upstream."""
+"""POST /v1/chat/completions, in front of an upstream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from semcache_async.serve.completions.plan import Plan
 from semcache_async.serve.completions.produce import garbage
 from semcache_async.serve.completions.request import read_chat
 from semcache_async.serve.completions.stored import as_events
-from semcache_async.serve.errors import Problem, UpstreamFailed
+from semcache_async.serve.errors import Problem
 from semcache_async.serve.http.access import caller_of, signed
 from semcache_async.serve.http.body import parse_object, read_body
 from semcache_async.serve.http.responses import json_response
@@ -22,24 +22,13 @@ from semcache_async.serve.openai.stream import STREAM, BrokeOffError, ReaderLeft
 from semcache_async.serve.service import Service
 from semcache_async.serve.upstream.answered import NO_RETRY
 from semcache_async.serve.upstream.completion import Frame
+from semcache_async.serve.upstream.passing import NOTHING, Passed
 from semcache_async.types import Answer, Timings
 
-__all__ = ["complete", "models"]
+__all__ = ["complete"]
 
 _LEFT = 499
 """What nobody gets to see."""
-
-
-async def models(service: Service, _: web.Request) -> web.StreamResponse:
-    """The upstream's list."""
-    body = await service.upstream.models()
-    try:
-        parse_object(body)
-    except Problem:
-        raise UpstreamFailed(
-            "The upstream's list of models cannot be read.", code="upstream_garbage"
-        ) from None
-    return json_response(body)
 
 
 async def complete(service: Service, request: web.Request) -> web.StreamResponse:
@@ -64,23 +53,27 @@ async def complete(service: Service, request: web.Request) -> web.StreamResponse
 
 
 async def _read(service: Service, request: web.Request) -> tuple[Plan, Control]:
-    tenant = caller_of(request).tenant
     raw = await read_body(request, service)
-    headers, planner = request.headers, service.completions.planner
-    locale = headers.get("x-semcache-locale", "")
-    plan = planner.recall(raw, tenant, locale)
+    headers, completions = request.headers, service.completions
+    planner, passed = completions.planner, completions.passing.of(headers, request.query)
+    asker = (caller_of(request).tenant, headers.get("x-semcache-locale", ""), passed.scope)
+    plan = planner.recall(raw, *asker)
     if plan is not None:
-        return plan, _signed(request, read_control(plan.request.cache, headers))
+        return plan, _own(request, read_control(plan.request.cache, headers), passed)
     chat = read_chat(parse_object(raw))
     control = read_control(chat.cache, headers)
-    plan = planner.plan(chat, tenant, locale, control.namespace)
-    planner.remember(raw, tenant, locale, plan)
-    return plan, _signed(request, control)
+    tenant, locale, telling = asker
+    plan = planner.plan(chat, tenant, locale, control.namespace, telling)
+    planner.remember(plan, raw, *asker)
+    return plan, _own(request, control, passed)
 
 
-def _signed(request: web.Request, control: Control) -> Control:
+def _own(request: web.Request, control: Control, passed: Passed) -> Control:
+    """With what the caller says of itself."""
     tags = signed(request, control.tags)
-    return msgspec.structs.replace(control, tags=tags) if tags else control
+    if not tags and passed == NOTHING:
+        return control
+    return msgspec.structs.replace(control, tags=tags, passed=passed)
 
 
 async def _stream(

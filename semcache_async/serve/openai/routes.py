@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from semcache_async.serve.bypass import Bypass, Unkept
-from semcache_async.serve.openai.chat import complete, models
+from semcache_async.serve.openai.chat import complete
 from semcache_async.serve.openai.embeddings import create
+from semcache_async.serve.openai.models import model, models
 from semcache_async.serve.openapi.shapes import (
     JSON,
     Schema,
@@ -81,8 +82,13 @@ _CHAT = operation(
     },
 )
 _MODELS = operation("The upstream's models", _ERRORS, answer=content(JSON, ref("Models")))
+_MODEL = operation(
+    *("One of the upstream's models", _ERRORS),
+    answer=content(JSON, ref("Model")),
+    parameters=[parameter("id", "path", text(), "Its name, slashes and all.")],
+)
 _EMBEDDINGS = operation(
-    *("Embed texts with the cache's own model", _ERRORS),
+    *("Embed texts with the cache's own model, or another of the upstream", _ERRORS),
     body="EmbeddingsRequest",
     answer=content(JSON, ref("Embeddings")),
 )
@@ -90,6 +96,7 @@ _EMBEDDINGS = operation(
 ROUTES = (
     Route("POST", "/v1/chat/completions", Access.KEY, complete, _CHAT),
     Route("GET", "/v1/models", Access.KEY, models, _MODELS),
+    Route("GET", "/v1/models/{id:.+}", Access.KEY, model, _MODEL),
     Route("POST", "/v1/embeddings", Access.KEY, create, _EMBEDDINGS),
 )
 
@@ -148,6 +155,7 @@ SCHEMAS: dict[str, Schema] = {
         description="As the upstream answered it; a hit has an id and a time of its own.",
     ),
     "Models": obj({"object": text(const="list"), "data": array({"type": "object"})}),
+    "Model": obj({"id": text()}),
     "Embeddings": obj(
         {
             "object": text(const="list"),

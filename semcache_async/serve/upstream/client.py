@@ -24,6 +24,7 @@ from semcache_async.serve.upstream.answered import (
     translated,
 )
 from semcache_async.serve.upstream.completion import UNREADABLE
+from semcache_async.serve.upstream.passing import NOTHING, Passed
 from semcache_async.serve.upstream.retries import Count, Retries
 from semcache_async.serve.upstream.usage import UsageOption
 
@@ -32,6 +33,9 @@ __all__ = ["SIMULATED", "Upstream", "identity_of", "open_upstream"]
 SIMULATED = "simulated"
 """The identity of a simulated LLM, wherever it listens."""
 
+_CHAT = "chat/completions"
+_MOST_VECTORS = 256 * 2**20
+"""Bytes: 2,048 texts of 4,096 dimensions, as text."""
 _LINGER_S = 1.0
 _STALE_S = 2.0
 """A connection that was used before, and that is closed so soon after it was used again, had been
@@ -50,6 +54,8 @@ async def open_upstream(
     headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
     if settings.upstream_key:
         headers["Authorization"] = f"Bearer {settings.upstream_key}"
+        if (URL(url).host or "").endswith(".azure.com"):
+            headers["api-key"] = settings.upstream_key
     longest = settings.cache.max_answer_bytes
     trace = aiohttp.TraceConfig()
     trace.on_connection_reuseconn.append(_used_again)
@@ -127,8 +133,7 @@ class Upstream:
         """What tells its answers from those of other services with models of the same names."""
         self.retries = retries
         self._session = session
-        self._completions = url / "chat" / "completions"
-        self._models = url / "models"
+        self._url = url
         self._limits = limits
         self._usage = UsageOption()
         self.lingering: set[asyncio.Task[None]] = set()
@@ -146,23 +151,38 @@ class Upstream:
                 self._only_model = found[0].id
         return self._only_model
 
-    async def models(self) -> bytes:
+    async def models(self, passed: Passed = NOTHING) -> bytes:
         """The list of models. Raises as ``complete`` does."""
         async with self._bounded():
-            return await self._whole(await self._begin("GET", self._models))
+            answer = await self._begin("GET", "models", passed)
+            return await self._whole(answer, self._limits.max_body)
 
-    async def complete(self, body: Mapping[str, Any]) -> bytes:
+    async def model(self, name: str, passed: Passed = NOTHING) -> bytes:
+        """One model. Raises as ``complete`` does."""
+        async with self._bounded():
+            answer = await self._begin("GET", f"models/{name}", passed)
+            return await self._whole(answer, self._limits.max_body)
+
+    async def embeddings(self, body: Mapping[str, Any], passed: Passed = NOTHING) -> bytes:
+        """The vectors of another model than the cache's. Raises as ``complete`` does."""
+        async with self._bounded():
+            return await self._whole(await self._ask("embeddings", passed, body), _MOST_VECTORS)
+
+    async def complete(self, body: Mapping[str, Any], passed: Passed = NOTHING) -> bytes:
         """The body of a 200. Raises ``UpstreamAnswered`` or ``UpstreamFailed``."""
         async with self._bounded():
-            return await self._whole(await self._ask(body))
+            answer = await self._ask(_CHAT, passed, body)
+            return await self._whole(answer, self._limits.max_body)
 
     @asynccontextmanager
-    async def stream(self, body: Mapping[str, Any]) -> AsyncIterator[AsyncIterator[bytes] | bytes]:
+    async def stream(
+        self, body: Mapping[str, Any], passed: Passed = NOTHING
+    ) -> AsyncIterator[AsyncIterator[bytes] | bytes]:
         """The bytes of a 200 as they come, or its whole body where it is no stream. Its usage is
         asked for too, where the upstream lets us. Leave the context when enough was read. Raises as
         ``complete`` does, in mid-stream too."""
         async with self._bounded():
-            answer = await self._usage.asking(self._ask, body)
+            answer = await self._usage.asking(partial(self._ask, _CHAT, passed), body)
             response = answer.response
             try:
                 if await answer.is_stream():
@@ -194,14 +214,17 @@ class Upstream:
                 raise late(f"took longer than {self._limits.whole_s:g} s") from error
             raise
 
-    async def _ask(self, body: Mapping[str, Any]) -> Body:
+    async def _ask(self, path: str, passed: Passed, body: Mapping[str, Any]) -> Body:
         """The answer to ``body``, a 200, asked for more than once where that is allowed."""
         data = msgspec.json.encode(body)
-        call = partial(self._begin, "POST", self._completions, data)
+        call = partial(self._begin, "POST", path, passed, data)
         return await self.retries.calling(call, self._limits.whole_s)
 
-    async def _begin(self, method: str, url: URL, data: bytes | None = None) -> Body:
+    async def _begin(
+        self, method: str, path: str, passed: Passed, data: bytes | None = None
+    ) -> Body:
         """One attempt, as far as the head of a 200."""
+        url = self._url.joinpath(*path.split("/")).with_query(self._url.query)
         began = asyncio.get_running_loop().time()
         first_at = began + self._limits.first_byte_s
         seen = SimpleNamespace(used_again=False)
@@ -209,7 +232,12 @@ class Upstream:
             try:
                 async with asyncio.timeout_at(first_at):
                     response = await self._session.request(
-                        method, url, data=data, allow_redirects=False, trace_request_ctx=seen
+                        method,
+                        url.update_query(passed.query),
+                        data=data,
+                        headers=passed.headers,
+                        allow_redirects=False,
+                        trace_request_ctx=seen,
                     )
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 took_s = asyncio.get_running_loop().time() - began
@@ -229,9 +257,9 @@ class Upstream:
             raise
         return answer
 
-    async def _whole(self, answer: Body) -> bytes:
+    async def _whole(self, answer: Body, most: int) -> bytes:
         async with answer.response:
-            return await answer.whole(self._limits.max_body)
+            return await answer.whole(most)
 
     def _part(self, response: aiohttp.ClientResponse) -> None:
         """Enough was read. What still comes is the end: wait for it in the background, so that the

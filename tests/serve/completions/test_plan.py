@@ -238,15 +238,17 @@ def test_a_plan_is_remembered_by_its_bytes_and_asker() -> None:
     planner = Planner(Settings(), UPSTREAM)
     raw = msgspec.json.encode(body())
     plan = planner.plan(read_chat(parse_object(raw)), "a", "")
-    assert planner.recall(raw, "a", "") is None
-    planner.remember(raw, "a", "", plan)
-    assert planner.recall(raw, "a", "") is plan
-    assert planner.recall(raw, "b", "") is None
-    assert planner.recall(raw, "a", "de") is None
-    assert planner.recall(raw + b" ", "a", "") is None
+    asker = ("a", "", "")
+    assert planner.recall(raw, *asker) is None
+    planner.remember(plan, raw, *asker)
+    assert planner.recall(raw, *asker) is plan
+    assert planner.recall(raw, "b", "", "") is None
+    assert planner.recall(raw, "a", "de", "") is None
+    assert planner.recall(raw, "a", "", "x") is None
+    assert planner.recall(raw + b" ", *asker) is None
     big = b" " * 5_000
-    planner.remember(big, "a", "", plan)
-    assert planner.recall(big, "a", "") is None
+    planner.remember(plan, big, *asker)
+    assert planner.recall(big, *asker) is None
 
 
 JSON = st.recursive(

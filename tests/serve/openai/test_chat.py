@@ -9,6 +9,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from yarl import URL
 
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
 from semcache_async.testing import MemoryStore
@@ -460,6 +463,39 @@ async def test_earlier_turns_are_exact() -> None:
 
 
 # -- the rest
+
+
+@pytest.mark.parametrize("name", ["m", "openai/gpt-4o", "a%20b%3Fc", "M:latest"])
+async def test_a_model(name: str) -> None:
+    async with scene(answer('{"id":  "m"}')) as (setup, script):
+        url = URL(str(setup.client.make_url("/")) + f"v1/models/{name}", encoded=True)
+        response = await setup.client.session.get(url)
+        assert (response.status, await response.read()) == (200, b'{"id":  "m"}')
+        assert script.targets == [f"/v1/models/{name}"]
+        script.pieces = (answer('{"error": {"message": "no"}}', status="429 No"),)
+        assert (await setup.client.session.get(url)).status == 429
+
+
+async def test_a_model_of_an_upstream_that_only_lists_them() -> None:
+    async def listed(_: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": "a"}, {"id": "b/c"}, 5]})
+
+    app = web.Application()
+    app.router.add_get("/v1/models", listed)
+    async with TestServer(app) as server, serving(str(server.make_url("/v1"))) as setup:
+        response = await setup.client.get("/v1/models/b/c")
+        assert (response.status, await response.json()) == (200, {"id": "b/c"})
+        response = await setup.client.get("/v1/models/d")
+        assert response.status == 404
+        assert (await response.json())["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize("name", ["..%2Fadmin", "a%2F..%2F..%2Fb", "a//b", "%2e"])
+async def test_no_name_leads_to_other_paths_of_the_upstream(name: str) -> None:
+    async with scene(answer("{}")) as (setup, script):
+        url = URL(str(setup.client.make_url("/")) + f"v1/models/{name}", encoded=True)
+        assert (await setup.client.session.get(url)).status == 404
+        assert not script.requests
 
 
 async def test_models() -> None:

@@ -450,7 +450,9 @@ async def test_a_stream_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
         raise UpstreamTimedOut("The upstream did not answer in time.", code="upstream_timeout")
 
     @asynccontextmanager
-    async def hanging(_body: Mapping[str, Any]) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def hanging(
+        _body: Mapping[str, Any], _passed: Any
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         yield pieces()
 
     async with scene() as (setup, _):
