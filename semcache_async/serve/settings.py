@@ -232,6 +232,15 @@ class Settings:
         shown="none",
     )
 
+    regenerate_s: float = option(
+        0.0,
+        "Seconds within which the same request by the same key asks for another answer: it reads "
+        "nothing, and the new answer replaces the stored one. 0: never.",
+        group=_CACHE,
+        low=0,
+        high=86_400,
+    )
+
     max_body_bytes: int = option(
         16 * 2**20,
         "Bytes of a request's body, compressed or not. The default holds an image of 12 MB.",

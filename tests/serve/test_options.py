@@ -21,6 +21,7 @@ SPECIAL = {
     "allowed_hosts": "llm.example,*.internal.example",
     "finish_reasons": "stop,done",
     "upstream_headers": "x-title,x-team",
+    "regenerate_s": "60.5",
     "upstream_query": "api-version,tier",
     "mask": "Now: .*,id=[0-9]+",
     "bypass_personal": "off",

@@ -42,6 +42,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     namespace: str = ""
     locale: str = ""
     tags: tuple[str, ...] = ()
+    asker: str = ""
+    """Whose key it is."""
     passed: Passed = NOTHING
     """What goes upstream besides."""
 

@@ -9,6 +9,7 @@ import msgspec
 from semcache_async.cache import SemanticCache
 from semcache_async.reply import Reply
 from semcache_async.serve.bypass import Unkept
+from semcache_async.serve.completions.again import Again
 from semcache_async.serve.completions.control import Control
 from semcache_async.serve.completions.headers import headers_of, reason_of
 from semcache_async.serve.completions.keeping import Keeping
@@ -65,6 +66,7 @@ class Completions:
         self._journal = journal
         self._hide_similarity = settings.hide_similarity
         self._keeping = Keeping(settings.finish_reasons)
+        self.again = Again(settings.regenerate_s)
         self.passing = Passing(settings)
         self.planner = Planner(settings, upstream.identity)
 
@@ -162,6 +164,7 @@ class Completions:
     ) -> None:
         """Count an answer. ``usage``: of the call that a hit or a shared answer saved; ``shadow``:
         the stored answer that shadow mode held back, which is for people to review like a hit."""
+        self.again.answered(plan, control.asker)
         if source in (Source.GENERATED, Source.BYPASSED):
             usage = NO_USAGE
         self._metrics.answered(

@@ -22,7 +22,7 @@ from semcache_async.serve.openai.stream import STREAM, BrokeOffError, ReaderLeft
 from semcache_async.serve.service import Service
 from semcache_async.serve.upstream.answered import NO_RETRY
 from semcache_async.serve.upstream.completion import Frame
-from semcache_async.serve.upstream.passing import NOTHING, Passed
+from semcache_async.serve.upstream.passing import NOTHING
 from semcache_async.types import Answer, Timings
 
 __all__ = ["complete"]
@@ -59,21 +59,21 @@ async def _read(service: Service, request: web.Request) -> tuple[Plan, Control]:
     asker = (caller_of(request).tenant, headers.get("x-semcache-locale", ""), passed.scope)
     plan = planner.recall(raw, *asker)
     if plan is not None:
-        return plan, _own(request, read_control(plan.request.cache, headers), passed)
-    chat = read_chat(parse_object(raw))
-    control = read_control(chat.cache, headers)
-    tenant, locale, telling = asker
-    plan = planner.plan(chat, tenant, locale, control.namespace, telling)
-    planner.remember(plan, raw, *asker)
-    return plan, _own(request, control, passed)
-
-
-def _own(request: web.Request, control: Control, passed: Passed) -> Control:
-    """With what the caller says of itself."""
-    tags = signed(request, control.tags)
-    if not tags and passed == NOTHING:
-        return control
-    return msgspec.structs.replace(control, tags=tags, passed=passed)
+        control = read_control(plan.request.cache, headers)
+    else:
+        chat = read_chat(parse_object(raw))
+        control = read_control(chat.cache, headers)
+        tenant, locale, telling = asker
+        plan = planner.plan(chat, tenant, locale, control.namespace, telling)
+        planner.remember(plan, raw, *asker)
+    tags, author = signed(request, control.tags), caller_of(request).author
+    again = control.read and completions.again.asked(plan, author)
+    if tags or author or again or passed != NOTHING:
+        read = control.read and (not again or control.only_if_cached)
+        control = msgspec.structs.replace(
+            control, read=read, tags=tags, asker=author, passed=passed
+        )
+    return plan, control
 
 
 async def _stream(
