@@ -136,10 +136,18 @@ class Simulator:
         except _RefusedError as refused:
             return _error(refused)
         named = self.options.models or ("simulated",)
-        data = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "semcache"} for name in named
-        ]
-        return _as_json({"object": "list", "data": data})
+        return _as_json({"object": "list", "data": [_model(name) for name in named]})
+
+    async def model(self, request: web.Request) -> web.Response:
+        """GET /v1/models/{id}"""
+        name, named = request.match_info["id"], self.options.models
+        try:
+            self._check_key(request)
+            if named and name not in named:
+                raise _RefusedError(404, f"The model `{name}` does not exist.", "model_not_found")
+        except _RefusedError as refused:
+            return _error(refused)
+        return _as_json(_model(name))
 
     async def tell(self, _: web.Request) -> web.Response:
         """GET /simulator/stats"""
@@ -261,9 +269,14 @@ def make_simulator(options: SimulatorOptions) -> web.Application:
     app[SIMULATOR] = simulator = Simulator(options)
     app.router.add_post("/v1/chat/completions", simulator.complete)
     app.router.add_get("/v1/models", simulator.models)
+    app.router.add_get("/v1/models/{id:.+}", simulator.model)
     app.router.add_get("/simulator/stats", simulator.tell)
     app.on_shutdown.append(simulator.end)
     return app
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "semcache"}
 
 
 def _failure(status: int, retry_after: float | None) -> _RefusedError:
