@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from semcache_async.serve.upstream.kinds import TEXT, Kind
+
 __all__ = ["message_of", "parameters_of"]
 
 _NOT_OF_THE_ANSWER = frozenset(
@@ -28,16 +30,20 @@ _DEFAULTS: dict[str, Any] = {
     "logit_bias": {},
     "modalities": ["text"],
     "response_format": {"type": "text"},
+    "echo": False,
+    "best_of": 1,
 }
 """What it means to leave a field out."""
 
 
-def parameters_of(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def parameters_of(body: dict[str, Any], kind: Kind) -> Iterator[tuple[str, Any]]:
     """Every field that has no place of its own and may influence the answer; null and the default
     are the same as none."""
     choice = "auto" if body.get("tools") else "none"
     for name, value in body.items():
-        if value is None or name in _NOT_OF_THE_ANSWER or value == _DEFAULTS.get(name):
+        if value is None or name in _NOT_OF_THE_ANSWER or _is_default(name, value):
+            continue
+        if name == "prompt" and kind is TEXT:
             continue
         if name == "tool_choice" and value in (choice, "auto"):
             continue
@@ -47,6 +53,11 @@ def parameters_of(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, int(value)
         else:
             yield name, value
+
+
+def _is_default(name: str, value: Any) -> bool:
+    default = _DEFAULTS.get(name)
+    return bool(value == default) and isinstance(value, bool) == isinstance(default, bool)
 
 
 def message_of(message: dict[str, Any], mask: Callable[[str], str]) -> dict[str, Any]:

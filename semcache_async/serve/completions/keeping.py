@@ -12,6 +12,7 @@ from semcache_async.serve.bypass import Unkept
 from semcache_async.serve.completions.request import ChatRequest
 from semcache_async.serve.completions.schemas import fits
 from semcache_async.serve.upstream.completion import UNREADABLE, Completion
+from semcache_async.serve.upstream.kinds import TEXT
 
 __all__ = ["Keeping"]
 
@@ -33,6 +34,8 @@ class Keeping:
             return Unkept.SHAPE
         for choice in choices:
             message = choice.get("message") if isinstance(choice, dict) else None
+            if message is None and request.kind is TEXT and isinstance(choice, dict):
+                message = {"content": choice.get("text")}
             if not isinstance(message, dict):
                 return Unkept.SHAPE
             reason = str(choice.get("finish_reason")).casefold()

@@ -1,4 +1,4 @@
-"""From a chat request to what the cache is asked: prompt, scope, and whether it may help at all.
+"""From a request to what the cache is asked: prompt, scope, and whether it may help at all.
 
 The text of the last user message is the prompt. Whatever else may change the answer is scope, the
 conversation before it included, so that one conversation's state never answers for another's; and
@@ -67,8 +67,7 @@ class Planner:
         self._scopes: Recent[tuple[object, ...], Scope] = Recent(_SCOPES)
 
     def recall(self, raw: bytes, *asker: str) -> Plan | None:
-        """The plan of the very same request before; ``asker``: tenant, locale and what is passed
-        on."""
+        """The plan of the very same request before; ``asker``: what else a plan depends on."""
         return self._plans.get((raw, *asker))
 
     def remember(self, plan: Plan, raw: bytes, *asker: str) -> None:
@@ -93,7 +92,7 @@ class Planner:
         if reason is not None:
             return Plan(request, "-", Scope(), reason)
         told = {"namespace": namespace, "passed": passed}
-        if request.forced is not None:  # arguments are for a program, and for one wording alone
+        if request.exact:
             told["exact"] = _digest(prompt.encode(errors="surrogatepass"))
         scope = self._scope(request, at, tenant, locale, told)
         return Plan(request, prompt, scope, None)
@@ -149,7 +148,7 @@ class Planner:
         while messages[first]["role"] in _ORDERS:
             first += 1
         system = _encode(messages[:first]).decode() if first else ""
-        parameters = {"api": "chat", "upstream": self._upstream}
+        parameters = {"api": request.kind.name, "upstream": self._upstream}
         parameters |= {name: text for name, text in told.items() if text}
         if at > first:
             parameters["turns"] = _digest(_encode(messages[first:at]))
@@ -157,7 +156,7 @@ class Planner:
             parameters["last"] = _encode(more).decode()
         if messages[at + 1 :]:
             parameters["after"] = _encode(messages[at + 1 :]).decode()
-        for name, value in parameters_of(request.body):
+        for name, value in parameters_of(request.body, request.kind):
             parameters[f"body.{name}"] = _encode(value).decode()
         temperature = request.body.get("temperature")
         known = (tenant, locale, request.model, system, temperature, *parameters.items())

@@ -40,15 +40,17 @@ def producer(
     keeping: Keeping,
     unkept: Callable[[Unkept], None],
 ) -> Produce[Frame]:
-    """What makes the answer: the text is the whole ``chat.completion`` as JSON, and "" where a
+    """What makes the answer: the text is the whole completion as JSON, and "" where a
     stream's events do not add up to one. A stream is emitted as ``Frame``s, byte by byte what the
     upstream sent. ``unkept`` is told why the answer is not to be kept, where it is not."""
 
     async def produce(_prompt: str, emit: Callable[[Frame], None]) -> Produced:
         if request.stream:
-            text, completion = await _streamed(upstream.stream(request.body, passed), emit)
+            text, completion = await _streamed(
+                upstream.stream(request.body, passed, request.kind), emit
+            )
         else:
-            text, completion = _made(await upstream.complete(request.body, passed))
+            text, completion = _made(await upstream.complete(request.body, passed, request.kind))
         why = await keeping.why_not(completion, request) if completion else Unkept.INCOMPLETE
         if why is not None:
             unkept(why)
@@ -131,5 +133,5 @@ def _said_error(body: bytes) -> UpstreamAnswered:
 
 
 def garbage() -> UpstreamFailed:
-    """The problem of an answer that is no ``chat.completion``."""
-    return UpstreamFailed("The upstream's answer is no chat completion.", code="upstream_garbage")
+    """The problem of an answer that is no completion."""
+    return UpstreamFailed("The upstream's answer is no completion.", code="upstream_garbage")

@@ -10,6 +10,7 @@ import msgspec
 from semcache_async.serve.completions.cutting import cut_object, cut_text
 from semcache_async.serve.sse import event_of
 from semcache_async.serve.upstream.completion import Completion
+from semcache_async.serve.upstream.kinds import TEXT, kind_of
 
 __all__ = ["DONE", "replay"]
 
@@ -32,13 +33,15 @@ def replay(
     its usage if wanted and known; then ``[DONE]``. ``sizes``: of the pieces in which each choice's
     content came."""
     common = {name: completion[name] for name in _IN_EACH_CHUNK if name in completion}
-    common |= {"id": id, "object": "chat.completion.chunk", "created": created}
+    kind = kind_of(completion["choices"][0])
+    common |= {"id": id, "object": kind.chunk, "created": created}
+    parts_of = _of_text if kind is TEXT else _of_chat
     if include_usage:
         common["usage"] = None
     once = {name: value for name, value in completion.items() if name not in _NOT_ONCE}
     chunks: list[dict[str, Any]] = []
     for at, choice in enumerate(completion["choices"]):
-        for part in _parts(choice, at, sizes[at] if at < len(sizes) else ()):
+        for part in parts_of(choice, at, sizes[at] if at < len(sizes) else ()):
             name = next(iter(once), None)
             more = {} if name is None else {name: once.pop(name)}
             chunks.append({**common, **more, "choices": [part]})
@@ -52,7 +55,7 @@ def replay(
     return events
 
 
-def _parts(choice: dict[str, Any], at: int, sizes: Sequence[int]) -> list[dict[str, Any]]:
+def _of_chat(choice: dict[str, Any], at: int, sizes: Sequence[int]) -> list[dict[str, Any]]:
     """One choice as the choices of successive chunks."""
     message: dict[str, Any] = choice["message"]
     content = message.get("content")
@@ -75,14 +78,29 @@ def _parts(choice: dict[str, Any], at: int, sizes: Sequence[int]) -> list[dict[s
     index = choice.get("index", at)
     parts = [{"index": index, "delta": delta, "finish_reason": None} for delta in deltas]
     if "logprobs" in choice:
+        first_told, *more = _logprobs(choice["logprobs"])
         parts = [part | {"logprobs": None} for part in parts]
-        told = choice["logprobs"]
-        several = list(cut_object(told)) if isinstance(told, dict) else [told]
-        parts[-1]["logprobs"] = several[0]
-        more = {"index": index, "delta": {}, "finish_reason": None}
-        parts += [more | {"logprobs": one} for one in several[1:]]
+        parts[-1]["logprobs"] = first_told
+        without = {"index": index, "delta": {}, "finish_reason": None}
+        parts += [without | {"logprobs": one} for one in more]
     end = {name: value for name, value in choice.items() if name not in _NOT_AT_END}
     parts.append({"index": index, "delta": {}, **end})
     if "logprobs" in choice:
         parts[-1]["logprobs"] = None
     return parts
+
+
+def _of_text(choice: dict[str, Any], at: int, sizes: Sequence[int]) -> list[dict[str, Any]]:
+    """The same of a text's."""
+    index = choice.get("index", at)
+    first_told, *more = _logprobs(choice.get("logprobs"))
+    said = [(piece, None) for piece in cut_text(choice["text"], sizes)] or [("", None)]
+    told = [*said[:-1], (said[-1][0], first_told), *[("", one) for one in more]]
+    common = {"index": index, "finish_reason": None}
+    parts = [common | {"text": piece, "logprobs": one} for piece, one in told]
+    parts.append({**choice, "index": index, "text": "", "logprobs": None})
+    return parts
+
+
+def _logprobs(told: Any) -> list[Any]:
+    return list(cut_object(told)) if isinstance(told, dict) else [told]

@@ -1,4 +1,4 @@
-"""A chat completions request: what of it is prompt, conversation and parameters.
+"""A request for a completion: what of it is prompt, conversation and parameters.
 
 Pure. What values and shapes a model takes is for the upstream to say: a request of a shape that is
 not known here goes there as it is, and past the cache.
@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from semcache_async.serve.errors import Invalid
+from semcache_async.serve.upstream.kinds import CHAT, TEXT, Kind
 
-__all__ = ["ChatRequest", "Forced", "read_chat"]
+__all__ = ["ChatRequest", "Forced", "read_chat", "read_text"]
 
 
 class Forced(NamedTuple):
@@ -24,7 +25,8 @@ class Forced(NamedTuple):
 
 
 class ChatRequest(msgspec.Struct, frozen=True, gc=False):
-    """What was asked. ``body`` is what goes upstream: all of it but ``cache``."""
+    """What was asked, a text as a chat of one message. ``body`` is what goes upstream: all of it
+    but ``cache``."""
 
     body: dict[str, Any]
     cache: dict[str, Any]
@@ -39,10 +41,46 @@ class ChatRequest(msgspec.Struct, frozen=True, gc=False):
     wants_json: bool = False
     schema: Any = None
     """What that JSON has to fit, where the request gives one."""
+    kind: Kind = CHAT
+
+    @property
+    def exact(self) -> bool:
+        """Is the answer for one wording alone? Arguments are for a program, and an echo repeats
+        the prompt."""
+        return self.forced is not None or bool(self.body.get("echo"))
 
 
 def read_chat(body: dict[str, Any]) -> ChatRequest:
     """Raises ``Invalid`` where it cannot be told whether a stream is wanted."""
+    request = _read(body, CHAT)
+    body = request.body
+    if not _is_known(body) or not _are_messages(body.get("messages")):
+        return msgspec.structs.replace(request, strange=True)
+    wants_json, schema = _format(body.get("response_format") or {})
+    return msgspec.structs.replace(
+        request,
+        model=body["model"],
+        messages=body["messages"],
+        forced=_forced(body),
+        wants_json=wants_json,
+        schema=schema,
+    )
+
+
+def read_text(body: dict[str, Any]) -> ChatRequest:
+    """A request for the completion of a text. Raises as ``read_chat`` does."""
+    request = _read(body, TEXT)
+    prompt = body.get("prompt")
+    if isinstance(prompt, list) and len(prompt) == 1:
+        (prompt,) = prompt
+    if not _is_known(body) or not isinstance(prompt, str):
+        return msgspec.structs.replace(request, strange=True)
+    messages = [{"role": "user", "content": prompt}]
+    return msgspec.structs.replace(request, model=body["model"], messages=messages)
+
+
+def _read(body: dict[str, Any], kind: Kind) -> ChatRequest:
+    """What any kind has."""
     stream = body.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise Invalid(
@@ -54,27 +92,12 @@ def read_chat(body: dict[str, Any]) -> ChatRequest:
     options = body.get("stream_options")
     usage = isinstance(options, dict) and options.get("include_usage") is True
     cache = cache if isinstance(cache, dict) else {}
-    if not _is_known(body):
-        return ChatRequest(body, cache, bool(stream), usage, strange=True)
-    wants_json, schema = _format(body.get("response_format") or {})
-    return ChatRequest(
-        body,
-        cache,
-        bool(stream),
-        usage,
-        model=body["model"],
-        messages=body["messages"],
-        forced=_forced(body),
-        wants_json=wants_json,
-        schema=schema,
-    )
+    return ChatRequest(body, cache, bool(stream), usage, kind=kind)
 
 
 def _is_known(body: dict[str, Any]) -> bool:
-    model, messages = body.get("model"), body.get("messages")
+    model = body.get("model")
     if not isinstance(model, str) or not model.strip():
-        return False
-    if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
         return False
     numbers = [body.get(name) for name in ("temperature", "n")]
     if any(isinstance(one, bool) or not isinstance(one, int | float | None) for one in numbers):
@@ -83,6 +106,10 @@ def _is_known(body: dict[str, Any]) -> bool:
         return False
     lists = (body.get(name) for name in ("tools", "functions", "modalities"))
     return all(isinstance(value, list | None) for value in lists)
+
+
+def _are_messages(messages: object) -> bool:
+    return isinstance(messages, list) and bool(messages) and all(map(_is_message, messages))
 
 
 def _is_message(message: object) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from semcache_async.serve.bypass import Bypass, Unkept
-from semcache_async.serve.openai.chat import complete
+from semcache_async.serve.openai.chat import complete, complete_text
 from semcache_async.serve.openai.embeddings import create
 from semcache_async.serve.openai.models import model, models
 from semcache_async.serve.openapi.shapes import (
@@ -35,51 +35,68 @@ def _meanings(reasons: type[Bypass] | type[Unkept]) -> str:
     return " ".join(f"{reason.value}: {reason.meaning}" for reason in reasons)
 
 
-_CHAT = operation(
-    *("Answer a chat", _ERRORS),
-    body="ChatRequest",
-    answer={
-        **content(JSON, ref("ChatCompletion")),
-        **content("text/event-stream", {"description": "Chunks, then data: [DONE]."}),
-    },
-    parameters=[
-        parameter("Cache-Control", "header", text(), "no-cache, no-store, max-age, ..."),
-        parameter(
-            "x-semcache-max-distance", "header", number(minimum=0, maximum=2), "May only tighten."
-        ),
-        parameter(
-            "x-semcache-similarity-threshold",
-            "header",
-            number(minimum=-1, maximum=1),
-            "1 - distance; may only tighten.",
-        ),
-        parameter("x-semcache-locale", "header", text(), "Part of the scope, such as de-CH."),
-        parameter("x-semcache-tags", "header", text(), "Comma-separated; to invalidate by."),
-    ],
-    description=(
-        "The last user message is looked up, by meaning, among those of the same scope: tenant, "
-        "model, upstream, every other message and parameter. A miss goes upstream, once for all "
-        "who ask the same meanwhile."
-    ),
-    sends={
-        "Cache-Status": text("RFC 9211."),
-        "x-semcache-status": text(enum=[source.value for source in Source]),
-        "x-semcache-similarity": text("1 - distance."),
-        "x-semcache-distance": text(),
-        "x-semcache-entry-id": text(),
-        "x-semcache-shadow": text(
-            "In shadow mode: what would have been served instead.", enum=["exact", "semantic"]
-        ),
-        "x-semcache-not-stored": text(
-            "Why a new answer, unless streamed, was not kept. " + _meanings(Unkept),
-            enum=[reason.value for reason in Unkept],
-        ),
-        "x-semcache-reason": text(
-            "Why the cache was bypassed. " + _meanings(Bypass),
-            enum=[reason.value for reason in Bypass],
-        ),
-        "Age": text("Seconds."),
-    },
+def _completing(summary: str, asked: str, made: str, description: str) -> Schema:
+    return operation(
+        *(summary, _ERRORS),
+        body=asked,
+        answer={
+            **content(JSON, ref(made)),
+            **content("text/event-stream", {"description": "Chunks, then data: [DONE]."}),
+        },
+        description=description,
+        parameters=[
+            parameter("Cache-Control", "header", text(), "no-cache, no-store, max-age, ..."),
+            parameter(
+                "x-semcache-max-distance",
+                "header",
+                number(minimum=0, maximum=2),
+                "May only tighten.",
+            ),
+            parameter(
+                "x-semcache-similarity-threshold",
+                "header",
+                number(minimum=-1, maximum=1),
+                "1 - distance; may only tighten.",
+            ),
+            parameter("x-semcache-locale", "header", text(), "Part of the scope, such as de-CH."),
+            parameter("x-semcache-tags", "header", text(), "Comma-separated; to invalidate by."),
+        ],
+        sends={
+            "Cache-Status": text("RFC 9211."),
+            "x-semcache-status": text(enum=[source.value for source in Source]),
+            "x-semcache-similarity": text("1 - distance."),
+            "x-semcache-distance": text(),
+            "x-semcache-entry-id": text(),
+            "x-semcache-shadow": text(
+                "In shadow mode: what would have been served instead.", enum=["exact", "semantic"]
+            ),
+            "x-semcache-not-stored": text(
+                "Why a new answer, unless streamed, was not kept. " + _meanings(Unkept),
+                enum=[reason.value for reason in Unkept],
+            ),
+            "x-semcache-reason": text(
+                "Why the cache was bypassed. " + _meanings(Bypass),
+                enum=[reason.value for reason in Bypass],
+            ),
+            "Age": text("Seconds."),
+        },
+    )
+
+
+_CHAT = _completing(
+    "Answer a chat",
+    "ChatRequest",
+    "ChatCompletion",
+    "The last user message is looked up, by meaning, among those of the same scope: tenant, "
+    "model, upstream, every other message and parameter. A miss goes upstream, once for all "
+    "who ask the same meanwhile.",
+)
+_TEXT = _completing(
+    "Complete a text",
+    "TextRequest",
+    "TextCompletion",
+    "OpenAI's older form. The prompt is looked up as a chat's question is; several prompts at once "
+    "and tokens go upstream past the cache.",
 )
 _MODELS = operation("The upstream's models", _ERRORS, answer=content(JSON, ref("Models")))
 _MODEL = operation(
@@ -95,6 +112,7 @@ _EMBEDDINGS = operation(
 
 ROUTES = (
     Route("POST", "/v1/chat/completions", Access.KEY, complete, _CHAT),
+    Route("POST", "/v1/completions", Access.KEY, complete_text, _TEXT),
     Route("GET", "/v1/models", Access.KEY, models, _MODELS),
     Route("GET", "/v1/models/{id:.+}", Access.KEY, model, _MODEL),
     Route("POST", "/v1/embeddings", Access.KEY, create, _EMBEDDINGS),
@@ -141,6 +159,26 @@ SCHEMAS: dict[str, Schema] = {
             "the upstream to say. Fields that are not named here are part of the scope: another "
             "value is another answer."
         ),
+    ),
+    "TextRequest": obj(
+        {
+            "model": text(),
+            "prompt": {"type": ["string", "array"]},
+            "stream": {"type": ["boolean", "null"]},
+            "cache": nullable(ref("CacheControl")),
+        },
+        required=("model", "prompt"),
+        description="OpenAI's request, as with a chat.",
+    ),
+    "TextCompletion": obj(
+        {
+            "id": text(),
+            "object": text(const="text_completion"),
+            "choices": array(
+                obj({"index": count(), "text": text(), "finish_reason": nullable(text())})
+            ),
+        },
+        required=("choices",),
     ),
     "ChatCompletion": obj(
         {

@@ -24,6 +24,7 @@ from semcache_async.serve.upstream.answered import (
     translated,
 )
 from semcache_async.serve.upstream.completion import UNREADABLE
+from semcache_async.serve.upstream.kinds import CHAT, Kind
 from semcache_async.serve.upstream.passing import NOTHING, Passed
 from semcache_async.serve.upstream.retries import Count, Retries
 from semcache_async.serve.upstream.usage import UsageOption
@@ -33,7 +34,6 @@ __all__ = ["SIMULATED", "Upstream", "identity_of", "open_upstream"]
 SIMULATED = "simulated"
 """The identity of a simulated LLM, wherever it listens."""
 
-_CHAT = "chat/completions"
 _MOST_VECTORS = 256 * 2**20
 """Bytes: 2,048 texts of 4,096 dimensions, as text."""
 _LINGER_S = 1.0
@@ -168,21 +168,23 @@ class Upstream:
         async with self._bounded():
             return await self._whole(await self._ask("embeddings", passed, body), _MOST_VECTORS)
 
-    async def complete(self, body: Mapping[str, Any], passed: Passed = NOTHING) -> bytes:
+    async def complete(
+        self, body: Mapping[str, Any], passed: Passed = NOTHING, kind: Kind = CHAT
+    ) -> bytes:
         """The body of a 200. Raises ``UpstreamAnswered`` or ``UpstreamFailed``."""
         async with self._bounded():
-            answer = await self._ask(_CHAT, passed, body)
+            answer = await self._ask(kind.path, passed, body)
             return await self._whole(answer, self._limits.max_body)
 
     @asynccontextmanager
     async def stream(
-        self, body: Mapping[str, Any], passed: Passed = NOTHING
+        self, body: Mapping[str, Any], passed: Passed = NOTHING, kind: Kind = CHAT
     ) -> AsyncIterator[AsyncIterator[bytes] | bytes]:
         """The bytes of a 200 as they come, or its whole body where it is no stream. Its usage is
         asked for too, where the upstream lets us. Leave the context when enough was read. Raises as
         ``complete`` does, in mid-stream too."""
         async with self._bounded():
-            answer = await self._usage.asking(partial(self._ask, _CHAT, passed), body)
+            answer = await self._usage.asking(partial(self._ask, kind.path, passed), body)
             response = answer.response
             try:
                 if await answer.is_stream():

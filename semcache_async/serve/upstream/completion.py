@@ -1,4 +1,4 @@
-"""A ``chat.completion`` object from a stream's chunks."""
+"""A completion, of a chat or a text, from a stream's chunks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 from semcache_async.serve.sse import data_of
+from semcache_async.serve.upstream.kinds import CHAT, kind_of
 from semcache_async.serve.upstream.merging import BadChunkError, Message, merge
 
 __all__ = [
@@ -20,7 +21,7 @@ __all__ = [
 ]
 
 Completion: TypeAlias = dict[str, Any]
-"""A ``chat.completion`` object as decoded JSON."""
+"""A ``chat.completion`` or ``text_completion`` object as decoded JSON."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
@@ -32,7 +33,8 @@ class _Message(msgspec.Struct):
 
 
 class _Said(msgspec.Struct):
-    message: _Message
+    message: _Message | None = None
+    text: str | None = None
 
 
 class _Completion(msgspec.Struct):
@@ -43,7 +45,8 @@ def content_of(text: bytes | str) -> str | None:
     """What a whole completion says, in its first choice; None where that is no text, and for what
     is no completion."""
     try:
-        return msgspec.json.decode(text, type=_Completion).choices[0].message.content
+        said = msgspec.json.decode(text, type=_Completion).choices[0]
+        return said.text if said.message is None else said.message.content
     except (IndexError, *UNREADABLE):
         return None
 
@@ -76,6 +79,8 @@ class _Choice:
             if name == "delta":
                 if value is not None:
                     self.message.add(value)
+            elif name == "text" and "delta" not in choice:
+                self.message.add({"text": value})
             elif name == "logprobs":
                 merge(self.fields, {name: value})
             elif value is None:
@@ -84,7 +89,9 @@ class _Choice:
                 self.fields[name] = value
 
     def whole(self) -> dict[str, Any]:
-        built = {"index": self.index, "message": self.message.whole(), **self.fields}
+        message = self.message.whole()
+        said = {"text": message["text"]} if self.message.is_text else {"message": message}
+        built = {"index": self.index, **said, **self.fields}
         built["index"] = self.index
         return built
 
@@ -134,7 +141,7 @@ class Assembler:
         return Frame(event, chunk.get("choices") == [] and chunk.get("usage") is not None)
 
     def add(self, chunk: dict[str, Any]) -> None:
-        """Take one ``chat.completion.chunk`` in."""
+        """Take one chunk in."""
         if self._broken:
             return
         if chunk.get("error") is not None:
@@ -159,13 +166,13 @@ class Assembler:
     @property
     def sizes(self) -> list[list[int]]:
         """Characters of the pieces in which each choice's content came."""
-        return [self._choices[at].message.sizes("content") for at in sorted(self._choices)]
+        return [self._choices[at].message.sizes() for at in sorted(self._choices)]
 
     def completion(self) -> Completion:
         """The object so far, as the answer would have been without streaming."""
-        built = {"id": "", "object": "chat.completion", "created": 0, "model": "", **self._fields}
-        built["object"] = "chat.completion"
+        built = {"id": "", "object": "", "created": 0, "model": "", **self._fields}
         built["choices"] = [self._choices[index].whole() for index in sorted(self._choices)]
+        built["object"] = (kind_of(built["choices"][0]) if self._choices else CHAT).whole
         return built
 
     def _choice(self, index: int) -> _Choice:

@@ -53,9 +53,15 @@ class Message:
             built["tool_calls"] = [self._calls[index] for index in sorted(self._calls)]
         return built
 
-    def sizes(self, name: str) -> list[int]:
-        """Characters of the pieces in which a text came."""
-        return [len(piece) for piece in self._texts.get(name, ()) if piece]
+    @property
+    def is_text(self) -> bool:
+        """Is it no message but a completion's text alone?"""
+        return self._texts.keys() == {"text"} and not self._fields
+
+    def sizes(self) -> list[int]:
+        """Characters of the pieces in which what it says came."""
+        pieces = self._texts.get("text" if self.is_text else "content", ())
+        return [len(piece) for piece in pieces if piece]
 
     def _add_calls(self, calls: list[dict[str, Any]]) -> None:
         for call in calls:

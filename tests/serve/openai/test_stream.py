@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -450,9 +450,7 @@ async def test_a_stream_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
         raise UpstreamTimedOut("The upstream did not answer in time.", code="upstream_timeout")
 
     @asynccontextmanager
-    async def hanging(
-        _body: Mapping[str, Any], _passed: Any
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def hanging(*_asked: Any) -> AsyncIterator[AsyncIterator[bytes]]:
         yield pieces()
 
     async with scene() as (setup, _):
