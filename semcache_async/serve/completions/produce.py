@@ -120,7 +120,7 @@ def _made(body: bytes) -> _Made:
         raise garbage() from None
     if not isinstance(completion, dict):
         raise garbage()
-    if completion.get("error"):
+    if completion.get("error") or completion.get("object") == "error":
         raise _said_error(body)
     if not isinstance(completion.get("choices"), list):
         raise garbage()

@@ -30,20 +30,18 @@ def fits(value: Any, schema: dict[str, Any]) -> bool:
     """False too where it cannot be told within bounds: a large schema, one with regular expressions
     for names, one that is none, references to elsewhere. ``pattern``, ``format`` and
     ``uniqueItems`` are not looked at."""
-    from jsonschema.exceptions import SchemaError
     from jsonschema.validators import Draft202012Validator, validator_for
     from referencing import Registry
-    from referencing.exceptions import Unresolvable
 
     written = msgspec.json.encode(schema)
     if len(written) > _LARGEST_SCHEMA or b'"patternProperties"' in written:
         return False
-    kind = validator_for(schema, default=Draft202012Validator)
     token = _left.set(_MOST_STEPS)
     try:
+        kind = validator_for(schema, default=Draft202012Validator)
         kind.check_schema(schema)
         return bool(_bounded(kind)(schema, registry=Registry()).is_valid(value))
-    except (SchemaError, Unresolvable, _TooMuchError, RecursionError):
+    except Exception:
         return False
     finally:
         _left.reset(token)

@@ -144,8 +144,8 @@ class Assembler:
         """Take one chunk in."""
         if self._broken:
             return
-        if chunk.get("error") is not None:
-            self.error = chunk["error"]
+        if chunk.get("error") is not None or chunk.get("object") == "error":
+            self.error = chunk.get("error", chunk)
             self._break()
             return
         try:

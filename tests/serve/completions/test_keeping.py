@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from semcache_async.serve.bypass import Unkept
 from semcache_async.serve.completions.keeping import Keeping
@@ -139,6 +141,11 @@ async def test_a_forced_function_of_the_older_form() -> None:
 
 # -- schemas, bounded
 
+WORDS = (
+    *("$schema", "$ref", "$defs", "$id", "$dynamicRef", "type", "properties", "items", "anyOf"),
+    *("allOf", "not", "required", "enum", "const", "minimum", "pattern", "if", "then", "a"),
+)
+
 
 def test_draft_4_is_known_and_what_cannot_be_told_does_not_fit() -> None:
     old = {"$schema": "http://json-schema.org/draft-04/schema#", "items": [{"type": "string"}]}
@@ -159,6 +166,21 @@ def test_a_schema_that_sends_us_in_circles_ends() -> None:
         deep = [deep]
     wrong = {"$defs": {"a": {"type": "array", "anyOf": [branch, branch]}}, "$ref": "#/$defs/a"}
     assert not fits(deep, wrong)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text("a#/$", max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+@given(ANYTHING, st.dictionaries(st.sampled_from(WORDS), ANYTHING, max_size=4))
+@settings(max_examples=300, deadline=None)
+def test_whatever_is_given_as_a_schema_it_is_yes_or_no(value: Any, schema: dict[str, Any]) -> None:
+    assert fits(value, schema) in (True, False)
 
 
 # -- over HTTP

@@ -253,6 +253,9 @@ async def test_an_error_under_a_status_of_success() -> None:
     async with scene(answer('{"error": {"message": "no"}}')) as (setup, _):
         status, _, body = await told(setup, asks())
         assert (status, body) == (502, b'{"error": {"message": "no"}}')
+    async with scene(answer('{"object": "error", "message": "too long"}')) as (setup, _):
+        status, _, body = await told(setup, asks())
+        assert (status, msgspec.json.decode(body)["error"]["message"]) == (502, "too long")
 
 
 @pytest.mark.parametrize("status", [400, 404, 422, 429, 500, 503])

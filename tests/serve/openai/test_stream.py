@@ -418,6 +418,7 @@ async def test_unfit_streams_are_delivered_but_not_stored(events: list[bytes]) -
         (b"data: [1]\n\n", "upstream_garbage"),
         (b"data: \xff\n\n", "upstream_garbage"),
         (b'data: {"error": {"message": "no", "code": "theirs"}}\n\n', "theirs"),
+        (b'data: {"object": "error", "message": "no", "code": "vllms"}\n\n', "vllms"),
     ],
 )
 @pytest.mark.parametrize("whole", [0, 2])
