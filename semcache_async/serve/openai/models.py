@@ -33,7 +33,7 @@ async def model(service: Service, request: web.Request) -> web.StreamResponse:
         raise _unknown()
     passed = service.completions.passing.of(request.headers, request.query)
     try:
-        body = await service.upstream.model(name, passed)
+        body = await service.upstream.models(passed, name)
         _read(body)
         return json_response(body)
     except UpstreamAnswered as error:

@@ -151,17 +151,11 @@ class Upstream:
                 self._only_model = found[0].id
         return self._only_model
 
-    async def models(self, passed: Passed = NOTHING) -> bytes:
-        """The list of models. Raises as ``complete`` does."""
+    async def models(self, passed: Passed = NOTHING, name: str = "") -> bytes:
+        """The list of models, or the one of that name. Raises as ``complete`` does."""
         async with self._bounded():
-            answer = await self._begin("GET", "models", passed)
-            return await self._whole(answer, self._limits.max_body)
-
-    async def model(self, name: str, passed: Passed = NOTHING) -> bytes:
-        """One model. Raises as ``complete`` does."""
-        async with self._bounded():
-            answer = await self._begin("GET", f"models/{name}", passed)
-            return await self._whole(answer, self._limits.max_body)
+            path = f"models/{name}" if name else "models"
+            return await self._whole(await self._begin("GET", path, passed), self._limits.max_body)
 
     async def embeddings(self, body: Mapping[str, Any], passed: Passed = NOTHING) -> bytes:
         """The vectors of another model than the cache's. Raises as ``complete`` does."""
