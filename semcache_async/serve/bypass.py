@@ -1,25 +1,31 @@
-"""Why the cache does not help with a request: every reason, with what it means."""
+"""Why the cache does not help with a request, and why an answer is not kept: every reason, with
+what it means."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Self
 
-__all__ = ["Bypass"]
+__all__ = ["Bypass", "Unkept"]
 
 
-class Bypass(StrEnum):
-    """A reason, as ``x-semcache-reason`` names it. A new one is one line here, and the place that
-    finds it."""
+class _Reason(StrEnum):
+    """A new one is one line here, and the place that finds it."""
 
     meaning: str
 
-    def __new__(cls, word: str, meaning: str) -> Bypass:
+    def __new__(cls, word: str, meaning: str) -> Self:
         reason = str.__new__(cls, word)
         reason._value_ = word
         reason.meaning = meaning
         return reason
 
-    TOOLS = "tools", "It offers tools (bypass_tools)."
+
+class Bypass(_Reason):
+    """Of a request, as ``x-semcache-reason`` names it."""
+
+    SHAPE = "shape", "It has a shape that is not known here."
+    TOOLS = "tools", "It offers tools, and does not force a single one (bypass_tools)."
     N = "n", "It wants several choices (bypass_n)."
     WEB_SEARCH = "web_search", "Its answer comes from a web search."
     AUDIO = "audio", "It sends or wants audio (bypass_images)."
@@ -35,3 +41,16 @@ class Bypass(StrEnum):
     TIME_BOUND = "time_bound", "Its right answer changes with time (bypass_time_bound)."
     ANEW = "anew", "It asks for something new each time (bypass_anew)."
     REQUEST = "request", "It says so itself: no-cache and no-store."
+
+
+class Unkept(_Reason):
+    """Of an answer, as ``x-semcache-not-stored`` names it."""
+
+    FINISH_REASON = "finish_reason", "It did not end by itself (finish_reasons)."
+    REFUSAL = "refusal", "It refuses to answer."
+    TOOL_CALLS = "tool_calls", "It calls tools, or not the one that the request forces."
+    EMPTY = "empty", "It says nothing."
+    FORMAT = "format", "It is not the JSON that the request asks for."
+    SCHEMA = "schema", "It does not fit the request's JSON Schema, as far as that can be checked."
+    SHAPE = "shape", "It has no choices of a shape that is known here."
+    INCOMPLETE = "incomplete", "Its stream does not add up to a completion."

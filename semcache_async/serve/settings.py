@@ -28,7 +28,7 @@ from semcache_async.serve.options import (
     variable_of,
 )
 
-__all__ = ["OPTIONS", "Patterns", "Settings", "read_settings", "strange_variables"]
+__all__ = ["HEADERS", "OPTIONS", "Patterns", "Settings", "read_settings", "strange_variables"]
 
 _WHERE, _LLM, _CACHE, _LEARN = "Where it listens", "The LLM", "The cache", "What it learns"
 _WHO, _BYPASS, _LIMITS, _REVIEW = "Who may ask", "What bypasses the cache", "Limits", "Review"
@@ -40,6 +40,14 @@ _OTHER_VARIABLES = {
 """What the commands read besides the service's options."""
 _KUBERNETES = re.compile(rf"{ENV}(?:\w+_)?(?:SERVICE_(?:HOST|PORT)|PORT_\d+_(?:TCP|UDP))")
 """What Kubernetes sets in every pod next to a service whose name begins with semcache."""
+HEADERS = ("traceparent", "tracestate", "user-agent", "http-referer", "x-title")
+"""What says who asks and why, and has no influence on the answer."""
+_NEVER = re.compile(
+    r"authorization|cookie|host|connection|expect|te|upgrade|api-key|x-api-key"
+    r"|(content|proxy|transfer|accept|keep)-.*",
+    re.IGNORECASE,
+)
+"""Headers that are the service's own affair."""
 _LLMS = ("upstream_url", "simulate_llm")
 """Whoever names one of them overrules the other."""
 
@@ -55,7 +63,8 @@ class Settings:
     upstream_url: str | None = option(
         None,
         "Base URL of an OpenAI-compatible service, such as https://api.openai.com/v1. Its key: "
-        "SEMCACHE_UPSTREAM_KEY or OPENAI_API_KEY.",
+        "SEMCACHE_UPSTREAM_KEY or OPENAI_API_KEY. With a query where it needs one: Azure's "
+        "api-version.",
         group=_LLM,
     )
     simulate_llm: bool = option(
@@ -63,6 +72,19 @@ class Settings:
     )
     upstream_key: str = field(default="", repr=False)
     """Bearer token for the upstream. Read from SEMCACHE_UPSTREAM_KEY or OPENAI_API_KEY alone."""
+    upstream_headers: tuple[str, ...] = option(
+        HEADERS,
+        "Headers of a request that go upstream with it; with commas. Those that are not here by "
+        "default are part of the scope.",
+        group=_LLM,
+        shown=", ".join(HEADERS),
+    )
+    upstream_query: tuple[str, ...] = option(
+        ("api-version",),
+        "Fields of a request's query that go upstream with it, as part of the scope; with commas.",
+        group=_LLM,
+        shown="api-version",
+    )
     upstream_connect_timeout_s: float = option(
         10.0, "Seconds to connect to the upstream.", group=_LLM, low=0.001, high=3_600
     )
@@ -147,7 +169,8 @@ class Settings:
     )
     cors_origins: tuple[str, ...] = option(
         (),
-        "Origins whose pages may read the answers: https://host[:port], or *; with commas.",
+        "Origins whose pages may read the answers: https://host[:port], app://name and the like, "
+        "null, or *; with commas.",
         group=_WHO,
         shown="none",
     )
@@ -162,7 +185,12 @@ class Settings:
     log_prompts: bool = option(False, "Write prompts into the log.", group=_WHO)
 
     max_temperature: float = option(
-        1.0, "Requests with a higher temperature bypass it.", group=_BYPASS, low=0, high=2
+        0.99,
+        "Requests with a higher temperature bypass it: who asks for one of 1 or more, and several "
+        "times, wants several answers.",
+        group=_BYPASS,
+        low=0,
+        high=2,
     )
     bypass_tools: bool = option(True, "Requests that offer tools bypass it.", group=_BYPASS)
     bypass_n: bool = option(True, "Requests for several choices bypass it.", group=_BYPASS)
@@ -189,9 +217,34 @@ class Settings:
         shown="on",
     )
 
+    finish_reasons: tuple[str, ...] = option(
+        ("stop", "eos", "eos_token", "end", "end_turn", "stop_sequence"),
+        "What upstreams call the end of an answer that is whole, in any case; others are not "
+        "stored; with commas.",
+        group=_CACHE,
+        shown="stop, eos, eos_token, end, end_turn, stop_sequence",
+    )
+    mask: tuple[str, ...] = option(
+        (),
+        "Regular expressions of what counts for nothing where requests are compared, in system "
+        "messages as in prompts: a clock, an id; with commas, or in the file a list.",
+        group=_CACHE,
+        shown="none",
+    )
+
+    regenerate_s: float = option(
+        0.0,
+        "Seconds within which the same request by the same key asks for another answer: it reads "
+        "nothing, and the new answer replaces the stored one. 0: never.",
+        group=_CACHE,
+        low=0,
+        high=86_400,
+    )
+
     max_body_bytes: int = option(
-        4 * 2**20,
-        "Bytes of a request's body. The default holds the text of a million tokens.",
+        8 * 2**20,
+        "Bytes of a request's body, compressed or not. The default holds an image of 6 MB, and "
+        "what is sent to do harm within it holds up a worker for a third of a second.",
         group=_LIMITS,
         low=1_024,
         high=2**29,
@@ -253,9 +306,17 @@ class Settings:
             if self.simulate_llm:
                 raise ConfigError("Give upstream_url or simulate_llm, not both.")
         for origin in self.cors_origins:
-            if origin != "*" and not re.fullmatch(r"https?://[^/?#\s]+", origin):
+            if origin != "*" and not re.fullmatch(
+                r"null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+", origin
+            ):
                 raise ConfigError(
-                    f"cors_origins: {origin!r} is no origin; use https://host[:port] or *."
+                    f"cors_origins: {origin!r} is no origin; use scheme://host[:port], null or *."
+                )
+        for name in self.upstream_headers:
+            if _NEVER.fullmatch(name) or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+                raise ConfigError(
+                    f"upstream_headers: {name!r} cannot be passed on; it is no header's name, or "
+                    "the service's own affair."
                 )
         for host in self.allowed_hosts:
             if not re.fullmatch(r"\*|(\*\.)?[^\s/:@*]+", host):
@@ -263,7 +324,7 @@ class Settings:
                     f"allowed_hosts: {host!r} is no name; use host.example, without scheme and "
                     "port, *.example or *."
                 )
-        for name in ("bypass_personal", "bypass_time_bound", "bypass_anew"):
+        for name in ("bypass_personal", "bypass_time_bound", "bypass_anew", "mask"):
             _check_patterns(name, getattr(self, name))
         if not self.upstream_key.isascii() or not self.upstream_key.isprintable():
             raise ConfigError("The upstream key has characters that no HTTP header can carry.")
@@ -391,9 +452,9 @@ _NO_KEY_IN_FILES = "keep the upstream's key out of files; set SEMCACHE_UPSTREAM_
 
 
 def _check_url(url: str) -> None:
-    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url):
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?(\?[^\s#]*)?", url):
         raise ConfigError(
-            "upstream_url must be http(s)://host[:port][/path], without a user, query or fragment."
+            "upstream_url must be http(s)://host[:port][/path][?query], without a user or fragment."
         )
 
 

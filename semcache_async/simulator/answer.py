@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from semcache_async.simulator.faults import Faults
+from semcache_async.simulator.fitting import fitting
 
 __all__ = ["ChatBody", "chunks_of", "completion_for", "tokens_of", "user_text"]
 
@@ -44,6 +45,8 @@ class ChatBody(msgspec.Struct, kw_only=True, gc=False):
     stop: str | list[str] | None = None
     logprobs: bool | None = None
     response_format: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: Any = None
     x_simulate: str = ""
     """As the header of that name."""
 
@@ -84,6 +87,9 @@ def completion_for(
             message["content"] = ""
         if faults.refusal:
             message |= {"content": None, "refusal": "I cannot help with that."}
+        if (call := _call(body, text, at)) is not None:
+            message |= {"content": None, "tool_calls": [call]}
+            reason = "stop" if isinstance(body.tool_choice, dict) else "tool_calls"
         if faults.tool_calls:
             message |= {"content": None, "tool_calls": [_CALL]}
             reason = "tool_calls"
@@ -138,8 +144,11 @@ def _text(body: ChatBody, seed: bytes, tokens: int) -> tuple[str, str]:
     text = " ".join((f"Answer to: {asked}", *words)) + "."
     if str(body.messages[0].get("content")).endswith(_VERDICT):
         text = "no" if hashlib.blake2b(seed).digest()[0] < 256 * _NO else "yes"
-    if (body.response_format or {}).get("type") in ("json_object", "json_schema"):
-        text = msgspec.json.encode({"answer": text}).decode()
+    wanted = body.response_format or {}
+    if wanted.get("type") in ("json_object", "json_schema"):
+        schema = (wanted.get("json_schema") or {}).get("schema")
+        made = {"answer": text} if schema is None else fitting(schema, text)
+        text = msgspec.json.encode(made).decode()
     reason = "stop"
     limit = body.max_completion_tokens or body.max_tokens or sys.maxsize
     if len(pieces := tokens_of(text)) > limit:
@@ -149,6 +158,22 @@ def _text(body: ChatBody, seed: bytes, tokens: int) -> tuple[str, str]:
         if stop in text:
             text, reason = text[: text.index(stop)], "stop"
     return text, reason
+
+
+def _call(body: ChatBody, text: str, at: int) -> dict[str, Any] | None:
+    """The call of a tool that the request demands: of the one it names, or of the first."""
+    functions = [tool.get("function") or {} for tool in body.tools or ()]
+    choice = body.tool_choice
+    if isinstance(choice, dict):
+        name = (choice.get("function") or {}).get("name")
+        functions = [function for function in functions if function.get("name") == name]
+    elif choice != "required":
+        return None
+    if not functions:
+        return None
+    arguments = fitting(functions[0].get("parameters") or {"type": "object"}, text)
+    made = {"name": functions[0].get("name"), "arguments": msgspec.json.encode(arguments).decode()}
+    return {"id": f"call_simulated_{at}", "type": "function", "function": made}
 
 
 def _deltas(choice: dict[str, Any]) -> list[tuple[dict[str, Any], Any]]:

@@ -24,6 +24,7 @@ from semcache_async.simulator.faults import (
     spoiled,
 )
 from semcache_async.simulator.pace import first_bytes, hang_up, reset, send
+from semcache_async.simulator.texts import as_chat, as_text, chunks_of_text
 
 __all__ = ["SIMULATOR", "Simulator", "SimulatorOptions", "SimulatorStats", "make_simulator"]
 
@@ -112,12 +113,19 @@ class Simulator:
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions"""
+        return await self._counted(request, of_text=False)
+
+    async def complete_text(self, request: web.Request) -> web.StreamResponse:
+        """POST /v1/completions"""
+        return await self._counted(request, of_text=True)
+
+    async def _counted(self, request: web.Request, *, of_text: bool) -> web.StreamResponse:
         stats = self.stats
         stats.calls += 1
         stats.under_way += 1
         outcome = "left"
         try:
-            response = await self._complete(request)
+            response = await self._complete(request, of_text)
             outcome = "answered"
         except _RefusedError as refused:
             outcome = "failed"
@@ -136,10 +144,18 @@ class Simulator:
         except _RefusedError as refused:
             return _error(refused)
         named = self.options.models or ("simulated",)
-        data = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "semcache"} for name in named
-        ]
-        return _as_json({"object": "list", "data": data})
+        return _as_json({"object": "list", "data": [_model(name) for name in named]})
+
+    async def model(self, request: web.Request) -> web.Response:
+        """GET /v1/models/{id}"""
+        name, named = request.match_info["id"], self.options.models
+        try:
+            self._check_key(request)
+            if named and name not in named:
+                raise _RefusedError(404, f"The model `{name}` does not exist.", "model_not_found")
+        except _RefusedError as refused:
+            return _error(refused)
+        return _as_json(_model(name))
 
     async def tell(self, _: web.Request) -> web.Response:
         """GET /simulator/stats"""
@@ -149,13 +165,13 @@ class Simulator:
         """Whoever hangs may go."""
         self._ended.set()
 
-    async def _complete(self, request: web.Request) -> web.StreamResponse:
+    async def _complete(self, request: web.Request, of_text: bool) -> web.StreamResponse:
         self._check_key(request)
         raw = await request.read()
         self.bodies.append(raw)
         options, stats = self.options, self.stats
         try:
-            body = self._decode(raw)
+            body = self._decode(as_chat(raw) if of_text else raw)
             written = request.headers.get("x-simulate") or body.x_simulate
             faults = read_faults(written) if written else self._faults
         except (msgspec.DecodeError, RecursionError, NoSuchFaultError) as error:
@@ -186,11 +202,13 @@ class Simulator:
         stats.prompt_tokens += usage.get("prompt_tokens", 0)
         stats.completion_tokens += usage.get("completion_tokens", 0)
         if not body.stream:
-            return await self._whole(request, completion, faults)
+            whole = as_text(completion) if of_text else completion
+            return await self._whole(request, whole, faults)
         asked_usage = (body.stream_options or {}).get("include_usage") is True
-        return await self._stream(
-            request, spoiled(chunks_of(completion, asked_usage), faults), faults
-        )
+        events = chunks_of(completion, asked_usage)
+        if of_text:
+            events = chunks_of_text(events)
+        return await self._stream(request, spoiled(events, faults), faults)
 
     async def _whole(
         self, request: web.Request, completion: dict[str, Any], faults: Faults
@@ -260,10 +278,16 @@ def make_simulator(options: SimulatorOptions) -> web.Application:
     app = web.Application(client_max_size=_LARGEST_BODY)
     app[SIMULATOR] = simulator = Simulator(options)
     app.router.add_post("/v1/chat/completions", simulator.complete)
+    app.router.add_post("/v1/completions", simulator.complete_text)
     app.router.add_get("/v1/models", simulator.models)
+    app.router.add_get("/v1/models/{id:.+}", simulator.model)
     app.router.add_get("/simulator/stats", simulator.tell)
     app.on_shutdown.append(simulator.end)
     return app
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "semcache"}
 
 
 def _failure(status: int, retry_after: float | None) -> _RefusedError:

@@ -19,6 +19,11 @@ SPECIAL = {
     "api_keys_file": "keys.toml",
     "cors_origins": "https://a.example,https://b.example",
     "allowed_hosts": "llm.example,*.internal.example",
+    "finish_reasons": "stop,done",
+    "upstream_headers": "x-title,x-team",
+    "regenerate_s": "60.5",
+    "upstream_query": "api-version,tier",
+    "mask": "Now: .*,id=[0-9]+",
     "bypass_personal": "off",
     "bypass_time_bound": "off",
     "bypass_anew": "off",
@@ -37,6 +42,10 @@ SPECIAL = {
     "tenant_flights": "7",
     "tenant_verdicts": "0.5",
 }
+LISTS = (
+    *("cors_origins", "allowed_hosts", "guards", "encryption_keys", "finish_reasons", "mask"),
+    *("upstream_headers", "upstream_query"),
+)
 LLM = {"SEMCACHE_UPSTREAM_URL": "https://llm.example/v1"}
 FLAGS = [row for row in OPTIONS.values() if row.option is not None]
 SWITCHES = [row.name for row in FLAGS if row.kind is bool]
@@ -60,7 +69,7 @@ def in_toml(row: Row, text: str) -> str:
         return text
     if row.name in ("bypass_personal", "bypass_time_bound", "bypass_anew"):
         return "false"
-    if row.name in ("cors_origins", "allowed_hosts", "guards", "encryption_keys"):
+    if row.name in LISTS:
         return str(text.split(","))
     return f'"{text}"'
 

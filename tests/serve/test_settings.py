@@ -120,6 +120,7 @@ def test_tools_need_no_llm() -> None:
         ({"upstream_url": "x", "simulate_llm": True}, {}, "http"),
         ({"upstream_url": "http://a", "simulate_llm": True}, {}, "not both"),
         ({"upstream_url": "ftp://a"}, {}, "http"),
+        ({"upstream_url": "https://a/v1#x"}, {}, "fragment"),
         ({"upstream_url": "https://user:pass@a/v1"}, {}, "without a user"),
         (SIMULATED, {"SEMCACHE_PORT": "x"}, "SEMCACHE_PORT='x': must be a whole number."),
         (SIMULATED, {"SEMCACHE_PORT": "70000"}, "port"),

@@ -72,6 +72,8 @@ class Scripted:
     def __init__(self) -> None:
         self.pieces: Sequence[Piece] = ()
         self.requests: list[tuple[CIMultiDict[str], bytes]] = []
+        self.targets: list[str] = []
+        """Paths with their queries."""
         self.open = 0
         """Connections."""
         self.closing = 0
@@ -91,6 +93,7 @@ class Scripted:
                 )
                 body = await reader.readexactly(int(headers.get("Content-Length", 0)))
                 self.requests.append((headers, body))
+                self.targets.append(head.split(b" ", 2)[1].decode())
                 if self.closing:
                     self.closing -= 1
                     return

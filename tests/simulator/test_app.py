@@ -264,7 +264,7 @@ async def test_a_stream_cut_at_any_byte(upstream: Upstream) -> None:
     for count in (0, 1, 10, len(whole) // 2, len(whole) - 1):
         got = await upstream.stream(max_tokens=1, faults=f"cut_after_bytes={count}")
         assert len(got) == count
-        assert not assembled(got).complete
+        assert assembled(got).complete is (count == len(whole) - 1)
 
 
 async def test_an_answer_cut_short(upstream: Upstream) -> None:
@@ -278,7 +278,7 @@ async def test_an_answer_cut_short(upstream: Upstream) -> None:
 @pytest.mark.parametrize("faults", ["error", "garbage", "no_done"])
 async def test_a_spoiled_stream(upstream: Upstream, faults: str) -> None:
     assembler = assembled(await upstream.stream(faults=faults))
-    assert not assembler.complete
+    assert assembler.complete is (faults == "no_done")
     assert (assembler.error is not None) is (faults == "error")
 
 

@@ -14,10 +14,13 @@ import msgspec
 
 from semcache_async.config import MAX_TTL_S
 from semcache_async.serve.errors import Invalid
+from semcache_async.serve.upstream.passing import NOTHING, Passed
 
 __all__ = ["NO_WISHES", "Control", "read_control"]
 
 _CACHE_FIELDS = ("no-cache", "no-store", "ttl", "s-maxage", "namespace")
+_TAKEN = frozenset((*_CACHE_FIELDS, "s-max-age", "use-cache"))
+"""LiteLLM knows a second name for one, and a field that turns on what is on here."""
 _LONGEST = 256
 _MOST_TAGS = 32
 # Possessive: what was taken is not given back, so that the cost stays linear.
@@ -39,6 +42,10 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     namespace: str = ""
     locale: str = ""
     tags: tuple[str, ...] = ()
+    asker: str = ""
+    """Whose key it is."""
+    passed: Passed = NOTHING
+    """What goes upstream besides."""
 
 
 NO_WISHES = Control()
@@ -82,7 +89,7 @@ def _of_body(
     cache: Mapping[str, Any],
 ) -> tuple[bool, bool, str, float | None, float | None]:
     for name in cache:
-        if name not in _CACHE_FIELDS:
+        if name not in _TAKEN:
             shown = name if len(name) <= 64 and name.isprintable() else "..."
             _refuse(f"cache.{shown}", f"is none of {', '.join(_CACHE_FIELDS)}")
     flags = []
@@ -94,7 +101,8 @@ def _of_body(
     namespace = cache.get("namespace")
     if namespace is not None and (not isinstance(namespace, str) or len(namespace) > _LONGEST):
         _refuse("cache.namespace", f"must be a string of at most {_LONGEST} characters")
-    ttl_s, max_age_s = (_seconds(f"cache.{name}", cache.get(name)) for name in ("ttl", "s-maxage"))
+    age = "s-maxage" if "s-maxage" in cache else "s-max-age"
+    ttl_s, max_age_s = (_seconds(f"cache.{name}", cache.get(name)) for name in ("ttl", age))
     if ttl_s is not None and ttl_s < 0.001:
         _refuse("cache.ttl", "must be at least 0.001 s; not to store an answer, say no-store")
     return flags[0], flags[1], namespace or "", ttl_s, max_age_s

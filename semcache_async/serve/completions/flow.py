@@ -8,20 +8,33 @@ import msgspec
 
 from semcache_async.cache import SemanticCache
 from semcache_async.reply import Reply
+from semcache_async.serve.bypass import Unkept
+from semcache_async.serve.completions.again import Again
 from semcache_async.serve.completions.control import Control
 from semcache_async.serve.completions.headers import headers_of, reason_of
+from semcache_async.serve.completions.keeping import Keeping
 from semcache_async.serve.completions.plan import Plan, Planner
 from semcache_async.serve.completions.produce import producer
-from semcache_async.serve.completions.stored import NO_USAGE, Usage, as_whole, usage_in
+from semcache_async.serve.completions.stored import (
+    NO_USAGE,
+    Usage,
+    as_whole,
+    usage_in,
+    without_pieces,
+)
 from semcache_async.serve.errors import UpstreamFailed
 from semcache_async.serve.journal import Journal
 from semcache_async.serve.metrics.metrics import Metrics
 from semcache_async.serve.settings import Settings
 from semcache_async.serve.upstream.client import Upstream
 from semcache_async.serve.upstream.completion import Frame
+from semcache_async.serve.upstream.passing import Passing
 from semcache_async.types import Answer, Neighbour, Source, Timings
 
 __all__ = ["Completed", "Completions", "CorruptError", "text_of"]
+
+
+_FRESH = (Source.GENERATED, Source.SHARED)
 
 
 class CorruptError(Exception):
@@ -52,6 +65,9 @@ class Completions:
         self._metrics = metrics
         self._journal = journal
         self._hide_similarity = settings.hide_similarity
+        self._keeping = Keeping(settings.finish_reasons)
+        self.again = Again(settings.regenerate_s)
+        self.passing = Passing(settings)
         self.planner = Planner(settings, upstream.identity)
 
     async def whole(self, plan: Plan, control: Control) -> Completed:
@@ -67,20 +83,30 @@ class Completions:
             if reply.hit is not None:
                 body, usage = self.reissued(answer)
             else:
-                body, usage = text_of(answer).encode(), NO_USAGE
+                body, usage = without_pieces(text_of(answer)).encode(), NO_USAGE
                 if answer.source is Source.SHARED:
                     usage = usage_in(answer.text)
             held_back = reply.shadow
             self.note(plan, control, reply.source, answer, reply.timings, usage, held_back)
         headers = self.headers(plan, control, answer.source, answer, held_back)
+        if answer.source in _FRESH and answer.entry_id is None:
+            why = await self._keeping.why_not(msgspec.json.decode(body), plan.request)
+            if why is not None:
+                headers["x-semcache-not-stored"] = why.value
         return Completed(body, answer, headers)
 
     def begin(self, plan: Plan, control: Control) -> Reply[Frame]:
         """The reply to read the answer from, as it comes."""
         cacheable = plan.reason is None
+        write = control.write and cacheable
+
+        def unkept(why: Unkept) -> None:
+            if write:
+                self._metrics.count("unkept_answers", why.value)
+
         return self._cache.reply(
             plan.prompt,
-            producer(self._upstream, plan.request),
+            producer(self._upstream, plan.request, control.passed, self._keeping, unkept),
             emits=Frame,
             scope=plan.scope,
             tags=control.tags,
@@ -88,7 +114,7 @@ class Completions:
             max_distance=control.max_distance,
             max_age_s=control.max_age_s,
             read=control.read and cacheable,
-            write=control.write and cacheable,
+            write=write,
         )
 
     async def stored(self, plan: Plan, control: Control) -> Answer | None:
@@ -138,6 +164,7 @@ class Completions:
     ) -> None:
         """Count an answer. ``usage``: of the call that a hit or a shared answer saved; ``shadow``:
         the stored answer that shadow mode held back, which is for people to review like a hit."""
+        self.again.answered(plan, control.asker)
         if source in (Source.GENERATED, Source.BYPASSED):
             usage = NO_USAGE
         self._metrics.answered(

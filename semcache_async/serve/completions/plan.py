@@ -1,13 +1,14 @@
-"""From a chat request to what the cache is asked: prompt, scope, and whether it may help at all.
+"""From a request to what the cache is asked: prompt, scope, and whether it may help at all.
 
 The text of the last user message is the prompt. Whatever else may change the answer is scope, the
-conversation before it included, so that one conversation's state never answers for another's.
+conversation before it included, so that one conversation's state never answers for another's; and
+system messages after it, which some clients send with every request.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -16,6 +17,7 @@ import msgspec
 from semcache_async.errors import PromptError
 from semcache_async.flow.recent import Recent
 from semcache_async.serve.bypass import Bypass
+from semcache_async.serve.completions.canonical import message_of, parameters_of
 from semcache_async.serve.completions.request import ChatRequest
 from semcache_async.serve.settings import Patterns, Settings
 from semcache_async.serve.sizes import is_longer
@@ -35,6 +37,7 @@ _PARTS = {
     "file": Bypass.FILES,
     "input_file": Bypass.FILES,
 }
+_ORDERS = ("system", "developer")
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -59,32 +62,47 @@ class Planner:
         self._is_personal = _wording(settings.bypass_personal, is_personal)
         self._is_time_bound = _wording(settings.bypass_time_bound, is_time_bound)
         self._asks_anew = _wording(settings.bypass_anew, asks_anew)
-        self._plans: Recent[tuple[bytes, str, str], Plan] = Recent(_PLANS)
+        self._mask = _masking(settings.mask)
+        self._plans: Recent[tuple[bytes, *tuple[str, ...]], Plan] = Recent(_PLANS)
         self._scopes: Recent[tuple[object, ...], Scope] = Recent(_SCOPES)
 
-    def recall(self, raw: bytes, tenant: str, locale: str) -> Plan | None:
-        """The plan of the very same request before."""
-        return self._plans.get((raw, tenant, locale))
+    def recall(self, raw: bytes, *asker: str) -> Plan | None:
+        """The plan of the very same request before; ``asker``: what else a plan depends on."""
+        return self._plans.get((raw, *asker))
 
-    def remember(self, raw: bytes, tenant: str, locale: str, plan: Plan) -> None:
+    def remember(self, plan: Plan, raw: bytes, *asker: str) -> None:
         """``plan`` is that of the request body ``raw``."""
         if len(raw) <= _LONGEST_REMEMBERED:
-            self._plans.put((raw, tenant, locale), plan)
+            self._plans.put((raw, *asker), plan)
 
-    def plan(self, request: ChatRequest, tenant: str, locale: str, namespace: str = "") -> Plan:
-        """What to ask the cache. A prompt that must bypass it is not told to it."""
-        last = request.messages[-1]
-        reason = self._reason(request)
-        prompt = ""
-        if reason is None and last["role"] == "user":
-            prompt = _prompt(last["content"])
+    def plan(
+        self,
+        request: ChatRequest,
+        tenant: str,
+        locale: str,
+        namespace: str = "",
+        passed: str = "",
+    ) -> Plan:
+        """What to ask the cache. A prompt that must bypass it is not told to it. ``passed``: what
+        of the caller's headers and query goes upstream too, and may change the answer."""
+        reason, prompt, at = self._reason(request), "", _last(request.messages)
+        if reason is None:
+            prompt = self._mask(_prompt(request.messages[at].get("content") or ""))
             reason = self._reason_in(prompt)
-        scope = Scope() if reason else self._scope(request, tenant, locale, namespace)
-        return Plan(request, "-" if reason else prompt, scope, reason)
+        if reason is not None:
+            return Plan(request, "-", Scope(), reason)
+        told = {"namespace": namespace, "passed": passed}
+        if request.exact:
+            told["exact"] = _digest(prompt.encode(errors="surrogatepass"))
+        scope = self._scope(request, at, tenant, locale, told)
+        return Plan(request, prompt, scope, None)
 
     def _reason(self, request: ChatRequest) -> Bypass | None:
         settings, body = self._settings, request.body
-        if settings.bypass_tools and (body.get("tools") or body.get("functions")):
+        if request.strange:
+            return Bypass.SHAPE
+        offered = body.get("tools") or body.get("functions")
+        if settings.bypass_tools and offered and request.forced is None:
             return Bypass.TOOLS
         if settings.bypass_n and (body.get("n") or 1) > 1:
             return Bypass.N
@@ -99,7 +117,7 @@ class Planner:
                     kinds = (part["type"] for part in content if part["type"] != "text")
                     if (kind := next(kinds, None)) is not None:
                         return _PARTS.get(kind, Bypass.CONTENT)
-        role = request.messages[-1]["role"]
+        role = request.messages[_last(request.messages)]["role"]
         if role != "user":
             of_tool = role in ("tool", "function")
             return Bypass.TOOL_MESSAGE if of_tool else Bypass.LAST_MESSAGE
@@ -121,22 +139,24 @@ class Planner:
             return Bypass.TIME_BOUND
         return Bypass.ANEW if self._asks_anew(prompt) else None
 
-    def _scope(self, request: ChatRequest, tenant: str, locale: str, namespace: str) -> Scope:
-        messages = request.messages
+    def _scope(
+        self, request: ChatRequest, at: int, tenant: str, locale: str, told: Mapping[str, str]
+    ) -> Scope:
+        """``at``: where the message with the prompt is; ``told``: what is scope besides."""
+        messages = [message_of(message, self._mask) for message in request.messages]
         first = 0
-        while messages[first]["role"] in ("system", "developer"):
+        while messages[first]["role"] in _ORDERS:
             first += 1
         system = _encode(messages[:first]).decode() if first else ""
-        parameters = {"api": "chat", "upstream": self._upstream}
-        if namespace:
-            parameters["namespace"] = namespace
-        if len(messages) > first + 1:
-            turns = _encode(messages[first:-1])
-            parameters["turns"] = blake2b(turns, digest_size=32).hexdigest()
-        more = _without_text(messages[-1])
-        if more:
+        parameters = {"api": request.kind.name, "upstream": self._upstream}
+        parameters |= {name: text for name, text in told.items() if text}
+        if at > first:
+            parameters["turns"] = _digest(_encode(messages[first:at]))
+        if more := _without_text(messages[at]):
             parameters["last"] = _encode(more).decode()
-        for name, value in request.parameters:
+        if messages[at + 1 :]:
+            parameters["after"] = _encode(messages[at + 1 :]).decode()
+        for name, value in parameters_of(request.body, request.kind):
             parameters[f"body.{name}"] = _encode(value).decode()
         temperature = request.body.get("temperature")
         known = (tenant, locale, request.model, system, temperature, *parameters.items())
@@ -155,6 +175,18 @@ class Planner:
         return scope
 
 
+def _last(messages: Sequence[Mapping[str, Any]]) -> int:
+    """Where the last message is that gives no orders; the very last where all do."""
+    at = len(messages) - 1
+    while at > 0 and messages[at]["role"] in _ORDERS:
+        at -= 1
+    return at
+
+
+def _digest(data: bytes) -> str:
+    return blake2b(data, digest_size=32).hexdigest()
+
+
 def _prompt(content: str | list[dict[str, Any]]) -> str:
     if isinstance(content, str):
         return content
@@ -163,14 +195,10 @@ def _prompt(content: str | list[dict[str, Any]]) -> str:
 
 def _without_text(message: dict[str, Any]) -> dict[str, Any]:
     """What the last message has besides its role and text: ``name``, parts that are no text, ..."""
-    content = message["content"]
-    more = {
-        name: value
-        for name, value in message.items()
-        if name not in ("role", "content") and value is not None
-    }
+    content = message.get("content")
+    more = {name: value for name, value in message.items() if name not in ("role", "content")}
     if isinstance(content, list):
-        parts = [
+        more["content"] = [
             {
                 name: value
                 for name, value in part.items()
@@ -178,9 +206,18 @@ def _without_text(message: dict[str, Any]) -> dict[str, Any]:
             }
             for part in content
         ]
-        if parts != [{"type": "text"}]:
-            more["content"] = parts
     return more
+
+
+def _masking(patterns: Sequence[str]) -> Callable[[str], str]:
+    compiled = [re.compile(pattern) for pattern in patterns]
+
+    def mask(text: str) -> str:
+        for pattern in compiled:
+            text = pattern.sub("", text)
+        return text
+
+    return mask
 
 
 def _wording(patterns: Patterns, built_in: Callable[[str], bool]) -> Callable[[str], bool]:

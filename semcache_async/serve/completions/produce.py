@@ -2,45 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TypeAlias
 
 import msgspec
 
 from semcache_async.protocols import Produce
+from semcache_async.serve.bypass import Unkept
+from semcache_async.serve.completions.keeping import Keeping
 from semcache_async.serve.completions.request import ChatRequest
+from semcache_async.serve.completions.stored import with_pieces
 from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed
 from semcache_async.serve.sse import EventSplitter, data_of
 from semcache_async.serve.upstream.answered import said_error
 from semcache_async.serve.upstream.client import Upstream
-from semcache_async.serve.upstream.completion import UNREADABLE, Assembler, Frame, is_keepable
+from semcache_async.serve.upstream.completion import (
+    UNREADABLE,
+    Assembler,
+    Completion,
+    Frame,
+    is_whole,
+)
+from semcache_async.serve.upstream.passing import Passed
 from semcache_async.types import Produced
 
 __all__ = ["garbage", "producer"]
 
+_Made: TypeAlias = tuple[str, Completion | None]
+"""A text, and the completion that it is; None for one that is not all there."""
 
-def producer(upstream: Upstream, request: ChatRequest) -> Produce[Frame]:
-    """What makes the answer: the text is the whole ``chat.completion`` as JSON, and "" where a
+
+def producer(
+    upstream: Upstream,
+    request: ChatRequest,
+    passed: Passed,
+    keeping: Keeping,
+    unkept: Callable[[Unkept], None],
+) -> Produce[Frame]:
+    """What makes the answer: the text is the whole completion as JSON, and "" where a
     stream's events do not add up to one. A stream is emitted as ``Frame``s, byte by byte what the
-    upstream sent, its usage always asked for."""
-    if not request.stream:
-        return partial(_whole, upstream, request.body)
-    options = {**(request.body.get("stream_options") or {}), "include_usage": True}
-    return partial(_streamed, upstream, {**request.body, "stream_options": options})
+    upstream sent. ``unkept`` is told why the answer is not to be kept, where it is not."""
 
+    async def produce(_prompt: str, emit: Callable[[Frame], None]) -> Produced:
+        if request.stream:
+            text, completion = await _streamed(
+                upstream.stream(request.body, passed, request.kind), emit
+            )
+        else:
+            text, completion = _made(await upstream.complete(request.body, passed, request.kind))
+        why = await keeping.why_not(completion, request) if completion else Unkept.INCOMPLETE
+        if why is not None:
+            unkept(why)
+        return Produced(text, keep=why is None)
 
-async def _whole(
-    upstream: Upstream, body: dict[str, Any], _prompt: str, _emit: Callable[[Frame], None]
-) -> Produced:
-    return _made(await upstream.complete(body))
+    return produce
 
 
 async def _streamed(
-    upstream: Upstream, body: dict[str, Any], _prompt: str, emit: Callable[[Frame], None]
-) -> Produced:
+    stream: AbstractAsyncContextManager[AsyncIterator[bytes] | bytes],
+    emit: Callable[[Frame], None],
+) -> _Made:
     splitter, assembler = EventSplitter(), Assembler()
-    async with upstream.stream(body) as answer:
+    async with stream as answer:
         if isinstance(answer, bytes):
             return _made(answer)
         async for piece in answer:
@@ -50,9 +74,22 @@ async def _streamed(
         for event in splitter.end():
             if _take(event, assembler, emit):
                 return _assembled(assembler)
-    raise UpstreamFailed(
-        "The upstream broke off before the end of its answer.", code="upstream_broke_off"
-    )
+    return _ended(splitter.rest, assembler, emit)
+
+
+def _ended(rest: bytes, assembler: Assembler, emit: Callable[[Frame], None]) -> _Made:
+    """The stream is over without its ``[DONE]``; ``rest`` lacks the blank line that ends an event.
+    Servers leave out the one or the other: what counts is that every choice has said its last."""
+    last = rest.rstrip(b"\r\n") + b"\n\n"
+    whole = is_whole(last)
+    if whole and rest.strip():
+        _take(last, assembler, emit)
+    if not assembler.complete:
+        raise UpstreamFailed(
+            "The upstream broke off before the end of its answer.", code="upstream_broke_off"
+        )
+    made = _assembled(assembler)
+    return made if whole else (made[0], None)
 
 
 def _take(event: bytes, assembler: Assembler, emit: Callable[[Frame], None]) -> bool:
@@ -67,14 +104,15 @@ def _take(event: bytes, assembler: Assembler, emit: Callable[[Frame], None]) -> 
     return data == b"[DONE]"
 
 
-def _assembled(assembler: Assembler) -> Produced:
+def _assembled(assembler: Assembler) -> _Made:
     if not assembler.complete:
-        return Produced("", keep=False)
+        return "", None
     completion = assembler.completion()
-    return Produced(msgspec.json.encode(completion).decode(), keep=is_keepable(completion))
+    text = msgspec.json.encode(completion).decode()
+    return with_pieces(text, assembler.sizes), completion
 
 
-def _made(body: bytes) -> Produced:
+def _made(body: bytes) -> _Made:
     try:
         completion = msgspec.json.decode(body)
         text = body.decode()
@@ -82,11 +120,11 @@ def _made(body: bytes) -> Produced:
         raise garbage() from None
     if not isinstance(completion, dict):
         raise garbage()
-    if completion.get("error"):
+    if completion.get("error") or completion.get("object") == "error":
         raise _said_error(body)
     if not isinstance(completion.get("choices"), list):
         raise garbage()
-    return Produced(text, keep=is_keepable(completion))
+    return text, completion
 
 
 def _said_error(body: bytes) -> UpstreamAnswered:
@@ -95,5 +133,5 @@ def _said_error(body: bytes) -> UpstreamAnswered:
 
 
 def garbage() -> UpstreamFailed:
-    """The problem of an answer that is no ``chat.completion``."""
-    return UpstreamFailed("The upstream's answer is no chat completion.", code="upstream_garbage")
+    """The problem of an answer that is no completion."""
+    return UpstreamFailed("The upstream's answer is no completion.", code="upstream_garbage")

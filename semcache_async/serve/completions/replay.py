@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from semcache_async.serve.completions.cutting import cut_object, cut_text
 from semcache_async.serve.sse import event_of
 from semcache_async.serve.upstream.completion import Completion
+from semcache_async.serve.upstream.kinds import TEXT, kind_of
 
 __all__ = ["DONE", "replay"]
 
@@ -16,7 +19,6 @@ _encode = msgspec.json.encode
 _IN_EACH_CHUNK = ("id", "object", "created", "model", "service_tier", "system_fingerprint")
 _NOT_ONCE = frozenset((*_IN_EACH_CHUNK, "choices", "usage"))
 _NOT_AT_END = frozenset(("index", "message", "logprobs"))
-_LONGEST_PIECE = 4_096
 
 
 def replay(
@@ -25,20 +27,27 @@ def replay(
     id: str,  # noqa: A002
     created: int,
     include_usage: bool,
+    sizes: Sequence[Sequence[int]] = (),
 ) -> list[bytes]:
     """The stream that would have made it: for each choice its role, its content, its end; then
-    its usage if wanted and known; then ``[DONE]``."""
+    its usage if wanted and known; then ``[DONE]``. ``sizes``: of the pieces in which each choice's
+    content came."""
     common = {name: completion[name] for name in _IN_EACH_CHUNK if name in completion}
-    common |= {"id": id, "object": "chat.completion.chunk", "created": created}
+    kind = kind_of(completion["choices"][0])
+    common |= {"id": id, "object": kind.chunk, "created": created}
+    parts_of = _of_text if kind is TEXT else _of_chat
     if include_usage:
         common["usage"] = None
-    head = b"data: %b," % _encode(common)[:-1]
     once = {name: value for name, value in completion.items() if name not in _NOT_ONCE}
-    first = b"data: %b," % _encode({**common, **once})[:-1] if once else head
-    events: list[bytes] = []
+    chunks: list[dict[str, Any]] = []
     for at, choice in enumerate(completion["choices"]):
-        for part in _parts(choice, at):
-            events.append(b'%b"choices":[%b]}\n\n' % (head if events else first, _encode(part)))
+        for part in parts_of(choice, at, sizes[at] if at < len(sizes) else ()):
+            name = next(iter(once), None)
+            more = {} if name is None else {name: once.pop(name)}
+            chunks.append({**common, **more, "choices": [part]})
+    if chunks:
+        chunks[-1] |= once
+    events = [event_of(_encode(chunk)) for chunk in chunks]
     if include_usage and (usage := completion.get("usage")) is not None:
         common["usage"] = usage
         events.append(event_of(_encode({**common, "choices": []})))
@@ -46,7 +55,7 @@ def replay(
     return events
 
 
-def _parts(choice: dict[str, Any], at: int) -> list[dict[str, Any]]:
+def _of_chat(choice: dict[str, Any], at: int, sizes: Sequence[int]) -> list[dict[str, Any]]:
     """One choice as the choices of successive chunks."""
     message: dict[str, Any] = choice["message"]
     content = message.get("content")
@@ -63,28 +72,35 @@ def _parts(choice: dict[str, Any], at: int) -> list[dict[str, Any]]:
     if isinstance(content, str):
         first["content"] = ""
     if before:
-        thoughts = before.get("reasoning_content")
-        if isinstance(thoughts, str) and len(thoughts) > _LONGEST_PIECE:
-            del before["reasoning_content"]
-            deltas += _pieces("reasoning_content", thoughts)
-    if before:
-        deltas.append(before)
+        deltas += cut_object(before)
     if content:
-        deltas += _pieces("content", content)
+        deltas += [{"content": piece} for piece in cut_text(content, sizes)]
     index = choice.get("index", at)
-    end = {name: value for name, value in choice.items() if name not in _NOT_AT_END}
     parts = [{"index": index, "delta": delta, "finish_reason": None} for delta in deltas]
+    if "logprobs" in choice:
+        first_told, *more = _logprobs(choice["logprobs"])
+        parts = [part | {"logprobs": None} for part in parts]
+        parts[-1]["logprobs"] = first_told
+        without = {"index": index, "delta": {}, "finish_reason": None}
+        parts += [without | {"logprobs": one} for one in more]
+    end = {name: value for name, value in choice.items() if name not in _NOT_AT_END}
     parts.append({"index": index, "delta": {}, **end})
     if "logprobs" in choice:
-        for part in parts:
-            part["logprobs"] = None
-        parts[-2]["logprobs"] = choice["logprobs"]
+        parts[-1]["logprobs"] = None
     return parts
 
 
-def _pieces(name: str, text: str) -> list[dict[str, Any]]:
-    """``text`` as deltas. Short ones: there are clients that read lines of 64 KiB at most."""
-    if len(text) <= _LONGEST_PIECE:
-        return [{name: text}]
-    starts = range(0, len(text), _LONGEST_PIECE)
-    return [{name: text[at : at + _LONGEST_PIECE]} for at in starts]
+def _of_text(choice: dict[str, Any], at: int, sizes: Sequence[int]) -> list[dict[str, Any]]:
+    """The same of a text's."""
+    index = choice.get("index", at)
+    first_told, *more = _logprobs(choice.get("logprobs"))
+    said = [(piece, None) for piece in cut_text(choice["text"], sizes)] or [("", None)]
+    told = [*said[:-1], (said[-1][0], first_told), *[("", one) for one in more]]
+    common = {"index": index, "finish_reason": None}
+    parts = [common | {"text": piece, "logprobs": one} for piece, one in told]
+    parts.append({**choice, "index": index, "text": "", "logprobs": None})
+    return parts
+
+
+def _logprobs(told: Any) -> list[Any]:
+    return list(cut_object(told)) if isinstance(told, dict) else [told]

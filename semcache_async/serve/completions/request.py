@@ -1,226 +1,151 @@
-"""A chat completions request: is it one, and what of it is prompt, conversation and parameters.
+"""A request for a completion: what of it is prompt, conversation and parameters.
 
-Pure. Only shapes are checked, in OpenAI's wording: what values a model takes is for the upstream
-to say.
+Pure. What values and shapes a model takes is for the upstream to say: a request of a shape that is
+not known here goes there as it is, and past the cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any, NamedTuple
 
 import msgspec
 
 from semcache_async.serve.errors import Invalid
+from semcache_async.serve.upstream.kinds import CHAT, TEXT, Kind
 
-__all__ = ["ChatRequest", "read_chat"]
+__all__ = ["ChatRequest", "Forced", "read_chat", "read_text"]
 
-ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
-NOT_OF_THE_ANSWER = frozenset(
-    {
-        *("messages", "model", "temperature", "stream", "stream_options", "user", "metadata"),
-        *("store", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"),
-        *("service_tier", "cache"),
-    }
-)
-"""Fields that have their own place, or no influence on what is answered."""
+class Forced(NamedTuple):
+    """The one function that the answer has to call."""
 
-_KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
-    "stream": ("a boolean", (bool,)),
-    "stream_options": ("an object", (dict,)),
-    "temperature": ("a decimal", (int, float)),
-    "top_p": ("a decimal", (int, float)),
-    "presence_penalty": ("a decimal", (int, float)),
-    "frequency_penalty": ("a decimal", (int, float)),
-    "n": ("an integer", (int,)),
-    "seed": ("an integer", (int,)),
-    "max_tokens": ("an integer", (int,)),
-    "max_completion_tokens": ("an integer", (int,)),
-    "top_logprobs": ("an integer", (int,)),
-    "logprobs": ("a boolean", (bool,)),
-    "parallel_tool_calls": ("a boolean", (bool,)),
-    "store": ("a boolean", (bool,)),
-    "stop": ("a string or an array of strings", (str, list)),
-    "tools": ("an array of objects", (list,)),
-    "functions": ("an array of objects", (list,)),
-    "modalities": ("an array of strings", (list,)),
-    "tool_choice": ("a string or an object", (str, dict)),
-    "function_call": ("a string or an object", (str, dict)),
-    "response_format": ("an object", (dict,)),
-    "logit_bias": ("an object", (dict,)),
-    "metadata": ("an object", (dict,)),
-    "audio": ("an object", (dict,)),
-    "user": ("a string", (str,)),
-    "reasoning_effort": ("a string", (str,)),
-    "cache": ("an object", (dict,)),
-}
-_NAMES: dict[type, str] = {
-    bool: "a boolean",
-    int: "an integer",
-    float: "a decimal",
-    str: "a string",
-    dict: "an object",
-    list: "an array",
-    type(None): "null",
-}
+    name: str
+    schema: Any
+    """Of its arguments, where the request gives one."""
 
 
 class ChatRequest(msgspec.Struct, frozen=True, gc=False):
-    """What was asked, checked. ``body`` is what goes upstream: all of it but ``cache``."""
+    """What was asked, a text as a chat of one message. ``body`` is what goes upstream: all of it
+    but ``cache``."""
 
     body: dict[str, Any]
-    model: str
-    messages: list[dict[str, Any]]
     cache: dict[str, Any]
     """LiteLLM's object, not yet looked into."""
-    stream: bool
-    include_usage: bool
+    stream: bool = False
+    include_usage: bool = False
+    strange: bool = False
+    """Of a shape that is not known here; nothing below is said then."""
+    model: str = ""
+    messages: list[dict[str, Any]] = []
+    forced: Forced | None = None
+    wants_json: bool = False
+    schema: Any = None
+    """What that JSON has to fit, where the request gives one."""
+    kind: Kind = CHAT
 
     @property
-    def parameters(self) -> Iterator[tuple[str, Any]]:
-        """Every other field that may influence the answer; null is the same as none."""
-        for name, value in self.body.items():
-            if value is not None and name not in NOT_OF_THE_ANSWER:
-                yield name, value
+    def exact(self) -> bool:
+        """Is the answer for one wording alone? Arguments are for a program, and an echo repeats
+        the prompt."""
+        return self.forced is not None or bool(self.body.get("echo"))
 
 
 def read_chat(body: dict[str, Any]) -> ChatRequest:
-    """Raises ``Invalid`` for what is no chat completions request."""
-    model = body.get("model")
-    if model is None:
-        _missing("model")
-    if not isinstance(model, str):
-        _wrong_type("model", "a string", model)
-    if not model.strip():
-        raise Invalid("Invalid 'model': empty string.", param="model", code="invalid_value")
-    for name, (expected, kinds) in _KINDS.items():
-        value = body.get(name)
-        if value is not None and type(value) not in kinds:
-            _wrong_type(name, expected, value)
-    _check_values(body)
-    messages = _messages(body)
-    options = body.get("stream_options") or {}
-    include_usage = options.get("include_usage")
-    if include_usage is not None and not isinstance(include_usage, bool):
-        _wrong_type("stream_options.include_usage", "a boolean", include_usage)
-    stream = body.get("stream") or False
-    if options and not stream:
+    """Raises ``Invalid`` where it cannot be told whether a stream is wanted."""
+    request = _read(body, CHAT)
+    body = request.body
+    if not _is_known(body) or not _are_messages(body.get("messages")):
+        return msgspec.structs.replace(request, strange=True)
+    wants_json, schema = _format(body.get("response_format") or {})
+    return msgspec.structs.replace(
+        request,
+        model=body["model"],
+        messages=body["messages"],
+        forced=_forced(body),
+        wants_json=wants_json,
+        schema=schema,
+    )
+
+
+def read_text(body: dict[str, Any]) -> ChatRequest:
+    """A request for the completion of a text. Raises as ``read_chat`` does."""
+    request = _read(body, TEXT)
+    prompt = body.get("prompt")
+    if isinstance(prompt, list) and len(prompt) == 1:
+        (prompt,) = prompt
+    if not _is_known(body) or not isinstance(prompt, str):
+        return msgspec.structs.replace(request, strange=True)
+    messages = [{"role": "user", "content": prompt}]
+    return msgspec.structs.replace(request, model=body["model"], messages=messages)
+
+
+def _read(body: dict[str, Any], kind: Kind) -> ChatRequest:
+    """What any kind has."""
+    stream = body.get("stream")
+    if stream is not None and not isinstance(stream, bool):
         raise Invalid(
-            "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
-            param="stream_options",
-            code="invalid_value",
+            "Invalid type for 'stream': expected a boolean.", param="stream", code="invalid_type"
         )
-    cache = body.get("cache") or {}
-    if "cache" in body:
+    cache = body.get("cache")
+    if "cache" in body and isinstance(cache, dict | None):
         body = {name: value for name, value in body.items() if name != "cache"}
-    return ChatRequest(body, model, messages, cache, stream, bool(include_usage))
+    options = body.get("stream_options")
+    usage = isinstance(options, dict) and options.get("include_usage") is True
+    cache = cache if isinstance(cache, dict) else {}
+    return ChatRequest(body, cache, bool(stream), usage, kind=kind)
 
 
-def _check_values(body: dict[str, Any]) -> None:
-    n = body.get("n")
-    if n is not None and n < 1:
-        raise Invalid(
-            "Invalid 'n': integer below minimum value. Expected a value >= 1, but got "
-            f"{n} instead.",
-            param="n",
-            code="integer_below_min_value",
-        )
-    for name, kind, expected in (
-        ("stop", str, "a string"),
-        ("modalities", str, "a string"),
-        ("tools", dict, "an object"),
-        ("functions", dict, "an object"),
-    ):
-        value = body.get(name)
-        for index, item in enumerate(value if isinstance(value, list) else ()):
-            if not isinstance(item, kind):
-                _wrong_type(f"{name}[{index}]", expected, item)
+def _is_known(body: dict[str, Any]) -> bool:
+    model = body.get("model")
+    if not isinstance(model, str) or not model.strip():
+        return False
+    numbers = [body.get(name) for name in ("temperature", "n")]
+    if any(isinstance(one, bool) or not isinstance(one, int | float | None) for one in numbers):
+        return False
+    if not isinstance(body.get("response_format"), dict | None):
+        return False
+    lists = (body.get(name) for name in ("tools", "functions", "modalities"))
+    return all(isinstance(value, list | None) for value in lists)
 
 
-def _messages(body: dict[str, Any]) -> list[dict[str, Any]]:
-    messages = body.get("messages")
-    if messages is None:
-        _missing("messages")
-    if not isinstance(messages, list):
-        _wrong_type("messages", "an array of objects", messages)
-    if not messages:
-        raise Invalid(
-            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an "
-            "empty array instead.",
-            param="messages",
-            code="empty_array",
-        )
-    for index, message in enumerate(messages):
-        _check_message(f"messages[{index}]", message)
-    return messages
+def _are_messages(messages: object) -> bool:
+    return isinstance(messages, list) and bool(messages) and all(map(_is_message, messages))
 
 
-def _check_message(path: str, message: object) -> None:
-    if not isinstance(message, dict):
-        _wrong_type(path, "an object", message)
-    role, content = message.get("role"), message.get("content")
-    if role is None:
-        _missing(f"{path}.role")
-    if not isinstance(role, str):
-        _wrong_type(f"{path}.role", f"one of {_listed(ROLES)}", role)
-    if role not in ROLES:
-        raise Invalid(
-            f"Invalid value for '{path}.role'. Supported values are: {_listed(ROLES)}.",
-            param=f"{path}.role",
-            code="invalid_value",
-        )
-    name = message.get("name")
-    if name is not None and not isinstance(name, str):
-        _wrong_type(f"{path}.name", "a string", name)
-    if isinstance(content, str):
-        return
-    if content is None:
-        if role not in ("assistant", "function"):
-            _missing(f"{path}.content")
-        return
-    expected = "a string or an array of objects"
-    if not isinstance(content, list):
-        _wrong_type(f"{path}.content", expected, content)
-    if not content:
-        raise Invalid(
-            f"Invalid '{path}.content': empty array. Expected an array with minimum length 1, but "
-            "got an empty array instead.",
-            param=f"{path}.content",
-            code="empty_array",
-        )
-    for index, part in enumerate(content):
-        _check_part(f"{path}.content[{index}]", part)
+def _is_message(message: object) -> bool:
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        return False
+    content = message.get("content")
+    if isinstance(content, list):
+        return all(map(_is_part, content))
+    return isinstance(content, str | None)
 
 
-def _check_part(path: str, part: object) -> None:
-    if not isinstance(part, dict):
-        _wrong_type(path, "an object", part)
-    kind = part.get("type")
-    if kind is None:
-        _missing(f"{path}.type")
-    if not isinstance(kind, str):
-        _wrong_type(f"{path}.type", "a string", kind)
-    if kind == "text" and not isinstance(part.get("text"), str):
-        if part.get("text") is None:
-            _missing(f"{path}.text")
-        _wrong_type(f"{path}.text", "a string", part["text"])
+def _is_part(part: object) -> bool:
+    if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+        return False
+    return part["type"] != "text" or isinstance(part.get("text"), str)
 
 
-def _listed(values: tuple[str, ...]) -> str:
-    return ", ".join(f"'{value}'" for value in values)
+def _forced(body: dict[str, Any]) -> Forced | None:
+    wrapped = [tool.get("function") for tool in body.get("tools") or () if isinstance(tool, dict)]
+    offered = [one for one in (*wrapped, *(body.get("functions") or ())) if isinstance(one, dict)]
+    choice = body.get("tool_choice") or body.get("function_call")
+    if choice in ("required", "any"):
+        name = offered[0].get("name") if len(offered) == 1 else None
+    else:
+        function = choice.get("function", choice) if isinstance(choice, dict) else None
+        name = function.get("name") if isinstance(function, dict) else None
+    found = [one for one in offered if one.get("name") == name]
+    if not isinstance(name, str) or len(found) != 1:
+        return None
+    return Forced(name, found[0].get("parameters"))
 
 
-def _missing(path: str) -> NoReturn:
-    raise Invalid(
-        f"Missing required parameter: '{path}'.", param=path, code="missing_required_parameter"
-    )
-
-
-def _wrong_type(path: str, expected: str, value: object) -> NoReturn:
-    raise Invalid(
-        f"Invalid type for '{path}': expected {expected}, but got "
-        f"{_NAMES.get(type(value), 'something else')} instead.",
-        param=path,
-        code="invalid_type",
-    )
+def _format(asked: dict[str, Any]) -> tuple[bool, Any]:
+    """Is JSON wanted, and what has it to fit? OpenAI's form, llama.cpp's and TGI's."""
+    kind, given = asked.get("type"), asked.get("json_schema")
+    if kind not in ("json", "json_object", "json_schema"):
+        return False, None
+    schema = given.get("schema") if isinstance(given, dict) else None
+    return True, schema or asked.get("schema") or asked.get("value")

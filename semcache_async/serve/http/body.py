@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import StreamReader, web
 
 from semcache_async.serve.errors import Invalid, TooLarge, TooSlow
+from semcache_async.serve.http.encodings import decompressed
 from semcache_async.serve.service import Service
 
 __all__ = ["parse_object", "read_body", "read_json", "too_large"]
@@ -38,14 +39,8 @@ async def read_json(request: web.Request, service: Service) -> dict[str, Any]:
 
 
 async def read_body(request: web.Request, service: Service) -> bytes:
-    """The request's body. Raises ``Invalid``, ``TooLarge`` or ``TooSlow``; of a body over the
-    limit no more than the limit is read."""
-    headers = request.headers
-    if headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise Invalid(
-            "Compressed bodies are not accepted; send it without Content-Encoding.",
-            code="content_encoding",
-        )
+    """The request's body, decompressed. Raises ``Invalid``, ``TooLarge`` or ``TooSlow``; of a body
+    over the limit no more than the limit is read."""
     limit = service.settings.max_body_bytes
     length = request.content_length
     if length is not None and length > limit:
@@ -54,6 +49,8 @@ async def read_body(request: web.Request, service: Service) -> bytes:
     raw = content.read_nowait() if content.is_eof() else await _read(content, service)
     if len(raw) > limit:
         raise too_large(limit)
+    if (encoding := request.headers.get("Content-Encoding")) is not None:
+        raw = decompressed(raw, encoding, limit)
     if service.settings.log_prompts:
         shown = {"path": request.path, "body": raw.decode(errors="replace")}
         _log.info("A request's body", extra=shown)

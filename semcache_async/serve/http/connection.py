@@ -1,5 +1,5 @@
 """What aiohttp would say of its own accord, said in our words: to requests that are not HTTP, and
-to ``Expect``."""
+to ``Expect``; and the paths that are meant."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from aiohttp import HttpVersion11, web
 
 from semcache_async.serve.errors import Invalid
 from semcache_async.serve.http.body import too_large
+from semcache_async.serve.http.paths import Paths
 from semcache_async.serve.protocol import Render
 from semcache_async.serve.service import Service
 
@@ -64,6 +65,8 @@ class Runner(web.AppRunner):
         server.__class__ = _Server
         assert isinstance(server, _Server)
         server.render = self._render
+        make, paths = server.request_factory, Paths(self.app)
+        server.request_factory = lambda message, *rest: make(paths.rewritten(message), *rest)
         return server
 
 

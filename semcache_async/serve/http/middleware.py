@@ -95,6 +95,8 @@ class Middleware:
                 return preflight
             if route is not None:
                 admit(request, route.access, self._service.keys)
+            elif request.method == "OPTIONS" and (methods := _methods(request)):
+                return web.Response(status=204, headers={"Allow": methods})
             return await handler(request)
         except ConnectionError:  # the client left
             raise
@@ -157,3 +159,11 @@ class Middleware:
         await response.write(event_of(refusal.body))
         await response.write_eof()
         return response
+
+
+def _methods(request: web.Request) -> str:
+    """Those that the path knows; "" for a path that is not there."""
+    refused = request.match_info.http_exception
+    if not isinstance(refused, web.HTTPMethodNotAllowed):
+        return ""
+    return ", ".join(sorted((*refused.allowed_methods, "OPTIONS")))

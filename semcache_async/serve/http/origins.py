@@ -16,7 +16,7 @@ _EXPOSED = ", ".join(
     (
         *("Age", "Cache-Status", "Retry-After", "X-Request-Id", "X-Semcache-Status"),
         *("X-Semcache-Similarity", "X-Semcache-Distance", "X-Semcache-Entry-Id"),
-        "X-Semcache-Reason",
+        *("X-Semcache-Reason", "X-Semcache-Not-Stored"),
     )
 )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import NamedTuple
 
-from semcache_async.serve.bypass import Bypass
+from semcache_async.serve.bypass import Bypass, Unkept
 from semcache_async.serve.metrics.histogram import CELLS
 from semcache_async.stats import Stats
 from semcache_async.types import Source, Timings
@@ -76,6 +76,10 @@ OWN = (
     Family(
         *("bypass_reasons", "reason", tuple(reason.value for reason in Bypass)),
         "Requests answered without the cache, by reason",
+    ),
+    Family(
+        *("unkept_answers", "reason", tuple(reason.value for reason in Unkept)),
+        "LLM calls whose answer was delivered and not to be kept, by reason",
     ),
     Family(
         *("saved_tokens", "kind", ("prompt", "completion")), "Tokens of LLM calls that hits saved"

@@ -1,5 +1,5 @@
-"""OpenAI's chat completions, models and embeddings: any client of theirs works here by changing
-its URL."""
+"""OpenAI's completions of chats and texts, models and embeddings: any client of theirs works here
+by changing its URL."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""POST /v1/chat/completions and GET /v1/models, in front of an upstream."""
+"""POST /v1/chat/completions and /v1/completions, in front of an upstream."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import aclosing, suppress
+from typing import Any, TypeAlias
 
 import msgspec
 from aiohttp import web
@@ -12,9 +14,9 @@ from semcache_async.serve.completions.control import Control, read_control
 from semcache_async.serve.completions.flow import CorruptError, text_of
 from semcache_async.serve.completions.plan import Plan
 from semcache_async.serve.completions.produce import garbage
-from semcache_async.serve.completions.request import read_chat
+from semcache_async.serve.completions.request import ChatRequest, read_chat, read_text
 from semcache_async.serve.completions.stored import as_events
-from semcache_async.serve.errors import Problem, UpstreamFailed
+from semcache_async.serve.errors import Problem
 from semcache_async.serve.http.access import caller_of, signed
 from semcache_async.serve.http.body import parse_object, read_body
 from semcache_async.serve.http.responses import json_response
@@ -22,29 +24,28 @@ from semcache_async.serve.openai.stream import STREAM, BrokeOffError, ReaderLeft
 from semcache_async.serve.service import Service
 from semcache_async.serve.upstream.answered import NO_RETRY
 from semcache_async.serve.upstream.completion import Frame
+from semcache_async.serve.upstream.passing import NOTHING
 from semcache_async.types import Answer, Timings
 
-__all__ = ["complete", "models"]
+__all__ = ["complete", "complete_text"]
 
+_Form: TypeAlias = Callable[[dict[str, Any]], ChatRequest]
 _LEFT = 499
 """What nobody gets to see."""
 
 
-async def models(service: Service, _: web.Request) -> web.StreamResponse:
-    """The upstream's list."""
-    body = await service.upstream.models()
-    try:
-        parse_object(body)
-    except Problem:
-        raise UpstreamFailed(
-            "The upstream's list of models cannot be read.", code="upstream_garbage"
-        ) from None
-    return json_response(body)
-
-
 async def complete(service: Service, request: web.Request) -> web.StreamResponse:
     """One chat completion."""
-    plan, control = await _read(service, request)
+    return await _complete(service, request, read_chat)
+
+
+async def complete_text(service: Service, request: web.Request) -> web.StreamResponse:
+    """One completion of a text."""
+    return await _complete(service, request, read_text)
+
+
+async def _complete(service: Service, request: web.Request, form: _Form) -> web.StreamResponse:
+    plan, control = await _read(service, request, form)
     try:
         if control.only_if_cached:
             return await _cached(service, plan, control)
@@ -63,24 +64,28 @@ async def complete(service: Service, request: web.Request) -> web.StreamResponse
         return web.Response(status=_LEFT)
 
 
-async def _read(service: Service, request: web.Request) -> tuple[Plan, Control]:
-    tenant = caller_of(request).tenant
+async def _read(service: Service, request: web.Request, form: _Form) -> tuple[Plan, Control]:
     raw = await read_body(request, service)
-    headers, planner = request.headers, service.completions.planner
-    locale = headers.get("x-semcache-locale", "")
-    plan = planner.recall(raw, tenant, locale)
+    headers, completions = request.headers, service.completions
+    planner, passed = completions.planner, completions.passing.of(headers, request.query)
+    asker = (caller_of(request).tenant, headers.get("x-semcache-locale", ""), passed.scope)
+    plan = planner.recall(raw, form.__name__, *asker)
     if plan is not None:
-        return plan, _signed(request, read_control(plan.request.cache, headers))
-    chat = read_chat(parse_object(raw))
-    control = read_control(chat.cache, headers)
-    plan = planner.plan(chat, tenant, locale, control.namespace)
-    planner.remember(raw, tenant, locale, plan)
-    return plan, _signed(request, control)
-
-
-def _signed(request: web.Request, control: Control) -> Control:
-    tags = signed(request, control.tags)
-    return msgspec.structs.replace(control, tags=tags) if tags else control
+        control = read_control(plan.request.cache, headers)
+    else:
+        chat = form(parse_object(raw))
+        control = read_control(chat.cache, headers)
+        tenant, locale, telling = asker
+        plan = planner.plan(chat, tenant, locale, control.namespace, telling)
+        planner.remember(plan, raw, form.__name__, *asker)
+    tags, author = signed(request, control.tags), caller_of(request).author
+    again = control.read and completions.again.asked(plan, author)
+    if tags or author or again or passed != NOTHING:
+        read = control.read and (not again or control.only_if_cached)
+        control = msgspec.structs.replace(
+            control, read=read, tags=tags, asker=author, passed=passed
+        )
+    return plan, control
 
 
 async def _stream(

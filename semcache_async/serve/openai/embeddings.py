@@ -1,4 +1,5 @@
-"""POST /v1/embeddings: OpenAI's form, from the model that the cache itself uses."""
+"""POST /v1/embeddings: OpenAI's form, from the model that the cache itself uses; other models are
+the upstream's."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from msgspec import Meta
 from semcache_async.embed import TextEmbedder
 from semcache_async.embed.sources import MINILM
 from semcache_async.protocols import Embedder
-from semcache_async.serve.errors import Invalid, NotFound, translated
+from semcache_async.serve.errors import Invalid, translated
 from semcache_async.serve.http.access import caller_of
 from semcache_async.serve.http.body import read_json
 from semcache_async.serve.http.forms import Form, Text, read_form, read_text
@@ -32,11 +33,12 @@ _AT_ONCE = 32
 """Texts of one request in the embedder's queue, so that prompts need not wait for a long list."""
 
 
-class EmbeddingsRequest(Form):
-    """Texts to embed. Token arrays are refused: their numbers belong to another tokenizer."""
+class EmbeddingsRequest(Form, forbid_unknown_fields=False):
+    """Texts to embed by the cache's own model, which leaves other fields unread. Token arrays are
+    refused: their numbers belong to another tokenizer. Requests for other models go upstream."""
 
     input: Text | Annotated[list[Text], Meta(min_length=1, max_length=2_048)]
-    model: Annotated[str, Meta(extra_json_schema={"enum": list(MODELS)})]
+    model: Annotated[str, Meta(description=f"{' or '.join(MODELS)}: the cache's own.")]
     encoding_format: (
         Annotated[Literal["float", "base64"], Meta(description="base64: of little-endian float32.")]
         | None
@@ -47,7 +49,11 @@ class EmbeddingsRequest(Form):
 
 async def create(service: Service, request: web.Request) -> web.Response:
     """The vectors of the texts."""
-    form = _read(await read_json(request, service), service.cache.embedder)
+    asked = await read_json(request, service)
+    if isinstance(model := asked.get("model"), str) and model not in MODELS:
+        passed = service.completions.passing.of(request.headers, request.query)
+        return json_response(await service.upstream.embeddings(asked, passed))
+    form = _read(asked, service.cache.embedder)
     texts = [form.input] if isinstance(form.input, str) else form.input
     fields = (
         ["input"] if isinstance(form.input, str) else [f"input[{n}]" for n in range(len(texts))]
@@ -76,17 +82,12 @@ def _read(body: dict[str, object], embedder: Embedder) -> EmbeddingsRequest:
     given = body.get("input")
     if isinstance(given, list) and given and not isinstance(given[0], str):
         raise Invalid(
-            "Token arrays belong to another model's tokenizer; send texts.",
+            f"{MODELS[0]} reads no token arrays, which belong to another model's tokenizer; send "
+            "texts (langchain: check_embedding_ctx_length=False).",
             param="input",
             code="invalid_type",
         )
     form = read_form(body, EmbeddingsRequest)
-    if form.model not in MODELS:
-        raise NotFound(
-            f"The embedding model here is {MODELS[0]}, and no other.",
-            param="model",
-            code="model_not_found",
-        )
     if form.dimensions not in (None, embedder.dim):
         raise Invalid(
             f"The vectors of {MODELS[0]} have {embedder.dim} dimensions; leave the field out.",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from semcache_async.serve.bypass import Bypass
-from semcache_async.serve.openai.chat import complete, models
+from semcache_async.serve.bypass import Bypass, Unkept
+from semcache_async.serve.openai.chat import complete, complete_text
 from semcache_async.serve.openai.embeddings import create
+from semcache_async.serve.openai.models import model, models
 from semcache_async.serve.openapi.shapes import (
     JSON,
     Schema,
@@ -29,59 +30,91 @@ _ERRORS = {
     "many; 5xx the upstream's error, or 503 with Retry-After."
 }
 
-_CHAT = operation(
-    *("Answer a chat", _ERRORS),
-    body="ChatRequest",
-    answer={
-        **content(JSON, ref("ChatCompletion")),
-        **content("text/event-stream", text("Chunks, then data: [DONE].")),
-    },
-    parameters=[
-        parameter("Cache-Control", "header", text(), "no-cache, no-store, max-age, ..."),
-        parameter(
-            "x-semcache-max-distance", "header", number(minimum=0, maximum=2), "May only tighten."
-        ),
-        parameter(
-            "x-semcache-similarity-threshold",
-            "header",
-            number(minimum=-1, maximum=1),
-            "1 - distance; may only tighten.",
-        ),
-        parameter("x-semcache-locale", "header", text(), "Part of the scope, such as de-CH."),
-        parameter("x-semcache-tags", "header", text(), "Comma-separated; to invalidate by."),
-    ],
-    description=(
-        "The last user message is looked up, by meaning, among those of the same scope: tenant, "
-        "model, upstream, every other message and parameter. A miss goes upstream, once for all "
-        "who ask the same meanwhile."
-    ),
-    sends={
-        "Cache-Status": text("RFC 9211."),
-        "x-semcache-status": text(enum=[source.value for source in Source]),
-        "x-semcache-similarity": text("1 - distance."),
-        "x-semcache-distance": text(),
-        "x-semcache-entry-id": text(),
-        "x-semcache-shadow": text(
-            "In shadow mode: what would have been served instead.", enum=["exact", "semantic"]
-        ),
-        "x-semcache-reason": text(
-            "Why the cache was bypassed. "
-            + " ".join(f"{reason.value}: {reason.meaning}" for reason in Bypass),
-            enum=[reason.value for reason in Bypass],
-        ),
-        "Age": text("Seconds."),
-    },
+
+def _meanings(reasons: type[Bypass] | type[Unkept]) -> str:
+    return " ".join(f"{reason.value}: {reason.meaning}" for reason in reasons)
+
+
+def _completing(summary: str, asked: str, made: str, description: str) -> Schema:
+    return operation(
+        *(summary, _ERRORS),
+        body=asked,
+        answer={
+            **content(JSON, ref(made)),
+            **content("text/event-stream", {"description": "Chunks, then data: [DONE]."}),
+        },
+        description=description,
+        parameters=[
+            parameter("Cache-Control", "header", text(), "no-cache, no-store, max-age, ..."),
+            parameter(
+                "x-semcache-max-distance",
+                "header",
+                number(minimum=0, maximum=2),
+                "May only tighten.",
+            ),
+            parameter(
+                "x-semcache-similarity-threshold",
+                "header",
+                number(minimum=-1, maximum=1),
+                "1 - distance; may only tighten.",
+            ),
+            parameter("x-semcache-locale", "header", text(), "Part of the scope, such as de-CH."),
+            parameter("x-semcache-tags", "header", text(), "Comma-separated; to invalidate by."),
+        ],
+        sends={
+            "Cache-Status": text("RFC 9211."),
+            "x-semcache-status": text(enum=[source.value for source in Source]),
+            "x-semcache-similarity": text("1 - distance."),
+            "x-semcache-distance": text(),
+            "x-semcache-entry-id": text(),
+            "x-semcache-shadow": text(
+                "In shadow mode: what would have been served instead.", enum=["exact", "semantic"]
+            ),
+            "x-semcache-not-stored": text(
+                "Why a new answer, unless streamed, was not kept. " + _meanings(Unkept),
+                enum=[reason.value for reason in Unkept],
+            ),
+            "x-semcache-reason": text(
+                "Why the cache was bypassed. " + _meanings(Bypass),
+                enum=[reason.value for reason in Bypass],
+            ),
+            "Age": text("Seconds."),
+        },
+    )
+
+
+_CHAT = _completing(
+    "Answer a chat",
+    "ChatRequest",
+    "ChatCompletion",
+    "The last user message is looked up, by meaning, among those of the same scope: tenant, "
+    "model, upstream, every other message and parameter. A miss goes upstream, once for all "
+    "who ask the same meanwhile.",
+)
+_TEXT = _completing(
+    "Complete a text",
+    "TextRequest",
+    "TextCompletion",
+    "OpenAI's older form. The prompt is looked up as a chat's question is; several prompts at once "
+    "and tokens go upstream past the cache.",
 )
 _MODELS = operation("The upstream's models", _ERRORS, answer=content(JSON, ref("Models")))
+_MODEL = operation(
+    *("One of the upstream's models", _ERRORS),
+    answer=content(JSON, ref("Model")),
+    parameters=[parameter("id", "path", text(), "Its name, slashes and all.")],
+)
 _EMBEDDINGS = operation(
-    *("Embed texts with the cache's own model", _ERRORS),
+    *("Embed texts with the cache's own model, or another of the upstream", _ERRORS),
     body="EmbeddingsRequest",
     answer=content(JSON, ref("Embeddings")),
 )
 
 ROUTES = (
     Route("POST", "/v1/chat/completions", Access.KEY, complete, _CHAT),
+    Route("POST", "/v1/completions", Access.KEY, complete_text, _TEXT),
     Route("GET", "/v1/models", Access.KEY, models, _MODELS),
+    Route("GET", "/v1/models/{id:.+}", Access.KEY, model, _MODEL),
     Route("POST", "/v1/embeddings", Access.KEY, create, _EMBEDDINGS),
 )
 
@@ -104,6 +137,8 @@ SCHEMAS: dict[str, Schema] = {
             "no-cache": nullable({"type": "boolean", "description": "Do not read the cache."}),
             "no-store": nullable({"type": "boolean", "description": "Do not write to it."}),
             "ttl": nullable(number("Seconds to keep the answer.", minimum=0.001)),
+            "s-max-age": nullable(number("The same as s-maxage.", minimum=0)),
+            "use-cache": {"description": "Says nothing here: the cache is on."},
             "s-maxage": nullable(number("Seconds of age beyond which no hit.", minimum=0)),
             "namespace": nullable(text("Answers are shared within it alone.", maxLength=256)),
         },
@@ -113,32 +148,37 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "ChatRequest": obj(
         {
-            "model": text(pattern=r"\S"),
-            "messages": array(
-                obj(
-                    {
-                        "role": text(
-                            enum=["system", "developer", "user", "assistant", "tool", "function"]
-                        ),
-                        "content": {
-                            "type": ["string", "array", "null"],
-                            "items": {"type": "object"},
-                        },
-                    },
-                    required=("role",),
-                ),
-                minItems=1,
-            ),
+            "model": text(),
+            "messages": array({"type": "object"}),
             "stream": {"type": ["boolean", "null"]},
-            "stream_options": {"type": ["object", "null"]},
-            "temperature": {"type": ["number", "null"]},
             "cache": nullable(ref("CacheControl")),
         },
         required=("model", "messages"),
         description=(
-            "OpenAI's request. Fields that are not named here go upstream as they are, and are "
-            "part of the scope: another value is another answer."
+            "OpenAI's request. It goes upstream as it is, but for `cache`; what it may hold is for "
+            "the upstream to say. Fields that are not named here are part of the scope: another "
+            "value is another answer."
         ),
+    ),
+    "TextRequest": obj(
+        {
+            "model": text(),
+            "prompt": {"type": ["string", "array"]},
+            "stream": {"type": ["boolean", "null"]},
+            "cache": nullable(ref("CacheControl")),
+        },
+        required=("model", "prompt"),
+        description="OpenAI's request, as with a chat.",
+    ),
+    "TextCompletion": obj(
+        {
+            "id": text(),
+            "object": text(const="text_completion"),
+            "choices": array(
+                obj({"index": count(), "text": text(), "finish_reason": nullable(text())})
+            ),
+        },
+        required=("choices",),
     ),
     "ChatCompletion": obj(
         {
@@ -153,6 +193,7 @@ SCHEMAS: dict[str, Schema] = {
         description="As the upstream answered it; a hit has an id and a time of its own.",
     ),
     "Models": obj({"object": text(const="list"), "data": array({"type": "object"})}),
+    "Model": obj({"id": text()}),
     "Embeddings": obj(
         {
             "object": text(const="list"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +18,9 @@ _REF = "#/components/schemas/{name}"
 _ADMIN = "For admins: it concerns every tenant."
 
 
+_PLACE = re.compile(r"\{(\w+):[^{}]+\}")
+
+
 def describe(protocols: Iterable[Protocol]) -> dict[str, Any]:
     """OpenAPI 3.1. Bodies are described by what checks them."""
     paths: dict[str, Any] = {}
@@ -26,7 +30,8 @@ def describe(protocols: Iterable[Protocol]) -> dict[str, Any]:
         schemas |= protocol.schemas
         structs += protocol.structs
         for route in protocol.routes:
-            paths.setdefault(route.path, {})[route.method.lower()] = _operation(protocol, route)
+            path = _PLACE.sub(r"{\1}", route.path)
+            paths.setdefault(path, {})[route.method.lower()] = _operation(protocol, route)
     _, found = msgspec.json.schema_components(structs, ref_template=_REF)
     for schema in found.values():
         schema["description"] = " ".join(inspect.cleandoc(schema["description"]).split())

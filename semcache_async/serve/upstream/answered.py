@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -15,7 +16,7 @@ from semcache_async.serve.errors import (
     UpstreamTimedOut,
     UpstreamUnreached,
 )
-from semcache_async.serve.upstream.completion import UNREADABLE
+from semcache_async.serve.upstream.said import error_in
 
 __all__ = ["LONGEST_ERROR", "NO_RETRY", "Body", "check_status", "late", "said_error", "translated"]
 
@@ -24,8 +25,10 @@ NO_RETRY = {"x-should-retry": "false"}
 LONGEST_ERROR = 65_536
 """Bytes of an error that are read."""
 
+_BEGINNING = 6
+"""Bytes by which a stream of events is known."""
+_EVENT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?::|data:|event:|retry:|id:)")
 _PASSED_ON = ("retry-after", "retry-after-ms", "x-should-retry")
-_LONGEST_MESSAGE = 1_000
 _OURS_TO_SOLVE = (401, 403, 407)
 """Statuses that concern the service's own key: to a client they would look like its own."""
 
@@ -40,9 +43,28 @@ class Body:
         self._due_at = first_at
         self._idle_s = idle_s
         self._began = False
+        self._ahead = b""
+
+    async def is_stream(self) -> bool:
+        """Is it a stream of events, rather than JSON? Servers name the kind of either as they like,
+        or not at all. Raises ``UpstreamFailed`` for what is neither."""
+        kind = self.response.content_type
+        if kind in ("text/event-stream", "application/json"):
+            return kind == "text/event-stream"
+        while len(self._ahead.lstrip()) < _BEGINNING and (data := await self._next()):
+            self._ahead += data
+        if _EVENT.match(self._ahead):
+            return True
+        if self._ahead.lstrip().startswith(b"{"):
+            return False
+        raise UpstreamFailed(
+            "The upstream's answer is no stream of events.", code="upstream_garbage"
+        )
 
     async def pieces(self, most: int) -> AsyncGenerator[bytes, None]:
         """Raises ``UpstreamFailed`` over ``most`` bytes."""
+        if self._ahead:
+            yield self._ahead
         while data := await self._next():
             most -= len(data)
             if most < 0:
@@ -114,19 +136,11 @@ async def check_status(body: Body) -> None:
 def said_error(status: int, body: bytes, headers: Mapping[str, str]) -> UpstreamAnswered:
     """The upstream's error, its ``body`` as it is if it is in OpenAI's form, else with one that
     stands for it."""
-    try:
-        said = msgspec.json.decode(body)
-    except UNREADABLE:
-        said = None
-    if isinstance(said, dict) and said.get("error"):
-        if isinstance(said["error"], dict):
-            message = str(said["error"].get("message"))[:_LONGEST_MESSAGE]
-            return UpstreamAnswered(status, body, message, headers)
-        message = str(said["error"])[:_LONGEST_MESSAGE]
-    else:
-        message = f"The upstream answered {status}."
-    error = {"message": message, "type": "upstream_error", "param": None, "code": None}
-    return UpstreamAnswered(status, msgspec.json.encode({"error": error}), message, headers)
+    error, as_it_is = error_in(body)
+    message = error.message or f"The upstream answered {status}."
+    if not as_it_is:
+        body = msgspec.json.encode({"error": msgspec.structs.replace(error, message=message)})
+    return UpstreamAnswered(status, body, message, headers)
 
 
 @contextmanager

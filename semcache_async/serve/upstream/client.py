@@ -24,13 +24,18 @@ from semcache_async.serve.upstream.answered import (
     translated,
 )
 from semcache_async.serve.upstream.completion import UNREADABLE
+from semcache_async.serve.upstream.kinds import CHAT, Kind
+from semcache_async.serve.upstream.passing import NOTHING, Passed
 from semcache_async.serve.upstream.retries import Count, Retries
+from semcache_async.serve.upstream.usage import UsageOption
 
 __all__ = ["SIMULATED", "Upstream", "identity_of", "open_upstream"]
 
 SIMULATED = "simulated"
 """The identity of a simulated LLM, wherever it listens."""
 
+_MOST_VECTORS = 256 * 2**20
+"""Bytes: 2,048 texts of 4,096 dimensions, as text."""
 _LINGER_S = 1.0
 _STALE_S = 2.0
 """A connection that was used before, and that is closed so soon after it was used again, had been
@@ -49,6 +54,8 @@ async def open_upstream(
     headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
     if settings.upstream_key:
         headers["Authorization"] = f"Bearer {settings.upstream_key}"
+        if (URL(url).host or "").endswith(".azure.com"):
+            headers["api-key"] = settings.upstream_key
     longest = settings.cache.max_answer_bytes
     trace = aiohttp.TraceConfig()
     trace.on_connection_reuseconn.append(_used_again)
@@ -126,9 +133,9 @@ class Upstream:
         """What tells its answers from those of other services with models of the same names."""
         self.retries = retries
         self._session = session
-        self._completions = url / "chat" / "completions"
-        self._models = url / "models"
+        self._url = url
         self._limits = limits
+        self._usage = UsageOption()
         self.lingering: set[asyncio.Task[None]] = set()
         """One for each stream whose last bytes are still waited for."""
         self._only_model: str | None = None
@@ -144,34 +151,41 @@ class Upstream:
                 self._only_model = found[0].id
         return self._only_model
 
-    async def models(self) -> bytes:
-        """The list of models. Raises as ``complete`` does."""
+    async def models(self, passed: Passed = NOTHING, name: str = "") -> bytes:
+        """The list of models, or the one of that name. Raises as ``complete`` does."""
         async with self._bounded():
-            return await self._whole(await self._begin("GET", self._models))
+            path = f"models/{name}" if name else "models"
+            return await self._whole(await self._begin("GET", path, passed), self._limits.max_body)
 
-    async def complete(self, body: Mapping[str, Any]) -> bytes:
+    async def embeddings(self, body: Mapping[str, Any], passed: Passed = NOTHING) -> bytes:
+        """The vectors of another model than the cache's. Raises as ``complete`` does."""
+        async with self._bounded():
+            return await self._whole(await self._ask("embeddings", passed, body), _MOST_VECTORS)
+
+    async def complete(
+        self, body: Mapping[str, Any], passed: Passed = NOTHING, kind: Kind = CHAT
+    ) -> bytes:
         """The body of a 200. Raises ``UpstreamAnswered`` or ``UpstreamFailed``."""
         async with self._bounded():
-            return await self._whole(await self._ask(body))
+            answer = await self._ask(kind.path, passed, body)
+            return await self._whole(answer, self._limits.max_body)
 
     @asynccontextmanager
-    async def stream(self, body: Mapping[str, Any]) -> AsyncIterator[AsyncIterator[bytes] | bytes]:
-        """The bytes of a 200 as they come, or its whole body where it is no stream. Leave the
-        context when enough was read. Raises as ``complete`` does, in mid-stream too."""
+    async def stream(
+        self, body: Mapping[str, Any], passed: Passed = NOTHING, kind: Kind = CHAT
+    ) -> AsyncIterator[AsyncIterator[bytes] | bytes]:
+        """The bytes of a 200 as they come, or its whole body where it is no stream. Its usage is
+        asked for too, where the upstream lets us. Leave the context when enough was read. Raises as
+        ``complete`` does, in mid-stream too."""
         async with self._bounded():
-            answer = await self._ask(body)
+            answer = await self._usage.asking(partial(self._ask, kind.path, passed), body)
             response = answer.response
             try:
-                kind = response.content_type
-                if kind == "application/json":
-                    yield await answer.whole(self._limits.max_body)
-                elif kind == "text/event-stream":
+                if await answer.is_stream():
                     async with aclosing(answer.pieces(self._limits.max_stream)) as pieces:
                         yield pieces
                 else:
-                    raise UpstreamFailed(
-                        "The upstream's answer is no stream of events.", code="upstream_garbage"
-                    )
+                    yield await answer.whole(self._limits.max_body)
             except BaseException:
                 response.close()
                 raise
@@ -196,14 +210,17 @@ class Upstream:
                 raise late(f"took longer than {self._limits.whole_s:g} s") from error
             raise
 
-    async def _ask(self, body: Mapping[str, Any]) -> Body:
+    async def _ask(self, path: str, passed: Passed, body: Mapping[str, Any]) -> Body:
         """The answer to ``body``, a 200, asked for more than once where that is allowed."""
         data = msgspec.json.encode(body)
-        call = partial(self._begin, "POST", self._completions, data)
+        call = partial(self._begin, "POST", path, passed, data)
         return await self.retries.calling(call, self._limits.whole_s)
 
-    async def _begin(self, method: str, url: URL, data: bytes | None = None) -> Body:
+    async def _begin(
+        self, method: str, path: str, passed: Passed, data: bytes | None = None
+    ) -> Body:
         """One attempt, as far as the head of a 200."""
+        url = self._url.joinpath(*path.split("/")).with_query(self._url.query)
         began = asyncio.get_running_loop().time()
         first_at = began + self._limits.first_byte_s
         seen = SimpleNamespace(used_again=False)
@@ -211,7 +228,12 @@ class Upstream:
             try:
                 async with asyncio.timeout_at(first_at):
                     response = await self._session.request(
-                        method, url, data=data, allow_redirects=False, trace_request_ctx=seen
+                        method,
+                        url.update_query(passed.query),
+                        data=data,
+                        headers=passed.headers,
+                        allow_redirects=False,
+                        trace_request_ctx=seen,
                     )
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
                 took_s = asyncio.get_running_loop().time() - began
@@ -231,9 +253,9 @@ class Upstream:
             raise
         return answer
 
-    async def _whole(self, answer: Body) -> bytes:
+    async def _whole(self, answer: Body, most: int) -> bytes:
         async with answer.response:
-            return await answer.whole(self._limits.max_body)
+            return await answer.whole(most)
 
     def _part(self, response: aiohttp.ClientResponse) -> None:
         """Enough was read. What still comes is the end: wait for it in the background, so that the

@@ -1,4 +1,4 @@
-"""A ``chat.completion`` object from a stream's chunks, and whether it may be kept."""
+"""A completion, of a chat or a text, from a stream's chunks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 from semcache_async.serve.sse import data_of
+from semcache_async.serve.upstream.kinds import CHAT, kind_of
 from semcache_async.serve.upstream.merging import BadChunkError, Message, merge
 
 __all__ = [
@@ -15,12 +16,12 @@ __all__ = [
     "Completion",
     "Frame",
     "content_of",
-    "is_keepable",
+    "is_whole",
     "readable",
 ]
 
 Completion: TypeAlias = dict[str, Any]
-"""A ``chat.completion`` object as decoded JSON."""
+"""A ``chat.completion`` or ``text_completion`` object as decoded JSON."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
@@ -32,7 +33,8 @@ class _Message(msgspec.Struct):
 
 
 class _Said(msgspec.Struct):
-    message: _Message
+    message: _Message | None = None
+    text: str | None = None
 
 
 class _Completion(msgspec.Struct):
@@ -43,7 +45,8 @@ def content_of(text: bytes | str) -> str | None:
     """What a whole completion says, in its first choice; None where that is no text, and for what
     is no completion."""
     try:
-        return msgspec.json.decode(text, type=_Completion).choices[0].message.content
+        said = msgspec.json.decode(text, type=_Completion).choices[0]
+        return said.text if said.message is None else said.message.content
     except (IndexError, *UNREADABLE):
         return None
 
@@ -76,6 +79,8 @@ class _Choice:
             if name == "delta":
                 if value is not None:
                     self.message.add(value)
+            elif name == "text" and "delta" not in choice:
+                self.message.add({"text": value})
             elif name == "logprobs":
                 merge(self.fields, {name: value})
             elif value is None:
@@ -84,9 +89,23 @@ class _Choice:
                 self.fields[name] = value
 
     def whole(self) -> dict[str, Any]:
-        built = {"index": self.index, "message": self.message.whole(), **self.fields}
+        message = self.message.whole()
+        said = {"text": message["text"]} if self.message.is_text else {"message": message}
+        built = {"index": self.index, **said, **self.fields}
         built["index"] = self.index
         return built
+
+
+def is_whole(event: bytes) -> bool:
+    """Is an event whose end is not known to have come one that was not cut?"""
+    data = data_of(event)
+    if data is None or data == b"[DONE]":
+        return True
+    try:
+        _decode(data)
+    except UNREADABLE:
+        return False
+    return True
 
 
 class Assembler:
@@ -100,17 +119,13 @@ class Assembler:
         """An event's data was no JSON object."""
         self._left = max_bytes
         self._broken = False
-        self._done = False
         self._fields: dict[str, Any] = {}
         self._choices: dict[int, _Choice] = {}
 
     def read(self, event: bytes) -> Frame:
         """Take one whole event in."""
         data = data_of(event)
-        if data is None:
-            return Frame(event)
-        if data == b"[DONE]":
-            self._done = True
+        if data is None or data == b"[DONE]":
             return Frame(event)
         try:
             chunk = _decode(data)
@@ -126,36 +141,38 @@ class Assembler:
         return Frame(event, chunk.get("choices") == [] and chunk.get("usage") is not None)
 
     def add(self, chunk: dict[str, Any]) -> None:
-        """Take one ``chat.completion.chunk`` in."""
+        """Take one chunk in."""
         if self._broken:
             return
-        if chunk.get("error") is not None:
-            self.error = chunk["error"]
+        if chunk.get("error") is not None or chunk.get("object") == "error":
+            self.error = chunk.get("error", chunk)
             self._break()
             return
         try:
-            for choice in chunk.get("choices") or ():
-                self._choice(choice["index"]).add(choice)
-        except (BadChunkError, AttributeError, KeyError, TypeError, RecursionError):
+            for at, choice in enumerate(chunk.get("choices") or ()):
+                self._choice(choice.get("index", at)).add(choice)
+        except (BadChunkError, AttributeError, TypeError, RecursionError):
             self._break()
             return
         self._add_fields(chunk)
 
     @property
     def complete(self) -> bool:
-        """All of it arrived: ``[DONE]``, and every choice's ``finish_reason``."""
-        return (
-            self._done
-            and not self._broken
-            and bool(self._choices)
-            and all(choice.fields.get("finish_reason") for choice in self._choices.values())
-        )
+        """All of it arrived: every choice's ``finish_reason``."""
+        if self._broken or not self._choices:
+            return False
+        return all(choice.fields.get("finish_reason") for choice in self._choices.values())
+
+    @property
+    def sizes(self) -> list[list[int]]:
+        """Characters of the pieces in which each choice's content came."""
+        return [self._choices[at].message.sizes() for at in sorted(self._choices)]
 
     def completion(self) -> Completion:
         """The object so far, as the answer would have been without streaming."""
-        built = {"id": "", "object": "chat.completion", "created": 0, "model": "", **self._fields}
-        built["object"] = "chat.completion"
+        built = {"id": "", "object": "", "created": 0, "model": "", **self._fields}
         built["choices"] = [self._choices[index].whole() for index in sorted(self._choices)]
+        built["object"] = (kind_of(built["choices"][0]) if self._choices else CHAT).whole
         return built
 
     def _choice(self, index: int) -> _Choice:
@@ -179,22 +196,3 @@ class Assembler:
     def _break(self) -> None:
         self._broken = True
         self._choices.clear()
-
-
-def is_keepable(completion: Completion) -> bool:
-    """May it be stored and given to others: each choice ended by itself (``stop``) and says
-    something, which is neither a refusal nor a tool call."""
-    choices = completion.get("choices")
-    if not isinstance(choices, list) or not choices:
-        return False
-    return all(isinstance(choice, dict) and _says_something(choice) for choice in choices)
-
-
-def _says_something(choice: dict[str, Any]) -> bool:
-    message = choice.get("message")
-    if choice.get("finish_reason") != "stop" or not isinstance(message, dict):
-        return False
-    if any(message.get(name) for name in ("refusal", "tool_calls", "function_call")):
-        return False
-    content = message.get("content")
-    return isinstance(content, str) and bool(content.strip())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["BadChunkError", "Message", "merge"]
+__all__ = ["WHOLE", "BadChunkError", "Message", "merge"]
 
-_WHOLE = frozenset(("id", "name", "role", "type"))
+WHOLE = frozenset(("id", "name", "role", "type"))
 """Strings that come at once; some servers repeat them in every chunk."""
 
 
@@ -29,7 +29,7 @@ class Message:
         """Raises ``BadChunkError``, or ``AttributeError`` or ``TypeError`` for a strange shape."""
         texts = self._texts
         for name, value in delta.items():
-            if isinstance(value, str) and name not in _WHOLE:
+            if isinstance(value, str) and name not in WHOLE:
                 if name in texts:
                     texts[name].append(value)
                 elif self._fields.pop(name, None) is None:
@@ -52,6 +52,16 @@ class Message:
         if self._calls:
             built["tool_calls"] = [self._calls[index] for index in sorted(self._calls)]
         return built
+
+    @property
+    def is_text(self) -> bool:
+        """Is it no message but a completion's text alone?"""
+        return self._texts.keys() == {"text"} and not self._fields
+
+    def sizes(self) -> list[int]:
+        """Characters of the pieces in which what it says came."""
+        pieces = self._texts.get("text" if self.is_text else "content", ())
+        return [len(piece) for piece in pieces if piece]
 
     def _add_calls(self, calls: list[dict[str, Any]]) -> None:
         for call in calls:
@@ -78,7 +88,7 @@ def merge(into: dict[str, Any], new: dict[str, Any]) -> None:
             into[name] = [*_of_type([] if old is None else old, list, name), *value]
         elif isinstance(value, str):
             before = _of_type("" if old is None else old, str, name)
-            into[name] = (before or value) if name in _WHOLE else before + value
+            into[name] = (before or value) if name in WHOLE else before + value
         else:
             into[name] = value
 

@@ -24,6 +24,8 @@ from tests.serve.completions.helpers import DATA_URL, UPSTREAM, USER, body, plan
 
 BYPASSING: list[tuple[dict[str, Any], str | None]] = [
     (body(), None),
+    (body(model=5), "shape"),
+    (body(tools=[{"function": {"name": "f"}}], tool_choice="required"), None),
     (body(tools=[{"type": "function"}]), "tools"),
     (body(functions=[{"name": "f"}]), "tools"),
     (body(tools=[]), None),
@@ -43,11 +45,13 @@ BYPASSING: list[tuple[dict[str, Any], str | None]] = [
     (body({**USER, "content": [{"type": "hologram"}]}), "content"),
     (body({**USER, "content": [{"type": "text", "text": "How?"}]}), None),
     (body(USER, {"role": "assistant", "content": "x"}), "last_message"),
-    (body(USER, {"role": "system", "content": "x"}), "last_message"),
+    (body(USER, {"role": "system", "content": "x"}), None),
+    (body(USER, {"role": "assistant", "content": "x"}, {"role": "system"}), "last_message"),
     (body({"role": "system", "content": "x"}), "last_message"),
     (body(USER, {"role": "tool", "content": "x"}), "tool_message"),
-    (body(temperature=1.0), None),
-    (body(temperature=1.01), "temperature"),
+    (body(temperature=0.9), None),
+    (body(temperature=1.0), "temperature"),
+    (body(temperature=1), "temperature"),
     (body(temperature=2**63), "temperature"),
     (body({**USER, "content": ""}), "prompt"),
     (body({**USER, "content": " \n"}), "prompt"),
@@ -96,6 +100,7 @@ def scope(asked: dict[str, Any], **given: Any) -> Scope:
 
 
 SYSTEM = {"role": "system", "content": "Be brief."}
+TEXT = {"type": "text", "text": "How do I pay?"}
 SAID = {"role": "assistant", "content": "Sure."}
 
 
@@ -105,12 +110,11 @@ OTHERS = [
     body(top_p=0.5),
     body(seed=1),
     body(max_tokens=5),
-    body(stop="x"),
     body(stop=["x"]),
     body(response_format={"type": "json_object"}),
     body(logprobs=True),
     body(reasoning_effort="low"),
-    body(tools=[], tool_choice="none"),
+    body(tools=[], tool_choice="required"),
     body(made_up_field={"a": 1}),
     body(api="langcache"),
     body(turns="x"),
@@ -122,6 +126,9 @@ OTHERS = [
     body(USER, {**SAID, "content": "No."}, USER),
     body(USER, {**SAID, "name": "x"}, USER),
     body(USER, SAID, SYSTEM, USER),
+    body(USER, SYSTEM),
+    body(SYSTEM, USER, SYSTEM),
+    body(tools=[{"function": {"name": "f"}}], tool_choice="required"),
     body({**USER, "name": "ann"}),
     body({**USER, "made_up": 1}),
     body({**USER, "content": [{"type": "text", "text": "How do I pay?", "x": 1}]}),
@@ -154,11 +161,58 @@ def test_all_those_scopes_differ() -> None:
         body(cache={"ttl": 5}),
         body({**USER, "content": [{"type": "text", "text": "How do I pay?"}]}),
         body({**USER, "content": "something else"}),
-        body({**USER, "name": None}),
+        body({**USER, "name": None, "tool_calls": []}),
+        body(top_p=1),
+        body(top_p=1.0, n=1, stop=[], tools=[], tool_choice="auto", logit_bias={}),
+        body(tools=[], tool_choice="none"),
+        body(response_format={"type": "text"}, logprobs=False, parallel_tool_calls=True),
+        body(presence_penalty=0, frequency_penalty=0.0, functions=[], modalities=["text"]),
+        body(cache_prompt=True, keep_alive="5m"),
+        body({**USER, "content": [{**TEXT, "cache_control": {"type": "ephemeral"}}]}),
     ],
 )
 def test_what_does_not_change_the_answer(same: dict[str, Any]) -> None:
     assert scope(same) == scope(body())
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (body(stop="x"), body(stop=["x"])),
+        (body(max_tokens=100), body(max_tokens=100.0)),
+        (body(temperature=0), body(temperature=0.0)),
+        (body(SYSTEM, USER), body({**SYSTEM, "content": [{**TEXT, "text": "Be brief."}]}, USER)),
+        (body(SYSTEM, USER), body({**SYSTEM, "name": None}, USER)),
+        (
+            body(USER, SAID, USER),
+            body({**USER, "content": [TEXT]}, {**SAID, "refusal": None, "annotations": []}, USER),
+        ),
+    ],
+)
+def test_two_ways_to_say_the_same_are_one_scope(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert scope(one) == scope(other)
+
+
+def test_a_forced_function_is_answered_for_one_wording_alone() -> None:
+    forced = {"tools": [{"function": {"name": "f"}}], "tool_choice": "required"}
+    pay = scope(body(**forced))
+    assert pay == scope(body(**forced))
+    assert pay != scope(body({**USER, "content": "How do I pay"}, **forced))
+
+
+def test_what_the_operator_masks_counts_for_nothing() -> None:
+    def told(at: str) -> dict[str, Any]:
+        question = f"Current Date: {at}\nHow do I pay?"
+        return body({**SYSTEM, "content": f"Be brief. Now: {at}"}, {**USER, "content": question})
+
+    mask = (r"Now: \S+", r"(?i)current date: \S+\n")
+    plans = [planned(told(at), mask=mask) for at in ("2026-11-25", "2026-11-26")]
+    assert [plan.reason for plan in plans] == [None, None]
+    assert [plan.prompt for plan in plans] == ["How do I pay?"] * 2
+    assert plans[0].scope == plans[1].scope
+    assert plans[0].request.body == told("2026-11-25")
+    plain = [planned(told(at)) for at in ("2026-11-25", "2026-11-26")]
+    assert [plan.reason for plan in plain] == ["time_bound"] * 2
 
 
 def test_the_upstream_is_scope() -> None:
@@ -184,15 +238,17 @@ def test_a_plan_is_remembered_by_its_bytes_and_asker() -> None:
     planner = Planner(Settings(), UPSTREAM)
     raw = msgspec.json.encode(body())
     plan = planner.plan(read_chat(parse_object(raw)), "a", "")
-    assert planner.recall(raw, "a", "") is None
-    planner.remember(raw, "a", "", plan)
-    assert planner.recall(raw, "a", "") is plan
-    assert planner.recall(raw, "b", "") is None
-    assert planner.recall(raw, "a", "de") is None
-    assert planner.recall(raw + b" ", "a", "") is None
+    asker = ("a", "", "")
+    assert planner.recall(raw, *asker) is None
+    planner.remember(plan, raw, *asker)
+    assert planner.recall(raw, *asker) is plan
+    assert planner.recall(raw, "b", "", "") is None
+    assert planner.recall(raw, "a", "de", "") is None
+    assert planner.recall(raw, "a", "", "x") is None
+    assert planner.recall(raw + b" ", *asker) is None
     big = b" " * 5_000
-    planner.remember(big, "a", "", plan)
-    assert planner.recall(big, "a", "") is None
+    planner.remember(plan, big, *asker)
+    assert planner.recall(big, *asker) is None
 
 
 JSON = st.recursive(

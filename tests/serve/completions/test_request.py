@@ -6,86 +6,78 @@ from typing import Any
 
 import pytest
 
-from semcache_async.serve.completions.request import read_chat
+from semcache_async.serve.completions.request import Forced, read_chat
 from semcache_async.serve.errors import Invalid
 from tests.serve.completions.helpers import USER, body, planned
 
+STRANGE: list[dict[str, Any]] = [
+    {"model": None},
+    {"model": 5},
+    {"model": " "},
+    {"messages": None},
+    {"messages": "hi"},
+    {"messages": {}},
+    {"messages": []},
+    {"messages": ["hi"]},
+    {"messages": [USER, None]},
+    {"messages": [{"content": "x"}]},
+    {"messages": [{"role": 1}]},
+    {"messages": [{**USER, "content": 5}]},
+    {"messages": [{**USER, "content": ["a"]}]},
+    {"messages": [{**USER, "content": [{"text": "a"}]}]},
+    {"messages": [{**USER, "content": [{"type": 1}]}]},
+    {"messages": [{**USER, "content": [{"type": "text"}]}]},
+    {"messages": [{**USER, "content": [{"type": "text", "text": 1}]}]},
+    {"temperature": "hot"},
+    {"temperature": True},
+    {"temperature": ""},
+    {"tools": {}},
+    {"n": "two"},
+    {"tools": {"a": 1}},
+    {"functions": "f"},
+    {"modalities": 5},
+    {"response_format": "json"},
+]
+
+
+@pytest.mark.parametrize("fields", STRANGE)
+def test_what_is_of_no_known_shape_is_for_the_upstream_to_judge(fields: dict[str, Any]) -> None:
+    asked = {**body(), **fields}
+    assert read_chat(asked).body == asked
+    assert planned(asked).reason == "shape"
+
 
 @pytest.mark.parametrize(
-    ("fields", "param", "code"),
+    "fields",
     [
-        ({"model": None}, "model", "missing_required_parameter"),
-        ({"model": 5}, "model", "invalid_type"),
-        ({"model": " "}, "model", "invalid_value"),
-        ({"messages": None}, "messages", "missing_required_parameter"),
-        ({"messages": "hi"}, "messages", "invalid_type"),
-        ({"messages": {}}, "messages", "invalid_type"),
-        ({"messages": []}, "messages", "empty_array"),
-        ({"messages": ["hi"]}, "messages[0]", "invalid_type"),
-        ({"messages": [USER, None]}, "messages[1]", "invalid_type"),
-        ({"messages": [{"content": "x"}]}, "messages[0].role", "missing_required_parameter"),
-        ({"messages": [{"role": 1}]}, "messages[0].role", "invalid_type"),
-        ({"messages": [{"role": "king"}]}, "messages[0].role", "invalid_value"),
-        ({"messages": [{"role": "user"}]}, "messages[0].content", "missing_required_parameter"),
-        ({"messages": [{**USER, "content": 5}]}, "messages[0].content", "invalid_type"),
-        ({"messages": [{**USER, "content": []}]}, "messages[0].content", "empty_array"),
-        ({"messages": [{**USER, "name": 5}]}, "messages[0].name", "invalid_type"),
-        ({"messages": [{**USER, "content": ["a"]}]}, "messages[0].content[0]", "invalid_type"),
-        (
-            {"messages": [{**USER, "content": [{"text": "a"}]}]},
-            "messages[0].content[0].type",
-            "missing_required_parameter",
-        ),
-        (
-            {"messages": [{**USER, "content": [{"type": 1}]}]},
-            "messages[0].content[0].type",
-            "invalid_type",
-        ),
-        (
-            {"messages": [{**USER, "content": [{"type": "text"}]}]},
-            "messages[0].content[0].text",
-            "missing_required_parameter",
-        ),
-        (
-            {"messages": [{**USER, "content": [{"type": "text", "text": 1}]}]},
-            "messages[0].content[0].text",
-            "invalid_type",
-        ),
-        ({"stream": "yes"}, "stream", "invalid_type"),
-        ({"stream": 1}, "stream", "invalid_type"),
-        ({"stream": True, "stream_options": []}, "stream_options", "invalid_type"),
-        (
-            {"stream": True, "stream_options": {"include_usage": 1}},
-            "stream_options.include_usage",
-            "invalid_type",
-        ),
-        ({"stream_options": {"include_usage": True}}, "stream_options", "invalid_value"),
-        ({"temperature": "hot"}, "temperature", "invalid_type"),
-        ({"temperature": True}, "temperature", "invalid_type"),
-        ({"n": 1.5}, "n", "invalid_type"),
-        ({"n": 0}, "n", "integer_below_min_value"),
-        ({"stop": 5}, "stop", "invalid_type"),
-        ({"stop": ["a", 5]}, "stop[1]", "invalid_type"),
-        ({"tools": {}}, "tools", "invalid_type"),
-        ({"tools": [5]}, "tools[0]", "invalid_type"),
-        ({"modalities": [5]}, "modalities[0]", "invalid_type"),
-        ({"cache": True}, "cache", "invalid_type"),
-        ({"user": {}}, "user", "invalid_type"),
+        {"messages": [{"role": "king", "content": "x"}, USER]},
+        {"messages": [{"role": "system", "content": None}, USER]},
+        {"messages": [{"role": "system"}, {"role": "assistant", "content": []}, USER]},
+        {"messages": [{"role": "tool", "content": None}, USER]},
+        {"messages": [{**USER, "name": 5}]},
+        {"max_tokens": 100.0},
+        {"n": 1.0},
+        {"seed": 0.5},
+        {"user": 12345},
+        {"stop": 5},
+        {"tools": []},
+        {"stream_options": {"include_usage": True}},
+        {"stream": True, "stream_options": {"include_usage": 1}},
+        {"cache": True},
+        {"logprobs": 5},
     ],
 )
-def test_what_is_no_chat_request(fields: dict[str, Any], param: str, code: str) -> None:
-    with pytest.raises(Invalid) as caught:
-        read_chat({**body(), **fields})
-    assert (caught.value.param, caught.value.code) == (param, code)
-    assert param in caught.value.message
+def test_what_is_not_ours_to_judge_is_cached_as_any_other(fields: dict[str, Any]) -> None:
+    asked = {**body(), **fields}
+    assert read_chat(asked).body == asked
+    assert planned(asked).reason is None
 
 
-def test_the_wording_is_openais() -> None:
-    with pytest.raises(Invalid) as caught:
-        read_chat(body() | {"messages": "hi"})
-    assert caught.value.message == (
-        "Invalid type for 'messages': expected an array of objects, but got a string instead."
-    )
+@pytest.mark.parametrize("stream", ["yes", 1, [True]])
+def test_whether_a_stream_is_wanted_has_to_be_clear(stream: Any) -> None:
+    with pytest.raises(Invalid, match="'stream': expected a boolean") as caught:
+        read_chat(body(stream=stream))
+    assert (caught.value.param, caught.value.code) == ("stream", "invalid_type")
 
 
 def test_unknown_fields_pass_and_cache_stays_here() -> None:
@@ -102,7 +94,43 @@ def test_null_is_the_same_as_nothing() -> None:
     assert planned(body(stop=None, seed=None)).scope == planned(body()).scope
 
 
-def test_roles_that_may_have_no_content() -> None:
-    call: dict[str, Any] = {"role": "assistant", "content": None, "tool_calls": []}
-    asked = body(USER, call, {"role": "tool", "content": "x", "tool_call_id": "1"}, USER)
-    assert read_chat(asked).body == asked
+SCHEMA = {"type": "object"}
+WEATHER = {"name": "weather", "parameters": SCHEMA}
+TOOLS = [{"type": "function", "function": WEATHER}, {"type": "function", "function": {"name": "b"}}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "forced"),
+    [
+        ({"tools": TOOLS, "tool_choice": TOOLS[0]}, Forced("weather", SCHEMA)),
+        ({"tools": TOOLS[:1], "tool_choice": "required"}, Forced("weather", SCHEMA)),
+        ({"tools": TOOLS[:1], "tool_choice": "any"}, Forced("weather", SCHEMA)),
+        ({"functions": [WEATHER], "function_call": {"name": "weather"}}, Forced("weather", SCHEMA)),
+        ({"tools": TOOLS, "tool_choice": TOOLS[1]}, Forced("b", None)),
+        ({"tools": TOOLS, "tool_choice": "required"}, None),
+        ({"tools": TOOLS[:1], "tool_choice": "auto"}, None),
+        ({"tools": TOOLS[:1]}, None),
+        ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "c"}}}, None),
+        ({"tools": TOOLS, "tool_choice": {"type": "allowed_tools", "allowed_tools": {}}}, None),
+        ({"tools": [5, {"function": 5}], "tool_choice": {"function": "x"}}, None),
+    ],
+)
+def test_the_one_function_that_is_forced(fields: dict[str, Any], forced: Forced | None) -> None:
+    assert read_chat(body(**fields)).forced == forced
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        (None, (False, None)),
+        ({"type": "text"}, (False, None)),
+        ({"type": "json_object"}, (True, None)),
+        ({"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA}}, (True, SCHEMA)),
+        ({"type": "json_schema", "json_schema": {"name": "a"}}, (True, None)),
+        ({"type": "json_object", "schema": SCHEMA}, (True, SCHEMA)),
+        ({"type": "json", "value": SCHEMA}, (True, SCHEMA)),
+    ],
+)
+def test_the_json_that_is_wanted(asked: Any, wanted: tuple[bool, Any]) -> None:
+    request = read_chat(body(response_format=asked))
+    assert (request.wants_json, request.schema) == wanted

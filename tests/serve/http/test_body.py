@@ -6,18 +6,22 @@ import asyncio
 import gzip
 import json
 import logging
-from collections.abc import AsyncIterator
+import sys
+import zlib
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import zstandard
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
 from semcache_async.serve.errors import Invalid, Problem
 from semcache_async.serve.http.body import MAX_CONTAINERS, MAX_DEPTH, parse_object, read_json
+from semcache_async.serve.http.encodings import decompressed
 from semcache_async.serve.service import Service
 from semcache_async.serve.settings import Settings
 
@@ -206,17 +210,51 @@ async def test_a_body_that_dawdles_is_refused() -> None:
         assert await send(port, "Content-Length: 10", b'{"a"') == (408, {"code": "body_timeout"})
 
 
+COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "x-gzip": lambda raw: gzip.compress(raw[:3]) + gzip.compress(raw[3:]),
+    "deflate": zlib.compress,
+    "zstd": zstandard.compress,
+}
+
+
 @pytest.mark.anyio
-async def test_compressed_bodies_are_refused() -> None:
-    bomb = gzip.compress(b"0" * 1_000_000)
+@pytest.mark.parametrize("encoding", COMPRESSED)
+async def test_compressed_bodies_are_read_and_bounded(encoding: str) -> None:
+    compress = COMPRESSED[encoding]
     async with reading() as (port, _):
-        for encoding in ("gzip", "deflate", "br", "x-unknown"):
-            head = f"Content-Encoding: {encoding}\r\nContent-Length: {len(bomb)}"
-            status, said = await send(port, head, bomb)
-            assert (status, said) == (400, {"code": "content_encoding"})
-        assert (await send(port, "Content-Encoding: identity\r\nContent-Length: 2", b"{}"))[
+
+        async def sent(raw: bytes) -> tuple[int, Any]:
+            head = f"Content-Encoding: {encoding}\r\nContent-Length: {len(raw)}"
+            return await send(port, head, raw)
+
+        assert await sent(compress(b'{"a": 1}')) == (200, {"a": 1})
+        assert (await sent(compress(b'{"a":"' + b"x" * (LIMIT - 8) + b'"}')))[0] == 200
+        for size in (LIMIT + 1, 1_000_000):
+            assert await sent(compress(b"0" * size)) == (413, {"code": "body_too_large"})
+        for broken in (b"{}", compress(b'{"a": 1}' * 50)[:-6]):
+            status, said = await sent(broken)
+            assert (status, said["code"] in ("content_encoding", "invalid_json")) == (400, True)
+
+
+@pytest.mark.anyio
+async def test_encodings_that_are_not_known() -> None:
+    async with reading() as (port, _):
+        for encoding in ("br", "gzip, gzip", "x-unknown"):
+            head = f"Content-Encoding: {encoding}\r\nContent-Length: 2"
+            assert await send(port, head, b"{}") == (400, {"code": "content_encoding"})
+        assert (await send(port, "Content-Encoding: Identity\r\nContent-Length: 2", b"{}"))[
             0
         ] == 200
+
+
+@pytest.mark.anyio
+async def test_without_its_extra_zstd_is_refused_with_a_way_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(Invalid, match=r"semcache-async\[zstd\]; send gzip"):
+        decompressed(zstandard.compress(b"{}"), "zstd", LIMIT)
 
 
 @pytest.mark.anyio

@@ -125,7 +125,7 @@ async def test_the_sdk_sync(redis_url: str, name: str) -> None:
                 with pytest.raises(BadRequestErrorResponseContent):
                     sdk.delete_query(attributes={})
                 with pytest.raises(PayloadTooLargeErrorResponseContent):
-                    sdk.search(prompt="x" * 5_000_000)
+                    sdk.search(prompt="x" * 9_000_000)
                 sdk.delete_by_id(entry_id=kept.entry_id)
                 sdk.flush()
             with (

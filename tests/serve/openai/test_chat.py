@@ -9,6 +9,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from yarl import URL
 
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
 from semcache_async.testing import MemoryStore
@@ -165,6 +168,14 @@ async def test_what_is_sent_upstream() -> None:
         assert script.bodies == [asked]
 
 
+async def test_what_is_no_chat_is_the_upstreams_to_refuse() -> None:
+    said = '{"error": {"message": "No messages."}}'
+    async with scene(answer(said, status="400 No")) as (setup, script):
+        status, _, body = await told(setup, {"model": "m", "messages": "x"})
+        assert (status, body) == (400, said.encode())
+        assert script.bodies == [{"model": "m", "messages": "x"}]
+
+
 async def test_without_an_upstream_key_the_clients_own_is_not_sent() -> None:
     async with scene() as (setup, script):
         await told(setup, asks(), Authorization="Bearer client")
@@ -242,6 +253,9 @@ async def test_an_error_under_a_status_of_success() -> None:
     async with scene(answer('{"error": {"message": "no"}}')) as (setup, _):
         status, _, body = await told(setup, asks())
         assert (status, body) == (502, b'{"error": {"message": "no"}}')
+    async with scene(answer('{"object": "error", "message": "too long"}')) as (setup, _):
+        status, _, body = await told(setup, asks())
+        assert (status, msgspec.json.decode(body)["error"]["message"]) == (502, "too long")
 
 
 @pytest.mark.parametrize("status", [400, 404, 422, 429, 500, 503])
@@ -259,7 +273,8 @@ async def test_upstream_errors_pass_to_leader_and_followers(status: int) -> None
             assert headers["retry-after"] == "7"
             assert headers["x-should-retry"] == "true"
             assert headers["Content-Type"] == "application/json"
-        assert len(script.requests) == 1
+        # A stream that is refused may be so for the usage that only we have asked for.
+        assert len(script.requests) <= 1 + (status in (400, 422))
         assert sum(setup.service.metrics.own("http_errors").values()) == 4
         assert setup.service.cache.stats().failed == 4
 
@@ -453,6 +468,39 @@ async def test_earlier_turns_are_exact() -> None:
 # -- the rest
 
 
+@pytest.mark.parametrize("name", ["m", "openai/gpt-4o", "a%20b%3Fc", "M:latest"])
+async def test_a_model(name: str) -> None:
+    async with scene(answer('{"id":  "m"}')) as (setup, script):
+        url = URL(str(setup.client.make_url("/")) + f"v1/models/{name}", encoded=True)
+        response = await setup.client.session.get(url)
+        assert (response.status, await response.read()) == (200, b'{"id":  "m"}')
+        assert script.targets == [f"/v1/models/{name}"]
+        script.pieces = (answer('{"error": {"message": "no"}}', status="429 No"),)
+        assert (await setup.client.session.get(url)).status == 429
+
+
+async def test_a_model_of_an_upstream_that_only_lists_them() -> None:
+    async def listed(_: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": "a"}, {"id": "b/c"}, 5]})
+
+    app = web.Application()
+    app.router.add_get("/v1/models", listed)
+    async with TestServer(app) as server, serving(str(server.make_url("/v1"))) as setup:
+        response = await setup.client.get("/v1/models/b/c")
+        assert (response.status, await response.json()) == (200, {"id": "b/c"})
+        response = await setup.client.get("/v1/models/d")
+        assert response.status == 404
+        assert (await response.json())["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize("name", ["..%2Fadmin", "a%2F..%2F..%2Fb", "a//b", "%2e"])
+async def test_no_name_leads_to_other_paths_of_the_upstream(name: str) -> None:
+    async with scene(answer("{}")) as (setup, script):
+        url = URL(str(setup.client.make_url("/")) + f"v1/models/{name}", encoded=True)
+        assert (await setup.client.session.get(url)).status == 404
+        assert not script.requests
+
+
 async def test_models() -> None:
     listed = b'{"object": "list",  "data": []}'
     async with scene(answer(listed)) as (setup, script):
@@ -491,7 +539,7 @@ async def test_a_corrupt_entry_is_a_miss_and_replaced(stored: str) -> None:
         (b"[" * 100_000, 400),
         (b'{"model": "m", "messages": [{"role": "user", "content": "\\ud800"}]}', 400),
         (b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "seed": 1e999}', 400),
-        (b'{"model": "m", "messages": "x"}', 400),
+        (b'{"model": "m", "messages": "x", "stream": "yes"}', 400),
         (
             b'{"model": "m", "messages": [{"role": "user", "content": "x"}], "cache": {"ttl": 0}}',
             400,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from semcache_async.serve.completions.replay import DONE
 from semcache_async.serve.errors import UpstreamTimedOut
@@ -128,6 +129,49 @@ async def test_a_miss_is_the_upstreams_own_bytes(usage: bool) -> None:
         (sent,) = script.bodies
         assert sent["stream"] is True
         assert sent["stream_options"] == {"include_usage": True}
+
+
+class Refusing:
+    """An upstream that knows nothing of ``stream_options``."""
+
+    def __init__(self, *, choosy: bool = False) -> None:
+        self.asked: list[bool] = []
+        self.choosy = choosy
+        """It refuses all else too."""
+
+    async def complete(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.asked.append("stream_options" in body)
+        if self.asked[-1] or self.choosy:
+            refusal = {"detail": [{"loc": ["body", "stream_options"], "msg": "Not permitted"}]}
+            return web.json_response(refusal, status=422)
+        return web.Response(body=WITHOUT_USAGE, content_type="text/event-stream")
+
+
+@asynccontextmanager
+async def refusing(upstream: Refusing) -> AsyncIterator[Setup]:
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", upstream.complete)
+    async with TestServer(app) as server, serving(str(server.make_url("/v1"))) as setup:
+        yield setup
+
+
+async def test_an_upstream_that_refuses_what_nobody_asked_for_is_not_asked_so_again() -> None:
+    upstream = Refusing()
+    async with refusing(upstream) as setup:
+        for prompt in ("pay at 10", "pay at 50"):
+            assert (await told(setup, asks(prompt, stream=True)))[::2] == (200, WITHOUT_USAGE)
+        assert upstream.asked == [True, False, False]
+        status, _, body = await told(setup, asks("pay at 90", stream=True, usage=True))
+        assert (status, b"body.stream_options: Not permitted" in body) == (422, True)
+
+
+async def test_a_refusal_of_all_says_nothing_of_the_usage() -> None:
+    upstream = Refusing(choosy=True)
+    async with refusing(upstream) as setup:
+        for _ in range(2):
+            assert (await told(setup, asks(stream=True)))[0] == 422
+        assert upstream.asked == [True, False] * 2
 
 
 async def test_other_stream_options_pass() -> None:
@@ -250,6 +294,28 @@ async def test_a_follower_who_wants_a_stream_gets_the_whole_as_one(usage: bool) 
         await leader
 
 
+async def test_a_hit_comes_in_the_pieces_that_the_miss_had() -> None:
+    words = [f"{n} " for n in range(600)]
+    said = [event({"content": word}) for word in words]
+    sent = b"".join([EVENTS[0], *said[:7], *EVENTS[3:]])
+    async with scene(STREAM_HEAD, chunk(sent), LAST) as (setup, script):
+        for status in ("generated", "exact"):
+            _, headers, body = await told(setup, asks(stream=True))
+            assert headers["x-semcache-status"] == status
+            found = [one["choices"][0]["delta"].get("content") for one in decoded(body)]
+            assert found == ["", *words[:7], None]
+            await settled(setup.service)
+        script.pieces = (STREAM_HEAD, chunk(b"".join([*said, *EVENTS[3:]])), LAST)
+        await told(setup, asks("cat at 70", stream=True))
+        await settled(setup.service)
+        _, _, body = await told(setup, asks("cat at 70", stream=True))
+        assert text_of(body) == "".join(words)
+        assert 128 < len(decoded(body)) < 260
+        _, _, whole = await told(setup, asks("cat at 70"))
+        assert b"semcache" not in body + whole
+        assert msgspec.json.decode(whole)["choices"][0]["message"]["content"] == "".join(words)
+
+
 async def test_an_upstream_that_does_not_stream() -> None:
     async with scene(answer(msgspec.json.encode(completion()))) as (setup, _):
         for status in ("generated", "exact"):
@@ -264,6 +330,36 @@ async def test_the_end_is_done_not_the_connections_end() -> None:
         assert (await told(setup, asks(stream=True)))[2] == WITHOUT_USAGE
         await settled(setup.service)
         assert (await told(setup, asks()))[1]["x-semcache-status"] == "exact"
+
+
+@pytest.mark.parametrize(
+    "last",
+    [b"", EVENTS[4], DONE.rstrip(), DONE[:-1], b"data:[DONE]", EVENTS[4] + DONE.rstrip()],
+)
+async def test_a_stream_that_lacks_its_end_after_the_last_word(last: bytes) -> None:
+    sent = b"".join(EVENTS[:4]) + last
+    async with scene(STREAM_HEAD, chunk(sent), LAST) as (setup, _):
+        body = (await told(setup, asks(stream=True, usage=True)))[2]
+        assert body.rstrip() == sent.rstrip()
+        assert body.endswith(b"\n\n")
+        await settled(setup.service)
+        assert (await told(setup, asks()))[1]["x-semcache-status"] == "exact"
+
+
+async def test_an_event_that_was_cut_after_the_last_word_is_left_out_and_nothing_kept() -> None:
+    async with scene(STREAM_HEAD, chunk(b"".join(EVENTS[:4]) + EVENTS[4][:20]), LAST) as (setup, _):
+        assert (await told(setup, asks(stream=True)))[2] == b"".join(EVENTS[:4])
+        await settled(setup.service)
+        assert setup.store is not None
+        assert len(setup.store) == 0
+
+
+async def test_an_end_before_the_last_word_is_no_end() -> None:
+    async with scene(STREAM_HEAD, chunk(b"".join(EVENTS[:3])), LAST) as (setup, _):
+        body = (await told(setup, asks(stream=True)))[2]
+        assert msgspec.json.decode(data_of(body[len(b"".join(EVENTS[:3])) :]) or b"")["error"][
+            "code"
+        ] == ("upstream_broke_off")
 
 
 async def test_what_comes_after_done_is_nobodys() -> None:
@@ -322,6 +418,7 @@ async def test_unfit_streams_are_delivered_but_not_stored(events: list[bytes]) -
         (b"data: [1]\n\n", "upstream_garbage"),
         (b"data: \xff\n\n", "upstream_garbage"),
         (b'data: {"error": {"message": "no", "code": "theirs"}}\n\n', "theirs"),
+        (b'data: {"object": "error", "message": "no", "code": "vllms"}\n\n', "vllms"),
     ],
 )
 @pytest.mark.parametrize("whole", [0, 2])
@@ -354,7 +451,7 @@ async def test_a_stream_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
         raise UpstreamTimedOut("The upstream did not answer in time.", code="upstream_timeout")
 
     @asynccontextmanager
-    async def hanging(_body: Mapping[str, Any]) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def hanging(*_asked: Any) -> AsyncIterator[AsyncIterator[bytes]]:
         yield pieces()
 
     async with scene() as (setup, _):

@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import ANY
 
 import aiohttp
+import msgspec
 import pytest
 
 from semcache_async import CacheConfig
@@ -112,6 +113,23 @@ async def test_a_whole_body_instead_of_a_stream() -> None:
         assert await gather(upstream) == b'whole:{"a": 1}'
 
 
+@pytest.mark.parametrize("kind", ["text/plain", "application/octet-stream", ""])
+async def test_the_kind_of_an_answer_is_seen_by_its_beginning(kind: str) -> None:
+    head = STREAM_HEAD.replace(b"text/event-stream", kind.encode())
+    if not kind:
+        head = head.replace(b"Content-Type: \r\n", b"")
+    for whole in EVENTS, [b": hello\n\n", *EVENTS], [b"\r\n", b"event: a\n", EVENTS[0]]:
+        sent = b"".join(whole)
+        pieces = [chunk(bytes((byte,))) for byte in sent[:12]] + [chunk(sent[12:])]
+        async with opened(head, *pieces, LAST) as (upstream, _):
+            assert await gather(upstream) == sent
+    async with opened(head, chunk(b' {"a": 1}'), LAST) as (upstream, _):
+        assert await gather(upstream) == b'whole: {"a": 1}'
+    async with opened(head, chunk(b"<html>"), LAST) as (upstream, _):
+        with pytest.raises(UpstreamFailed, match="no stream of events"):
+            await gather(upstream)
+
+
 @pytest.mark.parametrize(
     "status", ["400 Bad Request", "404 Not Found", "429 Slow", "500 Oh", "503 No", "599 X"]
 )
@@ -149,7 +167,19 @@ async def test_errors_are_kept_as_they_are(status: str) -> None:
     [
         (b"<html>oops", b"The upstream answered 500."),
         (b'{"error": "plain words"}', b"plain words"),
-        (b'{"message": "x"}', b"The upstream answered 500."),
+        (b'{"message": "x"}', b"x"),
+        (b'{"detail": "Model not loaded"}', b"Model not loaded"),
+        (
+            b'{"object": "error", "message": {"detail": [{"msg": "Not permitted"}]}}',
+            b"Not permitted",
+        ),
+        (b'{"errors": [{"message": "bad"}, "worse"], "success": false}', b"bad; worse"),
+        (b'{"detail": [{"loc": ["body", "n", 0], "msg": "Too many"}]}', b"body.n.0: Too many"),
+        (b'{"error": true, "message": "x"}', b"x"),
+        (b"overloaded, loading the model\n", b"overloaded, loading the model"),
+        (b"<html><TITLE>502 Bad Gateway</TITLE>", b"502 Bad Gateway"),
+        (b"{}", b"The upstream answered 500."),
+        (b'{"detail":' * 100 + b'"x"' + b"}" * 100, b"The upstream answered 500."),
         (b"\xff", b"The upstream answered 500."),
         (b"", b"The upstream answered 500."),
         (b"[" * 5_000, b"The upstream answered 500."),
@@ -163,6 +193,36 @@ async def test_errors_in_no_form_are_put_into_it(body: bytes, said: bytes) -> No
     assert caught.value.body == (
         b'{"error":{"message":"' + said + b'","type":"upstream_error","param":null,"code":null}}'
     )
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (
+            b'{"message":"Too long.","type":"BadRequestError","param":"n","code":400}',
+            {"message": "Too long.", "type": "BadRequestError", "param": "n", "code": 400},
+        ),
+        (
+            b'[{"error": {"code": 400, "message": "Not valid.", "status": "INVALID_ARGUMENT"}}]',
+            {"message": "Not valid.", "type": "INVALID_ARGUMENT", "param": None, "code": 400},
+        ),
+        (
+            b'{"error": "Input is too long", "error_type": "validation"}',
+            {
+                "message": "Input is too long",
+                "type": "validation",
+                "param": None,
+                "code": None,
+            },
+        ),
+    ],
+)
+async def test_what_an_error_says_of_its_kind_is_kept(body: bytes, error: dict[str, Any]) -> None:
+    async with opened(answer(body, status="400 No")) as (upstream, _):
+        with pytest.raises(UpstreamAnswered) as caught:
+            await upstream.complete({})
+    assert (caught.value.status, caught.value.message) == (400, error["message"])
+    assert msgspec.json.decode(caught.value.body) == {"error": error}
 
 
 @pytest.mark.parametrize("status", ["401 No", "403 No", "407 No"])

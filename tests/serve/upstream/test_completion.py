@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from semcache_async.serve.completions.cutting import cut_text
 from semcache_async.serve.completions.replay import DONE, replay
 from semcache_async.serve.sse import EventSplitter, data_of, event_of
-from semcache_async.serve.upstream.completion import Assembler, Frame, is_keepable
+from semcache_async.serve.upstream.completion import Assembler, Frame
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 words = st.text("abc", min_size=1, max_size=3).map("x_".__add__)
@@ -110,10 +111,6 @@ def read(stream: bytes) -> Assembler:
     return assembler
 
 
-def keepable(assembler: Assembler) -> bool:
-    return assembler.complete and is_keepable(assembler.completion())
-
-
 def streamed(*chunks: dict[str, Any]) -> Assembler:
     return read(b"".join(event_of(json.dumps(one).encode()) for one in chunks) + DONE)
 
@@ -124,7 +121,6 @@ def test_a_replayed_completion_is_the_same_completion(whole: dict[str, Any]) -> 
     assembler = read(b"".join(events))
     assert assembler.completion() == whole
     assert assembler.complete
-    assert keepable(assembler) == is_keepable(whole)
 
 
 @given(completions, st.booleans())
@@ -150,11 +146,62 @@ def test_a_replay_is_correct_in_form(whole: dict[str, Any], include_usage: bool)
         assert own[-1]["delta"] == {}
 
 
-def test_a_long_answer_comes_in_short_lines() -> None:
-    whole = completion("\u20ac" * 100_000, reasoning_content="\0" * 9_000)
-    events = replay(whole, id="chatcmpl-1", created=7, include_usage=True)
-    assert max(len(event) for event in events) < 2**15
-    assert read(b"".join(events)).completion() == whole
+LONG = "\0\u20ac" * 50_000
+LONG_TOKENS = [{**token, "token": "\u20ac", "bytes": [226, 130, 172]}] * 4_000
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        completion(LONG, reasoning_content=LONG),
+        completion("a", reasoning=LONG, made_up={"deep": {"text": LONG}, "id": "x"}),
+        completion(None, tool_calls=[{"id": "a", "type": "function", "function": {"name": "f"}}]),
+        completion(
+            None,
+            tool_calls=[
+                {"id": at, "type": "function", "function": {"name": "f", "arguments": LONG}}
+                for at in "ab"
+            ],
+        ),
+        completion("a", annotations=[{"url": "u" * 50}] * 2_000),
+        completion("a", audio={"id": "x", "data": "A" * 100_000}),
+    ],
+)
+def test_whatever_is_long_comes_in_short_lines(whole: dict[str, Any]) -> None:
+    for tokens in None, LONG_TOKENS:
+        whole["choices"][0]["logprobs"] = tokens and {"content": tokens, "refusal": None}
+        events = replay(whole, id="chatcmpl-1", created=7, include_usage=True)
+        assert max(map(len, events)) < 2**14
+        assert read(b"".join(events)).completion() == whole
+
+
+def test_a_long_element_of_a_list_comes_as_several_of_its_kind() -> None:
+    thought = {"type": "reasoning.text", "index": 0, "text": LONG}
+    events = replay(
+        completion("a", reasoning_details=[thought]), id="1", created=7, include_usage=False
+    )
+    assert max(map(len, events)) < 2**14
+    (choice,) = read(b"".join(events)).completion()["choices"]
+    parts = choice["message"]["reasoning_details"]
+    assert "".join(part["text"] for part in parts) == LONG
+    assert {(part["type"], part["index"]) for part in parts} == {("reasoning.text", 0)}
+
+
+def test_fields_of_the_whole_come_once_and_apart() -> None:
+    fields = {name: [name * 2_000] for name in "abcdef"}
+    events = replay(completion() | fields, id="1", created=7, include_usage=False)
+    assert max(map(len, events[:2])) < 2**14
+    found = read(b"".join(events)).completion()
+    assert {name: found[name] for name in fields} == fields
+
+
+@given(st.text(max_size=60), st.lists(st.integers(0, 20), max_size=8))
+def test_content_comes_in_the_pieces_it_had(said: str, sizes: list[int]) -> None:
+    pieces = list(cut_text(said, sizes))
+    assert "".join(pieces) == said
+    assert [len(piece) for piece in pieces][:-1] == [size for size in sizes if size][
+        : max(0, len(pieces) - 1)
+    ]
 
 
 RECORDED = b"".join(
@@ -179,15 +226,16 @@ RECORDED = b"".join(
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
-def test_a_stream_cut_anywhere_is_never_complete(line_end: bytes) -> None:
+def test_a_stream_cut_before_its_last_word_is_never_complete(line_end: bytes) -> None:
     stream = RECORDED.replace(b"\n", line_end)
+    said = stream.index(b'"stop"') + len(b'"stop"}]}' + 2 * line_end)
     # half the last CRLF is a CR, which ends the event as well
-    for length in range(len(stream) - (line_end == b"\r\n")):
+    for length in range(said - (line_end == b"\r\n")):
         assembler = read(stream[:length])
         assert not assembler.complete
-        assert not keepable(assembler)
         assembler.completion()
-    assert keepable(read(stream))
+    assert read(stream[:said]).complete
+    assert read(stream).complete
 
 
 def test_a_recorded_stream() -> None:
@@ -229,7 +277,6 @@ def test_tool_calls_grow_by_index() -> None:
         chunk({"role": "assistant"}, "tool_calls"),
     )
     assert assembler.complete
-    assert not keepable(assembler)
     assert assembler.completion()["choices"][0]["message"] == {
         "role": "assistant",
         "content": None,
@@ -238,6 +285,14 @@ def test_tool_calls_grow_by_index() -> None:
             {"id": "b", "type": "function", "function": {"name": "find", "arguments": "{}"}},
         ],
     }
+
+
+def test_a_choice_without_an_index_is_known_by_its_place() -> None:
+    one, two = chunk({"content": "A"}), chunk({"content": "a"}, "stop")
+    del one["choices"][0]["index"], two["choices"][0]["index"]
+    assembler = streamed(one, two)
+    assert assembler.completion()["choices"][0]["message"]["content"] == "Aa"
+    assert assembler.complete
 
 
 def test_choices_may_come_in_turns() -> None:
@@ -249,7 +304,7 @@ def test_choices_may_come_in_turns() -> None:
     )
     said = [choice["message"]["content"] for choice in assembler.completion()["choices"]]
     assert said == ["Aa", "Bb"]
-    assert keepable(assembler)
+    assert assembler.complete
 
 
 def test_one_choice_without_an_end_is_not_complete() -> None:
@@ -282,7 +337,6 @@ def test_padding_is_dropped_and_the_rest_kept() -> None:
         b'data: {"choices":7}\n\n',
         b'data: {"choices":{"a":1}}\n\n',
         b'data: {"choices":[7]}\n\n',
-        b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n',
         b'data: {"choices":[{"index":"0","delta":{"content":"a"}}]}\n\n',
         b'data: {"choices":[{"index":0,"delta":"a"}]}\n\n',
         b'data: {"choices":[{"index":0,"delta":{"content":["a"]}}]}\n\n',
@@ -296,7 +350,7 @@ def test_padding_is_dropped_and_the_rest_kept() -> None:
 )
 def test_a_strange_chunk_is_passed_on_and_never_kept(strange: bytes) -> None:
     good = event_of(json.dumps(chunk({"content": "a"}, "stop")).encode())
-    assert keepable(read(good + DONE))
+    assert read(good + DONE).complete
     assembler = read(good + strange + good + DONE)
     assert not assembler.complete
     assert assembler.garbage == (not _is_object(data_of(strange) or b""))
@@ -328,31 +382,3 @@ def test_the_usage_event_is_told_apart() -> None:
     assert [assembler.read(event).is_usage for event in events] == [False] * 3 + [True, False]
     for other in (b'{"choices":[],"prompt_filter_results":[]}', b'{"choices":[],"usage":null}'):
         assert not assembler.read(event_of(other)).is_usage
-
-
-@pytest.mark.parametrize(
-    "unfit",
-    [
-        {},
-        {"choices": []},
-        {"choices": [7]},
-        {"choices": [{"finish_reason": "stop"}]},
-        completion(reason="length"),
-        completion(reason="content_filter"),
-        completion(None),
-        completion(" \n"),
-        completion([{"type": "text", "text": "a"}]),
-        completion(refusal="No."),
-        completion(tool_calls=[{"id": "a"}]),
-        completion(function_call={"name": "a"}),
-    ],
-)
-def test_what_is_not_fit_for_others(unfit: dict[str, Any]) -> None:
-    assert not is_keepable(unfit)
-
-
-def test_what_is_stored_may_lack_what_many_servers_leave_out() -> None:
-    stored = '{"choices":[{"finish_reason":"stop","message":{"content":"a","tool_calls":false}}]}'
-    found = json.loads(stored)
-    assert is_keepable(found)
-    assert keepable(read(b"".join(replay(found, id="1", created=7, include_usage=True))))
