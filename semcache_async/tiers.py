@@ -476,9 +476,7 @@ class Tiers:
         *,
         claim: str | None = None,
     ) -> str:
-        if self._breaker.is_open:
-            self._breaker.skip()
-            raise StoreUnavailableError("The store is out of reach; nothing is stored for now.")
+        self._check_store()
         record = query.record(
             self._config, text, vector, tags=tags, started_at=started_at, claim=claim
         )
@@ -494,8 +492,15 @@ class Tiers:
         self._recent.change(entry_id)
         return entry_id
 
+    def _check_store(self) -> None:
+        """Raises ``StoreUnavailableError`` where it is not asked for now."""
+        if self._breaker.is_open:
+            self._breaker.skip()
+            raise StoreUnavailableError("The store is out of reach; nothing is stored for now.")
+
     async def _may_write(self, query: Query) -> None:
-        """Raises ``QuotaError``."""
+        """Raises ``QuotaError``, and ``StoreError`` where the store cannot be asked."""
+        self._check_store()
         await self.quotas.write(query.key.scope.tenant, self._count)
 
     async def _asked(self, batcher: MicroBatcher[K, V], key: K) -> V:
