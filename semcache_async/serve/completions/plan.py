@@ -72,15 +72,17 @@ class Planner:
             self._plans.put((raw, tenant, locale), plan)
 
     def plan(self, request: ChatRequest, tenant: str, locale: str, namespace: str = "") -> Plan:
-        """What to ask the cache. A prompt that must bypass it is not told to it."""
+        """What to ask the cache. A prompt that must bypass it is not told to it: only whose it is,
+        which its call counts for."""
         last = request.messages[-1]
         reason = self._reason(request)
         prompt = ""
         if reason is None and last["role"] == "user":
             prompt = _prompt(last["content"])
             reason = self._reason_in(prompt)
-        scope = Scope() if reason else self._scope(request, tenant, locale, namespace)
-        return Plan(request, "-" if reason else prompt, scope, reason)
+        if reason is not None:
+            return Plan(request, "-", Scope(tenant=tenant), reason)
+        return Plan(request, prompt, self._scope(request, tenant, locale, namespace), None)
 
     def _reason(self, request: ChatRequest) -> Bypass | None:
         settings, body = self._settings, request.body
