@@ -350,6 +350,7 @@ class Tiers:
             )
         finally:
             self._recent.forget_all()
+            self.quotas.recount()
 
     def stats(self, *, flights: int, waiting: int, judging: int, limiter: Limiter) -> Stats:
         """A snapshot of every counter and gauge."""

@@ -109,6 +109,10 @@ class Quotas:
         if known is not None:
             known.count += 1
 
+    def recount(self) -> None:
+        """Entries may have gone: count before the next write."""
+        self._entries.clear()
+
     def verdict(self, tenant: str) -> bool:
         """May one more of the tenant's requests become evidence?"""
         return self._take(self._verdicts, tenant, self._verdicts_rate, _VERDICTS_S)

@@ -274,6 +274,16 @@ async def test_a_count_that_fails_stores_nothing() -> None:
         assert cache.stats().not_stored_store == 1
 
 
+async def test_what_was_removed_makes_room_at_once() -> None:
+    config, store = CacheConfig(tenant_entries=1), MemoryStore()
+    async with SemanticCache.open(config=config, embedder=AngleEmbedder(), store=store) as cache:
+        await cache.store("at 10", "text", scope=A)
+        with pytest.raises(QuotaError):
+            await cache.store("at 50", "text", scope=A)
+        assert await cache.invalidate(scope=A) == 1
+        await cache.store("at 50", "text", scope=A)
+
+
 async def test_a_store_out_of_reach_is_not_asked_for_its_count() -> None:
     class Gone(MemoryStore):
         counted = 0
