@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context, copy_context
 from enum import Enum
+from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -62,9 +63,11 @@ _POOLED = 500.0
 class Words(Protocol):
     """What two prompts' words say: ``flow.wording.Wording``."""
 
-    def refusal(self, prompt: str, candidate: str, /) -> str | None: ...
-    def erases(self, prompt: str, candidate: str, /) -> bool: ...
-    def objects(self, prompt: str, candidate: str, /) -> bool: ...
+    def refusal(
+        self, prompt: str, candidate: str, /, *, tenant: str | None = None
+    ) -> str | None: ...
+    def erases(self, prompt: str, candidate: str, /, *, tenant: str | None = None) -> bool: ...
+    def objects(self, prompt: str, candidate: str, /, *, tenant: str | None = None) -> bool: ...
 
 
 class _How(Enum):
@@ -174,12 +177,13 @@ class Learner:
 
     def policy(self, scope: Scope) -> Policy:
         """What a neighbour of this scope has to meet now."""
+        refusal = partial(self._words.refusal, tenant=scope.tenant)
         if self._config.target_precision is None:
-            return self._start
+            return self._start._replace(refusal=refusal)
         known = self._known(scope)
         if time.monotonic() >= known.due:
             self._renew(known)
-        return known.policy
+        return known.policy._replace(refusal=refusal)
 
     def standing(self, prompt: str, candidate: Candidate) -> Standing:
         """What is known of serving a candidate's answer to a prompt."""
@@ -360,13 +364,14 @@ class Learner:
 
     def _worth_judging(self, pending: _Pending) -> tuple[Neighbour, bool] | None:
         """The neighbour, and whether words speak against it."""
-        words, prompt = self._words, pending.prompt
+        words, prompt, tenant = self._words, pending.prompt, pending.scope.tenant
         if pending.how is not _How.MISSED:
             return pending.near[0], False
-        seen = [one for one in pending.near if not words.erases(prompt, one.prompt)]
+        seen = [one for one in pending.near if not words.erases(prompt, one.prompt, tenant=tenant)]
         if not seen:
             return None
-        found = next((one for one in seen if not words.objects(prompt, one.prompt)), None)
+        sound = (one for one in seen if not words.objects(prompt, one.prompt, tenant=tenant))
+        found = next(sound, None)
         near = found or seen[0]
         verdicts = self._verdicts(near)
         if verdicts is not None and verdicts.known(pair_of(prompt)) is not None:
