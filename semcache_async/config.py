@@ -230,9 +230,10 @@ def encryption_key(text: object) -> bytes:
     if isinstance(text, str):
         try:
             if len(text.strip()) == 64:
-                return bytes.fromhex(text.strip())
-            plain = text.strip().rstrip("=").replace("-", "+").replace("_", "/")
-            key = b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+                key = bytes.fromhex(text.strip())  # fewer where there are spaces among them
+            else:
+                plain = text.strip().rstrip("=").replace("-", "+").replace("_", "/")
+                key = b64decode(plain + "=" * (-len(plain) % 4), validate=True)
         except (ValueError, binascii.Error):
             key = b""
         if len(key) == 32:

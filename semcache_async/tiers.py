@@ -374,6 +374,7 @@ class Tiers:
             )
         finally:
             self._recent.forget_all()
+            self.quotas.recount()
 
     def stats(self, *, flights: int, waiting: int, judging: int, limiter: Limiter) -> Stats:
         """A snapshot of every counter and gauge."""
@@ -500,9 +501,7 @@ class Tiers:
         *,
         claim: str | None = None,
     ) -> str:
-        if self._breaker.is_open:
-            self._breaker.skip()
-            raise StoreUnavailableError("The store is out of reach; nothing is stored for now.")
+        self._check_store()
         record = query.record(
             self._config, text, vector, tags=tags, started_at=started_at, claim=claim
         )
@@ -518,8 +517,15 @@ class Tiers:
         self._recent.change(entry_id)
         return entry_id
 
+    def _check_store(self) -> None:
+        """Raises ``StoreUnavailableError`` where it is not asked for now."""
+        if self._breaker.is_open:
+            self._breaker.skip()
+            raise StoreUnavailableError("The store is out of reach; nothing is stored for now.")
+
     async def _may_write(self, query: Query) -> None:
-        """Raises ``QuotaError``."""
+        """Raises ``QuotaError``, and ``StoreError`` where the store cannot be asked."""
+        self._check_store()
         await self.quotas.write(query.key.scope.tenant, self._count)
 
     async def _asked(self, batcher: MicroBatcher[K, V], key: K) -> V:

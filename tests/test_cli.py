@@ -101,6 +101,22 @@ def test_ask_keeps_to_its_scope_and_distance(redis_url: str, name: str) -> None:
     assert other["source"] == "generated"
 
 
+@pytest.mark.parametrize("by", ["flag", "variable"])
+def test_entries_are_found_by_what_the_services_file_says(
+    redis_url: str, name: str, tmp_path: Path, by: str
+) -> None:
+    told = {"SEMCACHE_NAME": name, "SEMCACHE_SECRET": "hush", "SEMCACHE_PARTITIONS": "4"}
+    arguments = "How do I reset my PIN?", "--tenant", "acme", "--redis-url", redis_url
+    ask_json(*arguments, "--answer", "A", env=dict(told))
+    file = tmp_path / "semcache.toml"
+    file.write_text(f'[cache]\nname = "{name}"\nsecret = "hush"\npartitions = 4\n')
+    command = ["invalidate", "--tenant", "acme", "--redis-url", redis_url]
+    flag = ["--config", str(file)] if by == "flag" else []
+    env = {} if flag else {"SEMCACHE_CONFIG": str(file)}
+    removed = runner.invoke(app, [*command, *flag], env=env, catch_exceptions=False)
+    assert removed.stdout == "1 entry deleted.\n"
+
+
 def test_ask_says_that_the_llm_is_simulated(redis_url: str, name: str) -> None:
     command = ["ask", "Is [bold]this[/bold] plain?", "--redis-url", redis_url, "--tenant", name]
     first, second = runner.invoke(app, command), runner.invoke(app, command)

@@ -12,6 +12,7 @@ from semcache_async.embed import TextEmbedder
 from semcache_async.flow.vectors import open_vectors
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
 from semcache_async.testing import AngleEmbedder, MemoryStore
+from semcache_async.text.guards import Analysis, analyse
 from semcache_async.types import Scope, Source
 from tests.helpers import GatedLLM, until
 from tests.serve.running import serving
@@ -60,6 +61,26 @@ async def test_nor_are_they_read_once_for_both(text_embedder: TextEmbedder) -> N
         assert other is not one
         assert [lane.items for lane in vectors._lanes] == [2, 0]
         assert vectors.packer.items - before == 2
+
+
+async def test_what_the_guards_remember_of_a_prompt_is_its_tenants_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    analysed: list[str] = []
+
+    def counting(text: str) -> Analysis:
+        analysed.append(text)
+        return analyse(text)
+
+    monkeypatch.setattr("semcache_async.flow.wording.analyse", counting)
+    embedder, store = AngleEmbedder(), MemoryStore()
+    embedder.guarded = True
+    async with SemanticCache.open(embedder=embedder, store=store) as cache:
+        for times, scope in enumerate((A, B), 1):
+            await cache.store("pay at 2", "answer", scope=scope)
+            for _ in range(3):
+                await cache.lookup("pay at 1", scope=scope)
+            assert [analysed.count(text) for text in ("pay at 1", "pay at 2")] == [times] * 2
 
 
 async def test_nobody_waits_for_another_tenants_call() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -28,7 +29,21 @@ RedisUrl = Annotated[
     ),
 ]
 Name = Annotated[
-    str, typer.Option(envvar="SEMCACHE_NAME", help="Prefix of the cache's keys (--redis-url).")
+    str | None,
+    typer.Option(
+        envvar="SEMCACHE_NAME",
+        show_default="the file's, or semcache",
+        help="Prefix of the cache's keys (--redis-url).",
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        envvar="SEMCACHE_CONFIG",
+        show_default="none",
+        help="The service's TOML file (--redis-url): what is kept is found by its options alone.",
+    ),
 ]
 ApiKey = Annotated[
     str | None, typer.Option(envvar="SEMCACHE_API_KEY", help="An admin's API key (--url).")
@@ -38,7 +53,8 @@ ApiKey = Annotated[
 def stats(
     url: Url = None,
     redis_url: RedisUrl = None,
-    name: Name = "semcache",
+    name: Name = None,
+    config: Config = None,
     api_key: ApiKey = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     debug: Debug = False,
@@ -52,12 +68,12 @@ def stats(
       semcache stats --redis-url redis://localhost:6379/0 --json
     """
     with one_line_errors(debug):
-        from semcache_async.cli.remote import redis_stats, service_stats
+        from semcache_async.cli.remote import options_of, redis_stats, service_stats
 
         if _wants_service(url, redis_url):
             found = run(lambda: service_stats(str(url), api_key))
         else:
-            found = run(lambda: redis_stats(str(redis_url), name))
+            found = run(lambda: redis_stats(str(redis_url), options_of(name, config).name))
         if as_json:
             import msgspec
 
@@ -79,7 +95,8 @@ def invalidate(
     ] = None,
     url: Url = None,
     redis_url: RedisUrl = None,
-    name: Name = "semcache",
+    name: Name = None,
+    config: Config = None,
     api_key: ApiKey = None,
     debug: Debug = False,
 ) -> None:
@@ -108,12 +125,12 @@ def invalidate(
         what |= {"entry_ids": entry_id} if entry_id else {}
         if not what:
             raise typer.BadParameter("name a --tag, an --entry-id or a field of a scope")
-        from semcache_async.cli.remote import redis_invalidate, service_invalidate
+        from semcache_async.cli.remote import options_of, redis_invalidate, service_invalidate
 
         if _wants_service(url, redis_url):
             removed = run(lambda: service_invalidate(str(url), api_key, what))
         else:
-            removed = run(lambda: redis_invalidate(str(redis_url), name, what))
+            removed = run(lambda: redis_invalidate(str(redis_url), options_of(name, config), what))
         typer.echo(f"{removed} {'entry' if removed == 1 else 'entries'} deleted.")
 
 
@@ -127,7 +144,8 @@ def feedback(
     ],
     url: Url = None,
     redis_url: RedisUrl = None,
-    name: Name = "semcache",
+    name: Name = None,
+    config: Config = None,
     api_key: ApiKey = None,
     debug: Debug = False,
 ) -> None:
@@ -143,12 +161,13 @@ def feedback(
       semcache feedback "How can I pay?" 5f1c... --right --redis-url redis://localhost:6379/0
     """
     with one_line_errors(debug):
-        from semcache_async.cli.remote import redis_feedback, service_feedback
+        from semcache_async.cli.remote import options_of, redis_feedback, service_feedback
 
         if _wants_service(url, redis_url):
             run(lambda: service_feedback(str(url), api_key, prompt, entry_id, right=right))
         else:
-            run(lambda: redis_feedback(str(redis_url), name, prompt, entry_id, right=right))
+            options = options_of(name, config)
+            run(lambda: redis_feedback(str(redis_url), options, prompt, entry_id, right=right))
         typer.echo(f"Noted: {'right' if right else 'wrong'}.")
 
 

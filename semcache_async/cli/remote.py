@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ServiceError",
+    "options_of",
     "redis_feedback",
     "redis_invalidate",
     "redis_stats",
@@ -105,15 +107,14 @@ async def _server_stats(server: RedisPipelines, name: str) -> dict[str, Any]:
     }
 
 
-async def redis_invalidate(url: str, name: str, what: Mapping[str, Any]) -> int:
-    """How many entries were removed; loads the model, whose fingerprint is in the keys. The cache's
-    other options, its secret among them, come from the environment."""
+async def redis_invalidate(url: str, config: CacheConfig, what: Mapping[str, Any]) -> int:
+    """How many entries were removed; loads the model, whose fingerprint is in the keys."""
     from semcache_async.cache import SemanticCache
     from semcache_async.types import scope_or_tenant
 
     named = {key: value for key, value in what.items() if key not in ("tags", "entry_ids")}
     scope, tenant = scope_or_tenant(named)
-    async with SemanticCache.open(url, config=_config(name)) as cache:
+    async with SemanticCache.open(url, config=config) as cache:
         return await cache.invalidate(
             scope=scope,
             tenant=tenant,
@@ -122,22 +123,24 @@ async def redis_invalidate(url: str, name: str, what: Mapping[str, Any]) -> int:
         )
 
 
-async def redis_feedback(url: str, name: str, prompt: str, entry_id: str, *, right: bool) -> None:
+async def redis_feedback(
+    url: str, config: CacheConfig, prompt: str, entry_id: str, *, right: bool
+) -> None:
     """Note in Redis whether the entry's answer is right for the prompt; loads the model, which has
-    to say how far the two prompts lie apart. The cache's other options come from the environment:
-    with ``verified``, say so there."""
+    to say how far the two prompts lie apart. ``config``: with ``verified``, if the service has."""
     from semcache_async.cache import SemanticCache
 
-    async with SemanticCache.open(url, config=_config(name)) as cache:
+    async with SemanticCache.open(url, config=config) as cache:
         if not await cache.feedback(prompt, entry_id, right=right):
             raise ServiceError("There is no such entry, or it is no longer kept.")
 
 
-def _config(name: str) -> CacheConfig:
-    """The cache's options as the service has them from the environment."""
+def options_of(name: str | None, file: Path | None) -> CacheConfig:
+    """The cache's options, its secret, keys and partitions among them, as the service has them from
+    the environment and its file. Raises ``ConfigError``."""
     from semcache_async.serve.settings import read_settings
 
-    return read_settings({"name": name}, asks_llm=False).cache
+    return read_settings({"name": name}, file=file, asks_llm=False).cache
 
 
 def _index(info: Mapping[bytes, Any]) -> dict[str, Any]:

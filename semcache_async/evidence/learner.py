@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context, copy_context
 from enum import Enum
+from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -50,6 +51,8 @@ _REFRESH_S, _LONGEST_S = 10.0, 80.0
 time that nothing has changed."""
 _ENOUGH_NEW = 20
 """Verdicts after which a scope's distance is chosen anew at once."""
+_TENANTS = 4_096
+"""Tenants whose start is remembered."""
 _UNPROVEN = 0.08
 """Where a scope starts that is to find its distance. What lies farther out misses, and is judged:
 the farther a scope starts, the less it learns."""
@@ -62,9 +65,11 @@ _POOLED = 500.0
 class Words(Protocol):
     """What two prompts' words say: ``flow.wording.Wording``."""
 
-    def refusal(self, prompt: str, candidate: str, /) -> str | None: ...
-    def erases(self, prompt: str, candidate: str, /) -> bool: ...
-    def objects(self, prompt: str, candidate: str, /) -> bool: ...
+    def refusal(
+        self, prompt: str, candidate: str, /, *, tenant: str | None = None
+    ) -> str | None: ...
+    def erases(self, prompt: str, candidate: str, /, *, tenant: str | None = None) -> bool: ...
+    def objects(self, prompt: str, candidate: str, /, *, tenant: str | None = None) -> bool: ...
 
 
 class _How(Enum):
@@ -169,17 +174,22 @@ class Learner:
         if config.target_precision is not None:
             start = min(start, _UNPROVEN)
         self._start = Policy(start, words.refusal, self.standing, config.max_distance)
+        self._start_of = lru_cache(maxsize=_TENANTS)(self._start_for)
 
     # -- what requests ask
 
     def policy(self, scope: Scope) -> Policy:
         """What a neighbour of this scope has to meet now."""
         if self._config.target_precision is None:
-            return self._start
+            return self._start_of(scope.tenant)
         known = self._known(scope)
         if time.monotonic() >= known.due:
             self._renew(known)
         return known.policy
+
+    def _start_for(self, tenant: str) -> Policy:
+        """Before there is evidence; the readings of a tenant's prompts are its own."""
+        return self._start._replace(refusal=partial(self._words.refusal, tenant=tenant))
 
     def standing(self, prompt: str, candidate: Candidate) -> Standing:
         """What is known of serving a candidate's answer to a prompt."""
@@ -360,13 +370,14 @@ class Learner:
 
     def _worth_judging(self, pending: _Pending) -> tuple[Neighbour, bool] | None:
         """The neighbour, and whether words speak against it."""
-        words, prompt = self._words, pending.prompt
+        words, prompt, tenant = self._words, pending.prompt, pending.scope.tenant
         if pending.how is not _How.MISSED:
             return pending.near[0], False
-        seen = [one for one in pending.near if not words.erases(prompt, one.prompt)]
+        seen = [one for one in pending.near if not words.erases(prompt, one.prompt, tenant=tenant)]
         if not seen:
             return None
-        found = next((one for one in seen if not words.objects(prompt, one.prompt)), None)
+        sound = (one for one in seen if not words.objects(prompt, one.prompt, tenant=tenant))
+        found = next(sound, None)
         near = found or seen[0]
         verdicts = self._verdicts(near)
         if verdicts is not None and verdicts.known(pair_of(prompt)) is not None:
@@ -468,7 +479,7 @@ class Learner:
     def _known(self, scope: Scope) -> _Known:
         known = self._scopes.get(scope)
         if known is None:
-            known = _Known(scope, self._start)
+            known = _Known(scope, self._start_of(scope.tenant))
             if self._config.target_precision is not None:
                 known.watched = needed(self._config.target_precision)
             self._scopes.put(scope, known)
@@ -524,7 +535,7 @@ class Learner:
         known.total = own.total
         known.choice = self._chosen(own, like, config.target_precision)
         reach = known.choice.max_distance
-        policy = self._start._replace(max_distance=-1.0 if reach is None else reach)
+        policy = known.policy._replace(max_distance=-1.0 if reach is None else reach)
         if policy.max_distance > max(self._start.max_distance, known.policy.max_distance):
             known.watched = needed(config.target_precision)
         known.policy = policy

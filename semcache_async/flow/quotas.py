@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -68,6 +69,7 @@ class Quotas:
         self._writes: Recent[str, TokenBucket] = Recent(_TENANTS)
         self._verdicts: Recent[str, TokenBucket] = Recent(_TENANTS)
         self._entries: Recent[str, _Entries] = Recent(_TENANTS)
+        self._counting: dict[str, asyncio.Task[_Entries]] = {}
 
     @contextmanager
     def flight(self, tenant: str) -> Iterator[None]:
@@ -93,7 +95,8 @@ class Quotas:
         """An answer is about to be stored; raises ``QuotaError`` where it may not be, and what
         ``count`` raises."""
         most = self._most_entries
-        if most is not None and await self._count(tenant, count) >= most:
+        known = None if most is None else await self._count(tenant, count)
+        if known is not None and most is not None and known.count >= most:
             raise QuotaError(
                 f"This tenant has the {most} entries that tenant_entries allows; nothing more is "
                 "stored until some have gone."
@@ -103,20 +106,37 @@ class Quotas:
                 f"This tenant stores more than the {self._writes_rate:g} answers a second that "
                 "tenant_writes allows; store it again later."
             )
-        if most is not None and (known := self._entries.get(tenant)) is not None:
+        if known is not None:
             known.count += 1
+
+    def recount(self) -> None:
+        """Entries may have gone: count before the next write."""
+        self._entries.clear()
 
     def verdict(self, tenant: str) -> bool:
         """May one more of the tenant's requests become evidence?"""
         return self._take(self._verdicts, tenant, self._verdicts_rate, _VERDICTS_S)
 
-    async def _count(self, tenant: str, count: Count) -> int:
-        """As of some seconds ago, and what was written here since."""
+    async def _count(self, tenant: str, count: Count) -> _Entries:
+        """As of some seconds ago, and what was written here since. However many wait for it, it is
+        counted once, and they all add to the same."""
         known = self._entries.get(tenant)
-        if known is None or self._clock() >= known.due:
+        if known is not None and self._clock() < known.due:
+            return known
+        counting = self._counting.get(tenant)
+        if counting is None:
+            counting = asyncio.create_task(self._counted(tenant, count))
+            self._counting[tenant] = counting
+            counting.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(counting)
+
+    async def _counted(self, tenant: str, count: Count) -> _Entries:
+        try:
             known = _Entries(await count(tenant), self._clock() + _COUNTED_S)
-            self._entries.put(tenant, known)
-        return known.count
+        finally:
+            del self._counting[tenant]
+        self._entries.put(tenant, known)
+        return known
 
     def _take(
         self, buckets: Recent[str, TokenBucket], tenant: str, rate: float | None, burst_s: float

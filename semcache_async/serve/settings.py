@@ -402,6 +402,12 @@ def read_settings(
     With ``asks_llm`` there must be an upstream. Raises ``ConfigError``.
     """
     env = os.environ if env is None else env
+    keys = variable_of("encryption_keys")
+    if keys in env and not env[keys].strip(" \t\n,"):
+        raise ConfigError(
+            f"{keys} is set and holds no key, so that nothing would be sealed; unset it if that is "
+            "meant, else make a key with: openssl rand -base64 32"
+        )
     told = {"": {}, "cache": {}} if file is None else _read_file(file)
     own, cached = told[""], told["cache"]
     from_env = {name: text for name in OPTIONS if (text := _from_env(name, env)) is not None}

@@ -37,7 +37,7 @@ class Address(NamedTuple):
 
     def sentinel(self, node: Node) -> str:
         """The URL of one sentinel, with the sentinels' own credentials."""
-        query = parse_qs(self.parts.query)
+        query = parse_qs(self.parts.query.replace("+", "%2B"))  # a plus is one, as in the user part
         name, password = (quote(query.get(key, [""])[0], safe="") for key in _OF_SENTINELS)
         return self._url(node, f"{name}:{password}" if password else "", ("db",))
 
@@ -72,6 +72,7 @@ def read_url(url: str) -> Address:
         scheme, _, kind = parts.scheme.partition("+")
         readable = scheme in {"redis", "rediss", "unix"} and not parts.fragment
         readable &= kind == "" or (kind in _PORTS and scheme != "unix")
+        readable &= kind == "" or parts.netloc.count("@") < 2  # a user named for each host
         if scheme == "unix":
             readable &= parts.netloc == "" or parts.netloc.endswith("@")
         else:

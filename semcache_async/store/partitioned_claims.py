@@ -7,15 +7,19 @@ from where the claim was. Whoever knows no more of a claim than its id asks all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from semcache_async.errors import StoreError
 from semcache_async.store.redis_store import RedisStore
-from semcache_async.store.together import all_at_once, for_ever
+from semcache_async.store.together import all_at_once, all_in_reach, for_ever
 from semcache_async.types import Claim, Letter, Rival, Scope, Vector
 
 __all__ = ["PartitionedClaims"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Spread(Protocol):
@@ -48,23 +52,22 @@ class PartitionedClaims:
         )
 
     async def renew(self, inbox: str, claims: Sequence[str]) -> list[bool]:
-        said = await all_at_once(store.renew(inbox, claims) for store in self._stores)
-        return [any(parts) for parts in zip(*said, strict=True)]
+        """One that may stand where nobody can look stands: the write that it is for will tell."""
+        said = await all_in_reach(store.renew(inbox, claims) for store in self._stores)
+        lost = len(said) > len(given := _given(said))
+        return [lost or any(parts) for parts in zip(*given, strict=True)]
 
     async def stand(self, claims: Sequence[str]) -> list[bool | Exception]:
-        said = await all_at_once(store.stand(claims) for store in self._stores)
-        return [_first(parts) for parts in zip(*said, strict=True)]
+        said = await self._each(lambda store: store.stand(claims), claims)
+        return [_first(parts) for parts in said]
 
     async def vectors(self, claims: Sequence[str]) -> list[Vector | Exception | None]:
-        said = await all_at_once(store.vectors(claims) for store in self._stores)
-        return [
-            next((one for one in parts if one is not None), None)
-            for parts in zip(*said, strict=True)
-        ]
+        said = await self._each(lambda store: store.vectors(claims), claims)
+        return [min(parts, key=_doubt) for parts in said]
 
     async def withdraw(self, claims: Sequence[str]) -> list[Exception | None]:
-        said = await all_at_once(store.withdraw(claims) for store in self._stores)
-        return [next(filter(None, parts), None) for parts in zip(*said, strict=True)]
+        said = await self._each(lambda store: store.withdraw(claims), claims)
+        return [next(filter(None, parts), None) for parts in said]
 
     async def write(self, letters: Sequence[tuple[str, Letter]]) -> list[bool | Exception]:
         return await self._spread(
@@ -78,6 +81,23 @@ class PartitionedClaims:
 
     async def hear(self, inbox: str, heard: Callable[[Letter | None], None]) -> None:
         await for_ever([partial(store.hear, inbox) for store in self._stores], heard)
+
+    async def _each(
+        self, ask: Callable[[RedisStore], Awaitable[list[T]]], claims: Sequence[str]
+    ) -> list[list[T | StoreError]]:
+        """What all partitions say of each claim."""
+        said = await all_in_reach(ask(store) for store in self._stores)
+        rows = [[one] * len(claims) if isinstance(one, StoreError) else one for one in said]
+        return [list(parts) for parts in zip(*rows, strict=True)]
+
+
+def _given(said: Sequence[R | StoreError]) -> list[R]:
+    return [one for one in said if not isinstance(one, StoreError)]
+
+
+def _doubt(said: object) -> int:
+    """A vector comes before an error, which comes before nothing."""
+    return 2 if said is None else isinstance(said, Exception)
 
 
 def _first(parts: Sequence[bool | Exception]) -> bool | Exception:

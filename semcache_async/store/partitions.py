@@ -27,7 +27,7 @@ from semcache_async.store.opening import redis_stores
 from semcache_async.store.partitioned_claims import PartitionedClaims
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.store.replies import checked
-from semcache_async.store.together import all_at_once, for_ever
+from semcache_async.store.together import all_at_once, all_in_reach, for_ever
 from semcache_async.types import Entry, EntryKey, Neighbour, Owner, Record, Scope, VectorQuery
 
 __all__ = ["PartitionedStore", "open_store"]
@@ -138,7 +138,9 @@ class PartitionedStore:
         return sorted(entries, key=lambda entry: entry.created_at, reverse=True)[:limit]
 
     async def count(self, tenant: str) -> int:
-        return sum(await all_at_once(store.count(tenant) for store in self._stores))
+        """Those in the partitions in reach: an outage of one is no reason to store nothing."""
+        said = await all_in_reach(store.count(tenant) for store in self._stores)
+        return sum(one for one in said if not isinstance(one, StoreError))
 
     async def check(self) -> None:
         """Raise a ``StoreError`` unless some partition answers, and those that do are as they have

@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-__all__ = ["all_at_once", "for_ever"]
+from semcache_async.errors import StoreError
+from semcache_async.flow.breaker import is_outage
+
+__all__ = ["all_at_once", "all_in_reach", "for_ever"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -21,6 +24,24 @@ async def all_at_once(calls: Iterable[Awaitable[R]]) -> list[R]:
         if isinstance(one, BaseException):
             raise one
         given.append(one)
+    return given
+
+
+async def all_in_reach(calls: Iterable[Awaitable[R]]) -> list[R | StoreError]:
+    """What each gives, once all have ended. An outage of some stands in their places as a
+    ``StoreError`` that is none of the store's; one of all is raised, and any other error."""
+    said = await asyncio.gather(*calls, return_exceptions=True)
+    outages = [one for one in said if isinstance(one, BaseException) and is_outage(one)]
+    if outages and len(outages) == len(said):
+        raise outages[0]
+    given: list[R | StoreError] = []
+    for one in said:
+        if not isinstance(one, BaseException):
+            given.append(one)
+        elif is_outage(one):
+            given.append(StoreError(f"A partition is out of reach ({one})"))
+        else:
+            raise one
     return given
 
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from semcache_async import CacheConfig, SemanticCache
-from semcache_async.errors import ConfigError, OverloadedError, QuotaError, StoreError
+from semcache_async.errors import (
+    ConfigError,
+    OverloadedError,
+    QuotaError,
+    StoreError,
+    StoreUnavailableError,
+)
 from semcache_async.flow.quotas import Quotas, TokenBucket
 from semcache_async.testing import AngleEmbedder, MemoryStore
-from semcache_async.types import Case, Scope, Source
+from semcache_async.types import Case, Entry, EntryKey, Record, Scope, Source
 from tests.helpers import GatedLLM, check_sums, until
 from tests.store.helpers import open_store, record
 
@@ -38,6 +45,19 @@ class Counted:
     async def __call__(self, _tenant: str) -> int:
         self.asked += 1
         return self.entries
+
+
+class Gated(Counted):
+    """Counts once its gate is open."""
+
+    def __init__(self, entries: int) -> None:
+        super().__init__(entries)
+        self.gate = asyncio.Event()
+
+    async def __call__(self, tenant: str) -> int:
+        counted = await super().__call__(tenant)
+        await self.gate.wait()
+        return counted
 
 
 def quotas(clock: Clock, **options: Any) -> Quotas:
@@ -88,6 +108,29 @@ async def test_entries_are_counted_now_and_then_and_in_between() -> None:
     assert await may_write(one, "a", count)
     assert count.asked == 2
     assert await may_write(one, "b", Counted(0))
+
+
+async def test_many_at_once_count_once_and_together() -> None:
+    one, count = quotas(Clock(), tenant_entries=3), Gated(1)
+    writes = [asyncio.create_task(may_write(one, "a", count)) for _ in range(50)]
+    await until(lambda: count.asked > 0)
+    writes[0].cancel()
+    count.gate.set()
+    done = await asyncio.gather(*writes, return_exceptions=True)
+    assert done.count(True) == 2
+    assert count.asked == 1
+
+
+async def test_a_count_that_fails_is_made_again() -> None:
+    one, count = quotas(Clock(), tenant_entries=3), Counted(1)
+
+    async def failing(_tenant: str) -> int:
+        raise StoreError("odd")
+
+    for _ in range(2):
+        with pytest.raises(StoreError, match="odd"):
+            await one.write("a", failing)
+    assert await may_write(one, "a", count)
 
 
 def test_flights_are_given_back_whatever_happens() -> None:
@@ -229,3 +272,38 @@ async def test_a_count_that_fails_stores_nothing() -> None:
         answer = await cache.get_or_generate("q at 0", answered)
         assert (answer.text, answer.entry_id) == ("answer to q at 0", None)
         assert cache.stats().not_stored_store == 1
+
+
+async def test_what_was_removed_makes_room_at_once() -> None:
+    config, store = CacheConfig(tenant_entries=1), MemoryStore()
+    async with SemanticCache.open(config=config, embedder=AngleEmbedder(), store=store) as cache:
+        await cache.store("at 10", "text", scope=A)
+        with pytest.raises(QuotaError):
+            await cache.store("at 50", "text", scope=A)
+        assert await cache.invalidate(scope=A) == 1
+        await cache.store("at 50", "text", scope=A)
+
+
+async def test_a_store_out_of_reach_is_not_asked_for_its_count() -> None:
+    class Gone(MemoryStore):
+        counted = 0
+
+        async def put(self, records: Sequence[Record]) -> list[str | Exception]:
+            raise StoreUnavailableError("gone")
+
+        async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | Exception | None]:
+            raise StoreUnavailableError("gone")
+
+        async def count(self, tenant: str) -> int:
+            self.counted += 1
+            return await super().count(tenant)
+
+    config, store = CacheConfig(tenant_entries=2), Gone()
+    async with SemanticCache.open(config=config, embedder=AngleEmbedder(), store=store) as cache:
+        for n in range(3):
+            await cache.get_or_generate(f"at {n}0", answered, scope=A)
+        assert store.counted == 0
+        assert cache.stats().not_stored_store == 3
+        with pytest.raises(StoreUnavailableError):
+            await cache.store("at 10", "text", scope=A)
+        assert store.counted == 0

@@ -38,6 +38,12 @@ def test_flags_come_before_variables_and_those_before_the_file(tmp_path: Path) -
     assert settings.cache == CacheConfig(neighbours=2)
 
 
+@pytest.mark.parametrize("text", ["", " ", ",", " , \n"])
+def test_keys_that_were_meant_and_are_missing_are_no_encryption(text: str) -> None:
+    with pytest.raises(ConfigError, match="SEMCACHE_ENCRYPTION_KEYS is set and holds no key"):
+        read(SIMULATED, {"SEMCACHE_ENCRYPTION_KEYS": text})
+
+
 def test_every_kind_of_option_can_be_a_variable() -> None:
     env = {
         "SEMCACHE_SIMULATE_LLM": "1",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import NoReturn
 
+import numpy as np
 import pytest
 
 from semcache_async import SemanticCache
@@ -21,8 +23,8 @@ from semcache_async.store.keys import partitions
 from semcache_async.store.partitions import PartitionedStore
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.testing import AngleEmbedder
-from semcache_async.types import EntryKey, Scope
-from tests.store.helpers import open_partitions, record, text_of
+from semcache_async.types import Claim, EntryKey, Scope
+from tests.store.helpers import open_partitions, record, text_of, unit
 from tests.store.servers import until_equal
 
 pytestmark = pytest.mark.anyio
@@ -127,6 +129,51 @@ async def test_an_outage_of_one_is_none_of_all(
         back = True
         await until_equal(lambda: _failures(store, keys), 0)
         assert await text_of(store, "q", SCOPES[0]) == "answer to q"
+
+
+async def test_nor_is_it_where_all_are_asked(
+    redis_url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked of every partition must not tell that the store is out of reach."""
+    async with open_partitions(redis_url, name, 3) as store:
+        assert isinstance(store, PartitionedStore)
+        dead = store.of(SCOPES[0])
+        alive = next(scope for scope in SCOPES if store.of(scope) is not dead)
+        await store.put([record(store, "q", 0, scope) for scope in (SCOPES[0], alive)])
+        claims = [
+            Claim(
+                id=f"{n:032x}",
+                inbox="0" * 32,
+                key=EntryKey(scope, "q"),
+                prompt="q",
+                vector=unit(0),
+                tags=(),
+                reach=-1.0,
+            )
+            for n, scope in enumerate((SCOPES[0], alive))
+        ]
+        assert await store.claim(claims) == [[], []]
+        ids = [claim.id for claim in claims]
+
+        async def gone(*_: object, **__: object) -> NoReturn:
+            raise StoreUnavailableError("gone")
+
+        for asked in ("count", "renew", "stand", "vectors", "withdraw"):
+            monkeypatch.setattr(dead, asked, gone)
+        assert await store.count("a") == 1
+        assert await store.renew("0" * 32, [*ids, "f" * 32]) == [True] * 3
+        unknown, stands = await store.stand(ids)
+        assert stands is True
+        lost, vector = await store.vectors(ids)
+        assert isinstance(vector, np.ndarray)
+        for error in (unknown, lost, *await store.withdraw(ids)):
+            assert isinstance(error, StoreError)
+            assert not isinstance(error, StoreUnavailableError)
+        monkeypatch.undo()
+        assert await store.stand(ids) == [True, False]
+        monkeypatch.setattr(RedisStore, "count", gone)
+        with pytest.raises(StoreUnavailableError):
+            await store.count("a")
 
 
 async def _failures(store: PartitionedStore, keys: list[EntryKey]) -> int:

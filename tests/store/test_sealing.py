@@ -105,7 +105,9 @@ def test_a_key_in_any_of_its_forms(encode: Any) -> None:
     assert sealer(*keys).open(sealed, context=b"c") == b"x"
 
 
-@pytest.mark.parametrize("keys", ["ab" * 32, ["short"], [b"ab" * 16], ["zz" * 32], ["é" * 44], 5])
+@pytest.mark.parametrize(
+    "keys", ["ab" * 32, ["short"], ["ab " * 20 + "abcd"], [b"ab" * 16], ["zz" * 32], ["é" * 44], 5]
+)
 def test_what_is_no_key_is_told_and_not_shown(keys: Any) -> None:
     with pytest.raises(ConfigError, match="encryption_keys") as told:
         CacheConfig(encryption_keys=keys)

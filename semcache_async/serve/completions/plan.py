@@ -83,14 +83,15 @@ class Planner:
         namespace: str = "",
         passed: str = "",
     ) -> Plan:
-        """What to ask the cache. A prompt that must bypass it is not told to it. ``passed``: what
-        of the caller's headers and query goes upstream too, and may change the answer."""
+        """What to ask the cache. A prompt that must bypass it is not told to it: only whose it is,
+        which its call counts for. ``passed``: what of the caller's headers and query goes upstream
+        too, and may change the answer."""
         reason, prompt, at = self._reason(request), "", _last(request.messages)
         if reason is None:
             prompt = self._mask(_prompt(request.messages[at].get("content") or ""))
             reason = self._reason_in(prompt)
         if reason is not None:
-            return Plan(request, "-", Scope(), reason)
+            return Plan(request, "-", Scope(tenant=tenant), reason)
         told = {"namespace": namespace, "passed": passed}
         if request.exact:
             told["exact"] = _digest(prompt.encode(errors="surrogatepass"))

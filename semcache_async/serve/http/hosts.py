@@ -14,14 +14,15 @@ from semcache_async.serve.service import Service
 __all__ = ["Hosts"]
 
 _REMEMBERED = 1_024
-_PRIVATE = ("localhost", "local", "internal")
-"""Ends of names that are not in the public DNS."""
+_PRIVATE = ("localhost", "local", "internal", "svc", "lan")
+"""Ends of names that are not in the public DNS: reserved, of a Kubernetes cluster, of a router."""
 
 
 class Hosts:
     """Checks ``Host`` where somebody may ask without a key, or where names were listed. What no
     stranger's DNS can answer for always passes: addresses, names of one part (``localhost``, a
-    container's), ``.local`` and ``.internal``, and the name that the service is bound to."""
+    container's), ``.local``, ``.internal``, ``.svc`` and ``.lan``, and the name that the service is
+    bound to."""
 
     def __init__(self, service: Service) -> None:
         named = [_name(host) for host in (*service.settings.allowed_hosts, service.settings.host)]

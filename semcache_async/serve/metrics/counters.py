@@ -89,7 +89,7 @@ OWN = (
         "Hits near the threshold: noted for review, dropped as too many, lost by a failing store",
     ),
     Family(
-        *("upstream_retries", "reason", ("unreached", "429", "502", "503", "504", "529")),
+        *("upstream_retries", "reason", ("unreached", "429", "502", "503", "529")),
         "Calls of the upstream made once more, by what had come of them",
     ),
     Family(

@@ -28,8 +28,9 @@ _SAVED = 10.0
 """Retries that may be saved up."""
 _PER_S = 0.1
 """Earned by time alone."""
-_SAFE = frozenset((429, 502, 503, 504, 529))
-"""Statuses by which a service says that it did not do what it was asked."""
+_SAFE = frozenset((429, 502, 503, 529))
+"""Statuses by which a service says that it did not do what it was asked. Not 504: a gateway has
+waited for long enough, behind which the LLM is at work, and would be once more."""
 _FIRST_S, _FACTOR = 0.25, 4.0
 """The pause before the first retry, and how much longer the next one is."""
 _LONGEST_S = 5.0

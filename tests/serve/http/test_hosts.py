@@ -17,11 +17,12 @@ pytestmark = pytest.mark.anyio
 LOCAL = [
     *("localhost", "localhost:8080", "LocalHost.", "semcache:8080", "127.0.0.1", "127.0.0.1:80"),
     *("10.1.2.3:8080", "[::1]", "[::1]:8080", "semcache.default.svc.cluster.local", "a.internal"),
-    *("api.localhost:3000", "::1"),
+    *("api.localhost:3000", "::1", "semcache.default.svc:8080", "box.lan"),
 ]
 STRANGE = [
     *("evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example"),
     *("127.0.0.1.evil.example:80", "local.evil", "evil.example.", "[evil.example]", "a.b:80:80"),
+    *("semcache.default", "a.svc.evil.example", "evilsvc.example"),
 ]
 
 
