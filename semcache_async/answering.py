@@ -189,7 +189,7 @@ class Answering(Generic[C]):
         its boarding; else call the LLM and store what it says."""
         query = attempt.query
         if query.reads and not self._config.shadow:
-            found = await self._tiers.find_again(attempt)
+            found = await self._tiers.find(attempt)
             if found is not None:
                 self.audit(attempt)
                 return found

@@ -169,10 +169,11 @@ class Tiers:
     async def find(self, attempt: Attempt) -> Answer | None:
         """What the tiers have for this query, exact before semantic. In shadow mode, None: what
         would have been served is only noted."""
+        query = attempt.query
         entry = await self._fetch(attempt)
         if entry is not None:
             now = self._store.now()
-            if _is_young(entry, attempt.query, now):
+            if query.max_age_s is None or now - entry.created_at <= query.max_age_s:
                 if self._config.shadow:
                     self._counters.shadow_exact += 1
                     attempt.shadow = Neighbour(0.0, entry)
@@ -185,31 +186,10 @@ class Tiers:
                 neighbours = await self._search(attempt)
         except TimeoutError:
             attempt.embed_failed = not attempt.embedded
-            self._late_lookup()
+            self._counters.lookup_timeouts += 1
+            self._complaints.warn("lookup", "out of time, counted as a miss")
             return None
-        return self._decided(attempt, neighbours)
-
-    async def find_again(self, attempt: Attempt) -> Answer | None:
-        """``find`` for an attempt that has its vector: both tiers at once."""
-        if attempt.vector is None or self._config.shadow:
-            return await self.find(attempt)
-        try:
-            async with asyncio.timeout(self._config.lookup_budget_s):
-                entry, neighbours = await asyncio.gather(
-                    self._fetch(attempt), self._search(attempt)
-                )
-        except TimeoutError:
-            self._late_lookup()
-            return None
-        if entry is not None:
-            now = self._store.now()
-            if _is_young(entry, attempt.query, now):
-                return attempt.hit(Source.EXACT, entry, 0.0, now)
-        return self._decided(attempt, neighbours)
-
-    def _decided(self, attempt: Attempt, neighbours: Sequence[Neighbour]) -> Answer | None:
-        """The nearest of them that may be served."""
-        query, now = attempt.query, self._store.now()
+        now = self._store.now()
         attempt.near = self._servable(query, neighbours, now)
         decision = decide(query.prompt, attempt.near, query.policy)
         if decision.refused:
@@ -225,10 +205,6 @@ class Tiers:
             attempt.shadow = chosen
             return None
         return attempt.hit(Source.SEMANTIC, chosen.entry, chosen.distance, now)
-
-    def _late_lookup(self) -> None:
-        self._counters.lookup_timeouts += 1
-        self._complaints.warn("lookup", "out of time, counted as a miss")
 
     async def vector(
         self, text: str, *, tenant: str | None = None, bulk: bool = False
@@ -568,8 +544,3 @@ class Tiers:
 async def _uncounted(_tenant: str) -> int:
     """Of a store that cannot say it."""
     return 0
-
-
-def _is_young(entry: Entry, query: Query, now: float) -> bool:
-    """Is it no older than was asked for?"""
-    return query.max_age_s is None or now - entry.created_at <= query.max_age_s
