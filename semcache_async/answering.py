@@ -156,9 +156,8 @@ class Answering(Generic[C]):
             return outcome if seat.leads else None
         flight, distance = seat.flight, None if seat.leads else seat.distance
         if flight.elsewhere:
-            distance = (
-                flight.apart if attempt.vector is None else attempt.distance_to(flight.vector)
-            )
+            distance = attempt.distance_to(flight.vector)
+            distance = flight.apart if distance is None else distance
         return attempt.answer(
             outcome.text,
             self.source(attempt, seat),

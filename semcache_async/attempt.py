@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from semcache_async.query import Query
-from semcache_async.types import Answer, Entry, Neighbour, Source, Timings, Vector
+from semcache_async.types import (
+    Answer,
+    Entry,
+    Neighbour,
+    Source,
+    Timings,
+    Vector,
+    cosine_distance,
+)
 
 __all__ = ["Attempt", "remembered"]
 
@@ -63,12 +71,11 @@ class Attempt:
         other.near, other.served, other.shadow = self.near, self.served, self.shadow
         return other
 
-    def distance_to(self, vector: Vector | None) -> float:
-        """Cosine distance of the prompt; 0.0 where one of the two has no vector, so that only their
-        wording can have brought them together."""
+    def distance_to(self, vector: Vector | None) -> float | None:
+        """Cosine distance of the prompt; None where one of the two has no vector."""
         if self.vector is None or vector is None:
-            return 0.0
-        return max(0.0, 1.0 - float(self.vector @ vector))
+            return None
+        return cosine_distance(self.vector, vector)
 
     def hit(self, source: Source, entry: Entry, distance: float, now: float) -> Answer:
         """A stored entry as this attempt's answer."""

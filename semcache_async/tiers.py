@@ -28,7 +28,7 @@ from semcache_async.errors import (
     StoreUnavailableError,
 )
 from semcache_async.flow.batcher import MicroBatcher
-from semcache_async.flow.breaker import Breaker
+from semcache_async.flow.breaker import PROBE, Breaker
 from semcache_async.flow.limiter import Limiter
 from semcache_async.flow.quotas import Quotas
 from semcache_async.flow.recent import RecentAnswers
@@ -57,6 +57,7 @@ from semcache_async.types import (
     Source,
     Vector,
     VectorQuery,
+    cosine_distance,
 )
 
 __all__ = ["Tiers"]
@@ -74,8 +75,6 @@ _AGREE = 0.1
 """Cosine distance within which two answers may say the same."""
 _BUSY = 64
 """Texts that wait for the embedder when what can wait has to."""
-_PROBE = EntryKey(Scope(tenant="is anybody there?"), "?")
-"""What nobody has stored."""
 
 
 class Tiers:
@@ -111,7 +110,7 @@ class Tiers:
             store.put, budget=_PUT_BATCH, timeout_s=timeout_s
         )
         self._breaker = Breaker(
-            lambda: store.fetch([_PROBE]), timeout_s=timeout_s, opened=self._store_is_gone
+            lambda: store.fetch([PROBE]), timeout_s=timeout_s, opened=self._store_is_gone
         )
         self._unkept: str | None = None
         """Why the last write failed; None where it did not."""
@@ -227,7 +226,7 @@ class Tiers:
         first, second = await self.vector(one), await self.vector(other)
         if first is None or second is None:
             return None
-        return max(0.0, 1.0 - float(first @ second))
+        return cosine_distance(first, second)
 
     async def agree(self, one: str, other: str) -> bool | None:
         """Do two answers say the same, as far as their vectors and words show?"""

@@ -29,11 +29,18 @@ __all__ = [
     "Timings",
     "Vector",
     "VectorQuery",
+    "cosine_distance",
     "scope_or_tenant",
 ]
 
 Vector: TypeAlias = NDArray[np.float32]
 """One embedding: float32 ``[dim]``, unit length."""
+
+
+def cosine_distance(one: Vector, other: Vector) -> float:
+    """0..2, of two unit vectors."""
+    return max(0.0, 1.0 - float(one @ other))
+
 
 Parameter: TypeAlias = str | int | float | bool | None
 

@@ -8,9 +8,16 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+import pytest
+
 from semcache_async import SemanticCache
 from semcache_async.stats import Stats
 from semcache_async.types import Answer
+
+SLOW_ON_DEBUG = pytest.mark.parametrize(
+    "anyio_backend", [pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop")]
+)
+"""For tests of many thousand steps: on one loop, and not on the one that watches each step."""
 
 
 class GatedLLM:

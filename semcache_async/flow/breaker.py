@@ -8,11 +8,14 @@ import random
 from collections.abc import Awaitable, Callable
 
 from semcache_async.errors import StoreUnavailableError
+from semcache_async.types import EntryKey, Scope
 
-__all__ = ["Breaker", "is_outage"]
+__all__ = ["PROBE", "Breaker", "is_outage"]
 
 _log = logging.getLogger("semcache_async")
 
+PROBE = EntryKey(Scope(tenant="is anybody there?"), "?")
+"""What nobody has stored: asked for to see whether a store answers."""
 _FIRST_S, _SECOND_S, _LONGEST_S = 0.01, 0.1, 5.0
 """Pauses before the first probe and the second; then twice as long each time, up to the longest.
 Each is a random half to whole of that, so that processes do not come back all at once."""

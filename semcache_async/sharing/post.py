@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from secrets import token_hex
-from typing import Any
+from typing import Any, TypeVar
 
 from semcache_async.complaints import Complaints
 from semcache_async.errors import StoreError
@@ -16,6 +16,9 @@ from semcache_async.sharing.letters import Body, encode
 from semcache_async.types import Claim, Letter, Rival, Vector
 
 __all__ = ["Post"]
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 _CLAIMS, _AT_ONCE = 16, 128
 """Claims, and letters and others, in one pipeline: some milliseconds of Redis's time."""
@@ -110,21 +113,11 @@ class Post:
 
     async def vector(self, claim: str) -> Vector | None:
         """That of a claim's prompt, if the store says."""
-        try:
-            return await self._vectors.submit(claim)
-        except (StoreError, TimeoutError) as error:
-            self._failed(error)
-            return None
+        return await self._asked(self._vectors, claim)
 
     async def stands(self, claim: str) -> bool | None:
         """None where the store does not say."""
-        if not self._is_up():
-            return None
-        try:
-            return await self._looks.submit(claim)
-        except (StoreError, TimeoutError) as error:
-            self._failed(error)
-            return None
+        return await self._asked(self._looks, claim)
 
     async def renew(self, claims: Sequence[str]) -> Sequence[bool]:
         """Which still stood; all, where the store does not say: it will refuse what it must."""
@@ -145,20 +138,12 @@ class Post:
     async def write(self, inbox: str, claim: str, body: Body | None) -> bool | None:
         """Put a letter (None: an empty one) into an inbox; False where nobody will read it, None
         where the store does not say."""
-        if not self._is_up():
-            return None
-        letter = Letter(claim, b"" if body is None else encode(body))
-        try:
-            return await self._letters.submit(_Outgoing(inbox, letter))
-        except (StoreError, TimeoutError) as error:
-            self._failed(error)
-            return None
+        return await self._asked(self._letters, _letter(inbox, claim, body))
 
     def send(self, inbox: str, claim: str, body: Body | None) -> None:
         """``write`` in the background."""
         if self._is_up():
-            letter = Letter(claim, b"" if body is None else encode(body))
-            self._in_background(self._letters.submit(_Outgoing(inbox, letter)))
+            self._in_background(self._letters.submit(_letter(inbox, claim, body)))
 
     async def aclose(self) -> None:
         """Send what is to be sent, for a time, and give the inbox up."""
@@ -173,6 +158,16 @@ class Post:
                     await self._store.leave(self.inbox)
         for batcher in (self._claims, self._letters, self._ends, self._vectors, self._looks):
             await batcher.aclose()
+
+    async def _asked(self, batcher: MicroBatcher[K, V], item: K) -> V | None:
+        """None where the store is not asked, or does not say."""
+        if not self._is_up():
+            return None
+        try:
+            return await batcher.submit(item)
+        except (StoreError, TimeoutError) as error:
+            self._failed(error)
+            return None
 
     async def _write(self, letters: Sequence[_Outgoing]) -> Sequence[bool | Exception]:
         return await self._store.write([(one.inbox, one.letter) for one in letters])
@@ -203,3 +198,7 @@ class Post:
                 self._open.clear()
                 self._tried.set()
             await asyncio.sleep(_AGAIN_S)
+
+
+def _letter(inbox: str, claim: str, body: Body | None) -> _Outgoing:
+    return _Outgoing(inbox, Letter(claim, b"" if body is None else encode(body)))

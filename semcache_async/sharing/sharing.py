@@ -70,7 +70,7 @@ class Sharing(Generic[C, R]):
         self._post = Post(store, timeout_s=timeout_s, is_up=is_up, failed=failed)
         self._leading = Leading(self._post, flights, lease_s=lease_s)
         self._following = Following(
-            self._post, flights, look_s=lease_s / _RENEWALS, lease_s=lease_s, longest_s=longest_s
+            self._post, flights, look_s=self._renewal_s, lease_s=lease_s, longest_s=longest_s
         )
         self._renewing: asyncio.Task[None] | None = None
 

@@ -61,7 +61,7 @@ async def redis_stores(
         redis_pipelines(url, connections=1, timeout_s=timeout_s) as noting,
     ):
         check_database(url)
-        stores = []
+        stores: list[RedisStore] = []
         for partition in partitions(config.partitions):
             keys = KeySpace(config.name, shape.fingerprint(fingerprint), config.secret, partition)
             store = RedisStore(
@@ -75,7 +75,8 @@ async def redis_stores(
                 lease_s=config.lease_s,
                 sealer=sealer,
             )
-            await store.prepare()
+            hello = await store.prepare()
+            if not stores:
+                warn_if_old(url, hello)
             stores.append(store)
-        await warn_if_old(url, stores[0]._one)
         yield stores

@@ -21,13 +21,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from semcache_async.config import CacheConfig
 from semcache_async.errors import StoreError, StoreUnavailableError
-from semcache_async.flow.breaker import Breaker, is_outage
+from semcache_async.flow.breaker import PROBE, Breaker, is_outage
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.opening import redis_stores
 from semcache_async.store.partitioned_claims import PartitionedClaims
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.store.replies import checked
-from semcache_async.store.together import all_at_once, all_in_reach, for_ever
+from semcache_async.store.together import all_at_once, all_in_reach, for_ever, out_of_reach
 from semcache_async.types import Entry, EntryKey, Neighbour, Owner, Record, Scope, VectorQuery
 
 __all__ = ["PartitionedStore", "open_store"]
@@ -35,9 +35,6 @@ __all__ = ["PartitionedStore", "open_store"]
 _SHARE = 0.8
 """Of the store's time limit, what one of several partitions has: it is to be found out before the
 store is."""
-
-_PROBE = EntryKey(Scope(tenant="is anybody there?"), "?")
-"""What nobody has stored."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -70,7 +67,7 @@ async def open_store(
 
 def _breaker(store: RedisStore, number: int, timeout_s: float) -> Breaker:
     async def probe() -> None:
-        for outcome in await store.fetch([_PROBE]):
+        for outcome in await store.fetch([PROBE]):
             checked(outcome)
 
     name = f"Partition {number} of the store"
@@ -242,7 +239,7 @@ class PartitionedStore:
         if not is_outage(error):
             return error
         part.breaker.note(error)
-        return StoreError(f"A partition is out of reach ({error})")
+        return out_of_reach(error)
 
     async def _holding(
         self, entry_id: str

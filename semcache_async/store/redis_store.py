@@ -93,9 +93,10 @@ class RedisStore:
         """Unix seconds by Redis's clock, early by a round trip at most."""
         return self._clock.now()
 
-    async def prepare(self) -> None:
-        """Create the index or check the one that is there, then write, find and delete a canary."""
-        hello = await self._one("HELLO")
+    async def prepare(self) -> Mapping[bytes, Any]:
+        """Create the index or check the one that is there, then write, find and delete a canary.
+        What the server says of itself (``HELLO``)."""
+        hello: Mapping[bytes, Any] = await self._one("HELLO")
         if hello.get(b"mode") == b"sentinel":
             raise ConfigError(
                 "This is the URL of a sentinel; give it as redis+sentinel://host:port/SERVICE."
@@ -106,6 +107,7 @@ class RedisStore:
         if self._dialect is None:  # elsewhere nobody shares flights
             await self._claims.prepare()
         await self._send_canary()
+        return hello
 
     async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | Exception | None]:
         """Exact tier: one ``HGET`` an item."""
@@ -183,16 +185,16 @@ class RedisStore:
                     checked(part)
             except StoreFullError as error:
                 full = error  # then nothing can be written past the fence either
-        siblings = await self._siblings()
-        for keys in (self._keys, *siblings):
-            concerned = removal_from(keys).claims()
+        siblings = [(keys, removal_from(keys)) for keys in await self._siblings()]
+        for keys, one in ((self._keys, removal), *siblings):
+            concerned = one.claims()
             if concerned is not None:
                 await self._claims_in(keys).purge(*concerned)
         removed = await self._purge(removal, self._keys.index) or 0
         strange = []
-        for keys in siblings:
+        for keys, one in siblings:
             try:
-                count = await self._purge(removal_from(keys), keys.index)
+                count = await self._purge(one, keys.index)
             except StoreError as error:
                 if not is_missing_index(error):
                     raise

@@ -5,13 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
-
-from semcache_async.errors import StoreError
 
 __all__ = ["advice", "is_private", "warn_if_old"]
 
@@ -31,15 +28,12 @@ the last of these have no such patch."""
 _SAFE_LINE = (8, 8)
 
 
-async def warn_if_old(url: str, one: Callable[..., Awaitable[Any]]) -> None:
-    """Log what to do about the server behind ``url``, unless only this user reaches it; ``one``
-    runs one command or raises. HELLO needs no permission; some proxies do not know it."""
-    if is_private(url):
-        return
-    with suppress(StoreError):
-        told = advice(await one("HELLO"))
-        if told is not None:
-            _log.warning(told)
+def warn_if_old(url: str, hello: Mapping[bytes, Any]) -> None:
+    """Log what to do about the server behind ``url``, which answered HELLO so, unless only this
+    user reaches it."""
+    told = None if is_private(url) else advice(hello)
+    if told is not None:
+        _log.warning(told)
 
 
 def advice(hello: Any) -> str | None:

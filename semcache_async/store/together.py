@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 from semcache_async.errors import StoreError
 from semcache_async.flow.breaker import is_outage
 
-__all__ = ["all_at_once", "all_in_reach", "for_ever"]
+__all__ = ["all_at_once", "all_in_reach", "for_ever", "out_of_reach"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -39,10 +39,15 @@ async def all_in_reach(calls: Iterable[Awaitable[R]]) -> list[R | StoreError]:
         if not isinstance(one, BaseException):
             given.append(one)
         elif is_outage(one):
-            given.append(StoreError(f"A partition is out of reach ({one})"))
+            given.append(out_of_reach(one))
         else:
             raise one
     return given
+
+
+def out_of_reach(error: BaseException) -> StoreError:
+    """An outage of one partition, which is none of the store's."""
+    return StoreError(f"A partition is out of reach ({error})")
 
 
 async def for_ever(

@@ -10,9 +10,17 @@ from typing import NamedTuple
 import msgspec
 
 from semcache_async.errors import StaleWriteError
-from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, VectorQuery
+from semcache_async.types import (
+    Entry,
+    EntryKey,
+    Neighbour,
+    Record,
+    Scope,
+    VectorQuery,
+    cosine_distance,
+)
 
-__all__ = ["MemoryStore", "entry_id"]
+__all__ = ["MemoryStore", "concerns"]
 
 _TICK_S = 1e-6
 
@@ -85,10 +93,7 @@ class MemoryStore:
         doomed = [
             key
             for key, row in self._rows.items()
-            if (scope is None or scope.covers(key.scope))
-            and (tenant is None or tenant == key.scope.tenant)
-            and (not tags or not set(tags).isdisjoint(row.entry.tags))
-            and (not entry_ids or row.entry.id in entry_ids)
+            if concerns(scope, tenant, tags, entry_ids, key, row.entry.tags)
         ]
         for key in doomed:
             del self._rows[key]
@@ -134,7 +139,7 @@ class MemoryStore:
 
     def _near(self, query: VectorQuery, now: float) -> list[Neighbour]:
         neighbours = [
-            Neighbour(max(0.0, 1.0 - float(row.record.vector @ query.vector)), row.entry)
+            Neighbour(cosine_distance(row.record.vector, query.vector), row.entry)
             for key, row in self._rows.items()
             if row.record.vector is not None
             and row.semantic_until > now
@@ -148,6 +153,23 @@ class MemoryStore:
 def entry_id(key: EntryKey) -> str:
     """32 hex digits."""
     return blake2b(repr(key).encode(errors="replace"), digest_size=16).hexdigest()
+
+
+def concerns(
+    scope: Scope | None,
+    tenant: str | None,
+    tags: Collection[str],
+    entry_ids: Collection[str],
+    key: EntryKey,
+    carried: Collection[str],
+) -> bool:
+    """Does a removal with these conditions concern what has this key, and carries these tags?"""
+    return (
+        (scope is None or scope.covers(key.scope))
+        and (tenant is None or tenant == key.scope.tenant)
+        and (not tags or not set(tags).isdisjoint(carried))
+        and (not entry_ids or entry_id(key) in entry_ids)
+    )
 
 
 def _record_fences(record: Record, id_: str) -> Iterator[tuple[object, ...]]:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from semcache_async.errors import LeaseLostError
-from semcache_async.testing.memory import MemoryStore, entry_id
-from semcache_async.types import Claim, Letter, Record, Rival, Scope, Vector
+from semcache_async.testing.memory import MemoryStore, concerns
+from semcache_async.types import Claim, Letter, Record, Rival, Scope, Vector, cosine_distance
 
 __all__ = ["SharingMemoryStore"]
 
@@ -80,12 +80,7 @@ class SharingMemoryStore(MemoryStore):
         entry_ids: Collection[str] = (),
     ) -> int:
         for claim in self.claims:
-            if (
-                (scope is None or scope.covers(claim.key.scope))
-                and tenant in {None, claim.key.scope.tenant}
-                and (not tags or not set(tags).isdisjoint(claim.tags))
-                and (not entry_ids or entry_id(claim.key) in entry_ids)
-            ):
+            if concerns(scope, tenant, tags, entry_ids, claim.key, claim.tags):
                 del self._claims[claim.id]
                 self._write(claim.inbox, Letter(claim.id, b""))
         return await super().remove(scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids)
@@ -97,7 +92,7 @@ class SharingMemoryStore(MemoryStore):
                 continue
             distance = float("nan")
             if claim.vector is not None and other.vector is not None:
-                distance = max(0.0, 1.0 - float(claim.vector @ other.vector))
+                distance = cosine_distance(claim.vector, other.vector)
             same_key = other.key == claim.key
             if same_key or distance <= claim.reach:
                 rivals.append(Rival(distance, other.prompt, other.id, other.inbox, same_key))

@@ -21,14 +21,11 @@ from semcache_async.store.wire import redis_pipelines
 from semcache_async.types import VectorQuery
 from tests.faults.proxy import Proxy, Way, proxied
 from tests.faults.test_outages import echo, opened
-from tests.helpers import check_sums, until
+from tests.helpers import SLOW_ON_DEBUG, check_sums, until
 from tests.store.helpers import SCOPE, found, open_store, record, text_of, unit
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 
-SLOW_ON_DEBUG = pytest.mark.parametrize(
-    "anyio_backend", [pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop")]
-)
 WAYS = pytest.mark.parametrize("way", ["requests", "replies"])
 
 

@@ -19,7 +19,7 @@ from semcache_async.serve.upstream.completion import content_of
 from semcache_async.serve.upstream.retries import Retries
 from semcache_async.simulator import Simulator
 from tests.faults.proxy import proxied
-from tests.helpers import check_sums, until
+from tests.helpers import SLOW_ON_DEBUG, check_sums, until
 from tests.serve.running import settled
 from tests.serve.upstreams import (
     EVENTS,
@@ -39,9 +39,6 @@ from tests.serve.upstreams import (
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 
-SLOW_ON_DEBUG = pytest.mark.parametrize(
-    "anyio_backend", [pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop")]
-)
 SHORT = [
     b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n',
     b'data: {"choices":[{"index":0,"finish_reason":"stop"}]}\n\n',

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
@@ -149,42 +148,6 @@ async def test_a_late_one_reads_from_the_start(pair: Pair) -> None:
     await until(lambda: read_by == [["0 ", "1 ", "2 "]] * 3)
     gates[2].set()
     await asyncio.gather(*reading)
-
-
-async def test_who_leaves_and_comes_back_is_written_to() -> None:
-    class Slow(SharingMemoryStore):
-        async def write(self, letters: Any) -> Any:
-            await asyncio.sleep(0.05)
-            return await super().write(letters)
-
-    store, gate = Slow(), asyncio.Event()
-
-    async def pieces(_prompt: str) -> AsyncIterator[str]:
-        yield "one "
-        await gate.wait()
-
-    async def read(cache: SemanticCache, prompt: str) -> None:
-        async for _ in cache.stream(prompt, pieces):
-            read_by[prompt] += 1
-
-    read_by = Counter[str]()
-    async with (
-        SemanticCache.open(store=store, embedder=AngleEmbedder(), config=CONFIG) as one,
-        SemanticCache.open(store=store, embedder=AngleEmbedder(), config=CONFIG) as other,
-    ):
-        leading = [asyncio.create_task(read(one, prompt)) for prompt in ("q at 0", "z at 90")]
-        await until(lambda: read_by.total() == 2)
-        first = asyncio.create_task(read(other, "z at 90"))  # whose letter is under way meanwhile
-        await asyncio.sleep(0.01)
-        leaving = asyncio.create_task(read(other, "q at 0"))
-        await asyncio.sleep(0.01)
-        leaving.cancel()
-        await asyncio.gather(leaving, return_exceptions=True)
-        back = asyncio.create_task(read(other, "q at 0"))
-        async with asyncio.timeout(1.0):
-            await until(lambda: read_by["q at 0"] == 2)
-        gate.set()
-        await asyncio.gather(*leading, first, back)
 
 
 class Word(str):
@@ -384,41 +347,6 @@ async def test_nobody_boards_what_an_invalidation_concerns(pair: Pair) -> None:
     assert pair.one.stats().not_stored_overtaken + pair.one.stats().not_stored_invalidated == 1
 
 
-async def test_what_was_invalidated_in_mid_stream_is_delivered() -> None:
-    store, lease_s = SharingMemoryStore(lease_s=0.2), 0.2
-    config = CacheConfig(max_distance=0.004, guards=(), lease_s=lease_s)
-    gate, calls = asyncio.Event(), []
-
-    async def pieces(prompt: str) -> AsyncIterator[str]:
-        calls.append(prompt)
-        yield "one "
-        await gate.wait()
-        yield "two"
-
-    async with (
-        SemanticCache.open(store=store, embedder=AngleEmbedder(), config=config) as one,
-        SemanticCache.open(store=store, embedder=AngleEmbedder(), config=config) as other,
-    ):
-        read_by: list[list[str]] = [[], []]
-
-        async def read(cache: SemanticCache, number: int) -> None:
-            async for piece in cache.stream("q at 0", pieces, tags=("t",)):
-                read_by[number].append(piece)
-
-        reading = [asyncio.create_task(read(one, 0))]
-        await until(lambda: read_by[0] == ["one "])
-        reading.append(asyncio.create_task(read(other, 1)))
-        await until(lambda: read_by[1] == ["one "])
-        await one.invalidate(tags=("t",))
-        await asyncio.sleep(4 * lease_s)
-        gate.set()
-        await asyncio.gather(*reading)
-        assert read_by == [["one ", "two"]] * 2
-        assert calls == ["q at 0"]
-        assert other.stats().takeovers == 0
-        assert one.stats().not_stored_overtaken + one.stats().not_stored_invalidated == 1
-
-
 async def test_a_call_within_a_call_never_waits_for_another_process(pair: Pair) -> None:
     inner = GatedLLM(opened=True)
 
@@ -527,40 +455,4 @@ async def test_a_follower_that_stands_still_bounds_what_lies_for_it() -> None:
         assert store._inboxes[store.still].qsize() <= WINDOW
         store.gate.set()
         assert await followed == piece * count
-        assert one.stats().llm_calls + other.stats().llm_calls == 1
-
-
-async def test_a_stream_outlives_the_claim_that_the_store_forgot() -> None:
-    class Forgetful(SharingMemoryStore):
-        looks = 0
-
-        async def stand(self, claims: Any) -> Any:
-            self.looks += 1
-            return await super().stand(claims)
-
-    gate = asyncio.Event()
-
-    async def pieces(_prompt: str) -> AsyncIterator[str]:
-        yield "one "
-        await gate.wait()
-        yield "two"
-
-    async def read(cache: SemanticCache) -> str:
-        return "".join([piece async for piece in cache.stream("q at 0", pieces)])
-
-    store = Forgetful()
-    config = CacheConfig(max_distance=0.004, guards=(), lease_s=0.4)
-    async with (
-        SemanticCache.open(store=store, embedder=AngleEmbedder(), config=config) as one,
-        SemanticCache.open(store=store, embedder=AngleEmbedder(), config=config) as other,
-    ):
-        reading = [asyncio.create_task(read(one))]
-        await until(lambda: len(store.claims) == 1)
-        reading.append(asyncio.create_task(read(other)))
-        await following(one, 2)
-        store._claims.clear()
-        looks = store.looks
-        await until(lambda: store.looks > looks + 5)  # longer than a lease
-        gate.set()
-        assert await asyncio.gather(*reading) == ["one two", "one two"]
         assert one.stats().llm_calls + other.stats().llm_calls == 1

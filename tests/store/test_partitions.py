@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import NoReturn
 
 import numpy as np
@@ -24,6 +26,7 @@ from semcache_async.store.partitions import PartitionedStore
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.testing import AngleEmbedder
 from semcache_async.types import Claim, EntryKey, Scope
+from tests.helpers import until
 from tests.store.helpers import open_partitions, record, text_of, unit
 from tests.store.servers import until_equal
 
@@ -64,13 +67,9 @@ async def test_what_many_partitions_know_together(redis_url: str, name: str) -> 
         assert len({id(store.of(scope)) for scope in SCOPES}) == 3
         reports: list[str | None] = []
         watching = asyncio.create_task(store.watch(reports.append))
-        async with asyncio.timeout(10):
-            while not reports:  # noqa: ASYNC110 - nothing else tells
-                await asyncio.sleep(0.01)
+        await until(lambda: bool(reports))
         ids = await other.put([record(other, "q", 0, scope) for scope in SCOPES])
-        async with asyncio.timeout(10):
-            while len(set(reports)) < 13:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until(lambda: len(set(reports)) >= 13)
         assert reports[0] is None
         assert set(reports[1:]) == set(ids)
         watching.cancel()
@@ -97,14 +96,24 @@ async def test_an_odd_item_fails_alone(redis_url: str, name: str) -> None:
         assert await store.fetch([]) == []
 
 
-async def test_an_outage_of_one_is_none_of_all(
-    redis_url: str, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@asynccontextmanager
+async def with_one_to_die(
+    redis_url: str, name: str
+) -> AsyncIterator[tuple[PartitionedStore, RedisStore, Scope]]:
+    """A store, its partition that has the first scope, and a scope that lies elsewhere; an entry in
+    both."""
     async with open_partitions(redis_url, name, 3) as store:
         assert isinstance(store, PartitionedStore)
         dead = store.of(SCOPES[0])
         alive = next(scope for scope in SCOPES if store.of(scope) is not dead)
         await store.put([record(store, "q", 0, scope) for scope in (SCOPES[0], alive)])
+        yield store, dead, alive
+
+
+async def test_an_outage_of_one_is_none_of_all(
+    redis_url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with with_one_to_die(redis_url, name) as (store, dead, alive):
         fetch, asked, back = RedisStore.fetch, 0, False
 
         async def failing(self: RedisStore, keys: list[EntryKey]) -> object:
@@ -135,11 +144,7 @@ async def test_nor_is_it_where_all_are_asked(
     redis_url: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is asked of every partition must not tell that the store is out of reach."""
-    async with open_partitions(redis_url, name, 3) as store:
-        assert isinstance(store, PartitionedStore)
-        dead = store.of(SCOPES[0])
-        alive = next(scope for scope in SCOPES if store.of(scope) is not dead)
-        await store.put([record(store, "q", 0, scope) for scope in (SCOPES[0], alive)])
+    async with with_one_to_die(redis_url, name) as (store, dead, alive):
         claims = [
             Claim(
                 id=f"{n:032x}",

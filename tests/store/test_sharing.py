@@ -19,6 +19,7 @@ from semcache_async.testing.case import CaseData, unit_vector
 from semcache_async.testing.sharing import SharingMemoryStore
 from semcache_async.types import Claim, EntryKey, Letter, Rival
 from tests.store.helpers import open_partitions, open_store
+from tests.store.servers import until_equal
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 
@@ -229,8 +230,7 @@ async def test_a_lease_ends_by_itself(redis_url: str, name: str) -> None:
         assert isinstance(store, SharingStore)
         claim = asking("q", 0, Scope())
         await store.claim([claim])
-        while await store.stand([claim.id]) == [True]:  # noqa: ASYNC110 - Redis ends it
-            await asyncio.sleep(0.01)
+        await until_equal(lambda: store.stand([claim.id]), [False])
         assert await rivals(store, asking("q", 0, Scope())) == []
         assert await store.renew("an inbox", [claim.id]) == [False]
 

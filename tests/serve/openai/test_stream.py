@@ -18,7 +18,7 @@ from semcache_async.serve.completions.replay import DONE
 from semcache_async.serve.errors import UpstreamTimedOut
 from semcache_async.serve.sse import EventSplitter, data_of
 from semcache_async.simulator.pace import send
-from tests.helpers import check_sums, until
+from tests.helpers import SLOW_ON_DEBUG, check_sums, until
 from tests.serve.running import settled
 from tests.serve.upstreams import (
     EVENTS,
@@ -42,9 +42,6 @@ from tests.serve.upstreams import (
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 
-SLOW_ON_DEBUG = pytest.mark.parametrize(
-    "anyio_backend", [pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop")]
-)
 ALL = b"".join(EVENTS)
 STREAM: tuple[Piece, ...] = (STREAM_HEAD, chunk(ALL), LAST)
 STREAMS = 1_000
