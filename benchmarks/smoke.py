@@ -14,11 +14,11 @@ import itertools
 import statistics
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from types import FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import redis.asyncio
 
+from benchmarks.calls import counted
 from benchmarks.parts import EXACT_CALLERS, drive, pipelined_gets
 from semcache_async import CacheConfig, SemanticCache
 from semcache_async.testing import AngleEmbedder
@@ -45,18 +45,9 @@ class Line(NamedTuple):
 
 async def calls_per(items: Sequence[str], one: Callable[[str], Awaitable[object]]) -> float:
     """Calls of functions, built-in ones included, per item, with 256 callers."""
-    count = 0
-
-    def profile(frame: FrameType, event: str, argument: Any) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(profile)
-    try:
+    with counted() as calls:
         await drive(EXACT_CALLERS, items, one)
-    finally:
-        sys.setprofile(None)
-    return count / len(items)
+    return calls.count / len(items)
 
 
 async def measure() -> list[Line]:

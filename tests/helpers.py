@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable
-from types import FrameType
-from typing import Any
 
 import pytest
 
+from benchmarks.calls import counted
 from semcache_async import SemanticCache
 from semcache_async.stats import Stats
 from semcache_async.types import Answer
@@ -73,15 +71,6 @@ def check_sums(cache: SemanticCache) -> Stats:
 
 def calls(action: Callable[[], object]) -> int:
     """Calls of Python functions and of built-ins: work, counted instead of timed."""
-    count = 0
-
-    def profile(frame: FrameType, event: str, argument: Any) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(profile)
-    try:
+    with counted() as made:
         action()
-    finally:
-        sys.setprofile(None)
-    return count
+    return made.count

@@ -86,7 +86,8 @@ class Planner:
         """What to ask the cache. A prompt that must bypass it is not told to it: only whose it is,
         which its call counts for. ``passed``: what of the caller's headers and query goes upstream
         too, and may change the answer."""
-        reason, prompt, at = self._reason(request), "", _last(request.messages)
+        prompt, at = "", _last(request.messages)
+        reason = self._reason(request, at)
         if reason is None:
             prompt = self._mask(_prompt(request.messages[at].get("content") or ""))
             reason = self._reason_in(prompt)
@@ -98,7 +99,7 @@ class Planner:
         scope = self._scope(request, at, tenant, locale, told)
         return Plan(request, prompt, scope, None)
 
-    def _reason(self, request: ChatRequest) -> Bypass | None:
+    def _reason(self, request: ChatRequest, at: int) -> Bypass | None:
         settings, body = self._settings, request.body
         if request.strange:
             return Bypass.SHAPE
@@ -118,7 +119,7 @@ class Planner:
                     kinds = (part["type"] for part in content if part["type"] != "text")
                     if (kind := next(kinds, None)) is not None:
                         return _PARTS.get(kind, Bypass.CONTENT)
-        role = request.messages[_last(request.messages)]["role"]
+        role = request.messages[at]["role"]
         if role != "user":
             of_tool = role in ("tool", "function")
             return Bypass.TOOL_MESSAGE if of_tool else Bypass.LAST_MESSAGE
