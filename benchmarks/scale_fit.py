@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.scale_measure import NEIGHBOURS, Row
-from semcache_async.store import knn
+from semcache_async.store.entries import knn
 
 __all__ = ["Costs", "fit_costs", "planner_costs", "regret"]
 

@@ -15,12 +15,12 @@ import numpy as np
 from benchmarks.scale_data import Corpus, Truth, number_of, scope_of
 from semcache_async.config import CacheConfig
 from semcache_async.store.embedded import embedded_redis
+from semcache_async.store.entries.knn import KnnPlanner
+from semcache_async.store.entries.payload import read_neighbours
+from semcache_async.store.entries.schema import ENTRY, IndexShape
 from semcache_async.store.keys import KeySpace, ScopeDigest
-from semcache_async.store.knn import KnnPlanner
 from semcache_async.store.opening import redis_store
-from semcache_async.store.payload import read_neighbours
 from semcache_async.store.redis_store import RedisStore
-from semcache_async.store.schema import ENTRY, IndexShape
 from semcache_async.store.wire import Command, RedisPipelines, redis_pipelines
 from semcache_async.types import Scope, VectorQuery
 

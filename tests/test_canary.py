@@ -25,8 +25,8 @@ from semcache_async.serve.keys import Caller, KeyRing, hash_key
 from semcache_async.serve.options import variable_of
 from semcache_async.serve.process.logs import _JsonLines
 from semcache_async.serve.settings import Settings, read_settings
-from semcache_async.store.replies import reply_error
 from semcache_async.store.sealing import sealer_of
+from semcache_async.store.wire.replies import reply_error
 from semcache_async.testing import AngleEmbedder
 from semcache_async.types import Case, Scope
 from tests.helpers import until

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from semcache_async.store.replies import NEEDED_COMMANDS
+from semcache_async.store.wire.replies import NEEDED_COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

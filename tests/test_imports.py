@@ -193,7 +193,7 @@ def test_there_is_no_circle() -> None:
 
 
 def test_rooms_are_small() -> None:
-    for name in ("serve", "cli", "simulator"):
+    for name in ("serve", "cli", "simulator", "sharing", "store"):
         for folder in {path.parent for path in (ROOT / name).rglob("*.py")}:
             assert len(list(folder.glob("*.py"))) <= 16, folder
 

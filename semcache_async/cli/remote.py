@@ -81,9 +81,9 @@ async def redis_stats(url: str, name: str) -> dict[str, Any]:
 
 
 async def _server_stats(server: RedisPipelines, name: str) -> dict[str, Any]:
-    from semcache_async.store.dialect import dialect_of
     from semcache_async.store.keys import is_entry_index
-    from semcache_async.store.replies import MovedError, checked
+    from semcache_async.store.wire.dialect import dialect_of
+    from semcache_async.store.wire.replies import MovedError, checked
 
     async def ask(*command: str) -> Any:
         return checked((await server.execute([command]))[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from semcache_async.config import CacheConfig
 from semcache_async.errors import ConfigError
-from semcache_async.store.partitions import PartitionedStore, open_store
+from semcache_async.store.partitioned.partitions import PartitionedStore, open_store
 from semcache_async.store.redis_store import RedisStore
 
 __all__ = ["open_redis", "redis_at"]

@@ -16,12 +16,19 @@ import msgspec
 import numpy as np
 
 from semcache_async.errors import StoreError
+from semcache_async.store.entries.payload import read_distance, read_results
+from semcache_async.store.entries.schema import (
+    ATTRIBUTES,
+    SCOPE,
+    TAGS,
+    TENANT,
+    VECTOR,
+    is_missing_index,
+)
 from semcache_async.store.keys import KeySpace, plain
-from semcache_async.store.payload import read_distance, read_results
-from semcache_async.store.replies import checked
-from semcache_async.store.schema import ATTRIBUTES, SCOPE, TAGS, TENANT, VECTOR, is_missing_index
 from semcache_async.store.sealing import CLEAR, Sealer
 from semcache_async.store.wire import Command, RedisPipelines
+from semcache_async.store.wire.replies import checked
 from semcache_async.types import Claim, Letter, Rival, Vector
 
 __all__ = ["ClaimKeeper", "standing"]

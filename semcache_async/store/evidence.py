@@ -9,12 +9,12 @@ from typing import Any
 
 from semcache_async.errors import StoreError
 from semcache_async.store.clock import ServerClock
+from semcache_async.store.entries.payload import Noted, read_noted
+from semcache_async.store.entries.schema import ENTRY, NOTES, SCOPE, TENANT
 from semcache_async.store.keys import KeySpace
-from semcache_async.store.payload import Noted, read_noted
-from semcache_async.store.replies import checked
-from semcache_async.store.schema import ENTRY, NOTES, SCOPE, TENANT
 from semcache_async.store.sealing import Sealer, context_of
 from semcache_async.store.wire import Command, RedisPipelines, Session
+from semcache_async.store.wire.replies import checked
 from semcache_async.types import Entry, Owner, Scope
 
 __all__ = ["EvidenceKeeper"]

@@ -10,9 +10,9 @@ from typing import Protocol
 
 from semcache_async.errors import StoreError
 from semcache_async.store.keys import log_key
-from semcache_async.store.replies import checked
 from semcache_async.store.sealing import CLEAR, Sealer
 from semcache_async.store.wire import Command, RedisPipelines
+from semcache_async.store.wire.replies import checked
 
 __all__ = ["Log", "Logged", "MemoryLog", "RedisLog"]
 

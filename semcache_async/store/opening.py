@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from semcache_async.config import CacheConfig
-from semcache_async.store.address import check_database
 from semcache_async.store.clock import ServerClock
-from semcache_async.store.fences import Fences
+from semcache_async.store.entries.fences import Fences
+from semcache_async.store.entries.schema import IndexShape
 from semcache_async.store.keys import KeySpace, partitions
 from semcache_async.store.redis_store import RedisStore
-from semcache_async.store.schema import IndexShape
 from semcache_async.store.sealing import sealer_of
-from semcache_async.store.server import warn_if_old
 from semcache_async.store.wire import redis_pipelines
+from semcache_async.store.wire.address import check_database
+from semcache_async.store.wire.server import warn_if_old
 
 __all__ = ["redis_store", "redis_stores"]
 

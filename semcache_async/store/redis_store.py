@@ -12,14 +12,10 @@ import numpy as np
 from semcache_async.errors import ConfigError, StoreError, StoreFullError, StoreUnavailableError
 from semcache_async.store.claims import ClaimKeeper
 from semcache_async.store.clock import ServerClock
-from semcache_async.store.dialect import Dialect, dialect_of
-from semcache_async.store.evidence import EvidenceKeeper
-from semcache_async.store.fences import Fences
-from semcache_async.store.keys import KeySpace
-from semcache_async.store.payload import read_entries, read_entry
-from semcache_async.store.removal import Removal, entries_filter
-from semcache_async.store.replies import checked
-from semcache_async.store.schema import (
+from semcache_async.store.entries.fences import Fences
+from semcache_async.store.entries.payload import read_entries, read_entry
+from semcache_async.store.entries.removal import Removal, entries_filter
+from semcache_async.store.entries.schema import (
     ENTRY,
     SCOPE,
     IndexShape,
@@ -27,10 +23,14 @@ from semcache_async.store.schema import (
     ensure_index,
     is_missing_index,
 )
+from semcache_async.store.entries.searching import Searcher, each
+from semcache_async.store.entries.writing import Writer
+from semcache_async.store.evidence import EvidenceKeeper
+from semcache_async.store.keys import KeySpace
 from semcache_async.store.sealing import Sealer
-from semcache_async.store.searching import Searcher, each
 from semcache_async.store.wire import Command, RedisPipelines
-from semcache_async.store.writing import Writer
+from semcache_async.store.wire.dialect import Dialect, dialect_of
+from semcache_async.store.wire.replies import checked
 from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, VectorQuery
 
 __all__ = ["RedisStore"]

@@ -15,9 +15,9 @@ import redis.asyncio
 from semcache_async import SemanticCache, Source
 from semcache_async.errors import IndexMismatchError, StoreError, StoreUnavailableError
 from semcache_async.store.embedded import embedded_redis
-from semcache_async.store.pipelines import ServerPipelines
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.store.wire import redis_pipelines
+from semcache_async.store.wire.pipelines import ServerPipelines
 from semcache_async.types import VectorQuery
 from tests.faults.proxy import Proxy, Way, proxied
 from tests.faults.test_outages import echo, opened

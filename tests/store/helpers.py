@@ -16,8 +16,8 @@ from semcache_async.config import CacheConfig
 from semcache_async.protocols import Store
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.opening import redis_store
-from semcache_async.store.partitions import PartitionedStore
-from semcache_async.store.partitions import open_store as partitioned
+from semcache_async.store.partitioned.partitions import PartitionedStore
+from semcache_async.store.partitioned.partitions import open_store as partitioned
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.types import EntryKey, Record, Scope, Vector, VectorQuery
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import redis.asyncio
 
-from semcache_async.store._place import _find_binaries
+from semcache_async.store.embedded._place import _find_binaries
 
 _SLOTS = 16_384
 NODE_TIMEOUT_MS = 1_000

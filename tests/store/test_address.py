@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from semcache_async.errors import ConfigError
-from semcache_async.store.address import read_url
+from semcache_async.store.wire.address import read_url
 
 
 def test_one_server() -> None:

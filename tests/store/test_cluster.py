@@ -12,12 +12,12 @@ from semcache_async import CacheConfig, SemanticCache
 from semcache_async.cli.remote import redis_stats
 from semcache_async.errors import StoreAuthError, StoreError, StoreUnavailableError
 from semcache_async.protocols import Store
-from semcache_async.store.cluster import slot_of
 from semcache_async.store.log import RedisLog
-from semcache_async.store.partitions import PartitionedStore
+from semcache_async.store.partitioned.partitions import PartitionedStore
 from semcache_async.store.redis_store import RedisStore
-from semcache_async.store.replies import NEEDED_COMMANDS
 from semcache_async.store.wire import redis_pipelines
+from semcache_async.store.wire.cluster import slot_of
+from semcache_async.store.wire.replies import NEEDED_COMMANDS
 from semcache_async.testing import AngleEmbedder
 from semcache_async.types import Scope, VectorQuery
 from tests.helpers import GatedLLM

@@ -9,14 +9,14 @@ import msgspec
 import pytest
 
 from semcache_async.errors import ConfigError, IndexMismatchError, StoreError
-from semcache_async.store.dialect import ValkeyDialect, dialect_of
+from semcache_async.store.entries.knn import KnnPlanner
+from semcache_async.store.entries.payload import Payload, read_entries, read_neighbours
+from semcache_async.store.entries.removal import Removal, entries_filter
+from semcache_async.store.entries.schema import IndexShape, ensure_index, is_missing_index
 from semcache_async.store.keys import KeySpace
-from semcache_async.store.knn import KnnPlanner
-from semcache_async.store.line import Command
-from semcache_async.store.payload import Payload, read_entries, read_neighbours
-from semcache_async.store.removal import Removal, entries_filter
-from semcache_async.store.replies import reply_error
-from semcache_async.store.schema import IndexShape, ensure_index, is_missing_index
+from semcache_async.store.wire.dialect import ValkeyDialect, dialect_of
+from semcache_async.store.wire.line import Command
+from semcache_async.store.wire.replies import reply_error
 from semcache_async.types import Scope, VectorQuery
 from tests.store.helpers import DIM, unit
 

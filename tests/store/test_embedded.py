@@ -25,8 +25,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from semcache_async.errors import EmbeddedRedisError
-from semcache_async.store import _guard, _place
-from semcache_async.store.embedded import embedded_redis
+from semcache_async.store.embedded import _guard, _place, embedded_redis
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from semcache_async.config import CacheConfig
+from semcache_async.store.entries.knn import KnnPlanner
 from semcache_async.store.keys import KeySpace, ScopeDigest
-from semcache_async.store.knn import KnnPlanner
 from semcache_async.store.opening import redis_store
 from semcache_async.types import EntryKey, Record, Scope, VectorQuery
 

@@ -20,10 +20,10 @@ from semcache_async.protocols import (
     SharingStore,
     WatchableStore,
 )
-from semcache_async.store.cluster import slot_of
 from semcache_async.store.keys import partitions
-from semcache_async.store.partitions import PartitionedStore
+from semcache_async.store.partitioned.partitions import PartitionedStore
 from semcache_async.store.redis_store import RedisStore
+from semcache_async.store.wire.cluster import slot_of
 from semcache_async.testing import AngleEmbedder
 from semcache_async.types import Claim, EntryKey, Scope
 from tests.helpers import until

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semcache_async.errors import StoreError
+from semcache_async.store.entries.payload import Payload, read_entry, read_neighbours, read_page
 from semcache_async.store.keys import ScopeDigest
-from semcache_async.store.payload import Payload, read_entry, read_neighbours, read_page
 
 SCOPE = ScopeDigest("aa", (), b"")
 

@@ -17,7 +17,7 @@ from semcache_async.errors import (
     StoreFullError,
 )
 from semcache_async.store.redis_store import RedisStore
-from semcache_async.store.replies import NEEDED_COMMANDS
+from semcache_async.store.wire.replies import NEEDED_COMMANDS
 from semcache_async.types import EntryKey, Scope, VectorQuery
 from tests.store.helpers import DIM, SCOPE, found, open_store, record, text_of, unit
 

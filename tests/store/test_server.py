@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from semcache_async.store.server import advice, is_private
+from semcache_async.store.wire.server import advice, is_private
 from tests.faults.proxy import proxied
 from tests.store.helpers import open_store
 

@@ -13,8 +13,8 @@ import pytest
 from semcache_async import Scope
 from semcache_async.errors import LeaseLostError, StaleWriteError, StoreAuthError
 from semcache_async.protocols import SharingStore
-from semcache_async.store.replies import NEEDED_COMMANDS
 from semcache_async.store.wire import Command, redis_pipelines
+from semcache_async.store.wire.replies import NEEDED_COMMANDS
 from semcache_async.testing.case import CaseData, unit_vector
 from semcache_async.testing.sharing import SharingMemoryStore
 from semcache_async.types import Claim, EntryKey, Letter, Rival

@@ -23,8 +23,8 @@ from semcache_async.errors import (
     StoreFullError,
     StoreUnavailableError,
 )
-from semcache_async.store.address import check_database
 from semcache_async.store.wire import Command, redis_pipelines
+from semcache_async.store.wire.address import check_database
 from tests.helpers import until
 from tests.store.helpers import relay
 

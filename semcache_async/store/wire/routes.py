@@ -8,9 +8,9 @@ from typing import Protocol
 import redis.asyncio
 
 from semcache_async.errors import StoreAuthError, StoreError, StoreUnavailableError
-from semcache_async.store.address import Address, Node
-from semcache_async.store.connecting import connect, connected, connection_pool
-from semcache_async.store.line import Line, Lines
+from semcache_async.store.wire.address import Address, Node
+from semcache_async.store.wire.connecting import connect, connected, connection_pool
+from semcache_async.store.wire.line import Line, Lines
 
 __all__ = ["Direct", "Route", "route_to"]
 

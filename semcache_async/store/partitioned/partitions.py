@@ -24,10 +24,15 @@ from semcache_async.errors import StoreError, StoreUnavailableError
 from semcache_async.flow.breaker import PROBE, Breaker, is_outage
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.opening import redis_stores
-from semcache_async.store.partitioned_claims import PartitionedClaims
+from semcache_async.store.partitioned.claims import PartitionedClaims
+from semcache_async.store.partitioned.together import (
+    all_at_once,
+    all_in_reach,
+    for_ever,
+    out_of_reach,
+)
 from semcache_async.store.redis_store import RedisStore
-from semcache_async.store.replies import checked
-from semcache_async.store.together import all_at_once, all_in_reach, for_ever, out_of_reach
+from semcache_async.store.wire.replies import checked
 from semcache_async.types import Entry, EntryKey, Neighbour, Owner, Record, Scope, VectorQuery
 
 __all__ = ["PartitionedStore", "open_store"]

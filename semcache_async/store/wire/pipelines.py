@@ -22,9 +22,9 @@ from typing import Any, cast
 import hiredis
 
 from semcache_async.errors import StoreError, StoreUnavailableError
-from semcache_async.store.line import LOST, Command, Line, Lines, Reply, SilentError
-from semcache_async.store.replies import ReadOnlyError
-from semcache_async.store.routes import Route
+from semcache_async.store.wire.line import LOST, Command, Line, Lines, Reply, SilentError
+from semcache_async.store.wire.replies import ReadOnlyError
+from semcache_async.store.wire.routes import Route
 
 __all__ = ["PING", "ServerPipelines"]
 

@@ -12,11 +12,11 @@ from binascii import crc_hqx
 from collections.abc import Callable, Sequence
 
 from semcache_async.errors import StoreError, StoreUnavailableError
-from semcache_async.store.address import Address, Node
-from semcache_async.store.line import Reply
-from semcache_async.store.pipelines import ServerPipelines
-from semcache_async.store.replies import DownError, MovedError, checked
-from semcache_async.store.routes import Direct, Route
+from semcache_async.store.wire.address import Address, Node
+from semcache_async.store.wire.line import Reply
+from semcache_async.store.wire.pipelines import ServerPipelines
+from semcache_async.store.wire.replies import DownError, MovedError, checked
+from semcache_async.store.wire.routes import Direct, Route
 
 __all__ = ["Cluster", "slot_of"]
 

@@ -13,9 +13,9 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from semcache_async.errors import StoreAuthError, StoreUnavailableError
-from semcache_async.store.address import read_url, unreadable
-from semcache_async.store.line import Line, Lines
-from semcache_async.store.replies import reply_error
+from semcache_async.store.wire.address import read_url, unreadable
+from semcache_async.store.wire.line import Line, Lines
+from semcache_async.store.wire.replies import reply_error
 
 __all__ = ["connect", "connected", "connection_pool"]
 

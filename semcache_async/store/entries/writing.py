@@ -11,13 +11,13 @@ import numpy as np
 from semcache_async.errors import LeaseLostError, StaleWriteError, StoreError, StoreFullError
 from semcache_async.store.claims import standing
 from semcache_async.store.clock import ServerClock
-from semcache_async.store.fences import Fences
+from semcache_async.store.entries.fences import Fences
+from semcache_async.store.entries.payload import Payload
+from semcache_async.store.entries.schema import ATTRIBUTES, ENTRY, SCOPE, TAGS, TENANT, VECTOR
 from semcache_async.store.keys import KeySpace, plain
-from semcache_async.store.payload import Payload
-from semcache_async.store.replies import MovedError, ReadOnlyError, checked
-from semcache_async.store.schema import ATTRIBUTES, ENTRY, SCOPE, TAGS, TENANT, VECTOR
 from semcache_async.store.sealing import Sealer, context_of
 from semcache_async.store.wire import Command, RedisPipelines, Session
+from semcache_async.store.wire.replies import MovedError, ReadOnlyError, checked
 from semcache_async.types import Record
 
 __all__ = ["Writer"]

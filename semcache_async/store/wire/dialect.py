@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any, Protocol
 
-from semcache_async.store.line import Command, Reply
+from semcache_async.store.wire.line import Command, Reply
 
 __all__ = ["Dialect", "ValkeyDialect", "dialect_of"]
 

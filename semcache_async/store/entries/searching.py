@@ -11,13 +11,13 @@ import numpy as np
 
 from semcache_async.errors import StoreError, StoreUnavailableError
 from semcache_async.store.clock import ServerClock
+from semcache_async.store.entries.knn import KnnPlanner
+from semcache_async.store.entries.payload import Found, read_neighbours
+from semcache_async.store.entries.schema import IndexShape, is_missing_index
 from semcache_async.store.keys import KeySpace
-from semcache_async.store.knn import KnnPlanner
-from semcache_async.store.payload import Found, read_neighbours
-from semcache_async.store.replies import checked
-from semcache_async.store.schema import IndexShape, is_missing_index
 from semcache_async.store.sealing import Sealer
 from semcache_async.store.wire import Command
+from semcache_async.store.wire.replies import checked
 from semcache_async.types import Neighbour, Vector, VectorQuery
 
 __all__ = ["Searcher", "each"]

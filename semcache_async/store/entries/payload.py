@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from semcache_async.errors import StoreError
+from semcache_async.store.entries.schema import ENTRY, NOTES, SCOPE
 from semcache_async.store.keys import ScopeDigest
-from semcache_async.store.schema import ENTRY, NOTES, SCOPE
 from semcache_async.store.sealing import CLEAR, Sealer, context_of
 from semcache_async.types import Entry, Neighbour, Owner
 

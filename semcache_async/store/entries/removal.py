@@ -14,10 +14,10 @@ from contextlib import suppress
 from typing import Any
 
 from semcache_async.errors import StoreError
+from semcache_async.store.entries.knn import scope_filter
+from semcache_async.store.entries.payload import read_page
+from semcache_async.store.entries.schema import ATTRIBUTES, SCOPE, TAGS, TENANT
 from semcache_async.store.keys import KeySpace, ScopeDigest, plain
-from semcache_async.store.knn import scope_filter
-from semcache_async.store.payload import read_page
-from semcache_async.store.schema import ATTRIBUTES, SCOPE, TAGS, TENANT
 from semcache_async.store.wire import Command
 from semcache_async.types import Scope
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, cast
 import hiredis
 
 from semcache_async.errors import StoreError, StoreUnavailableError
-from semcache_async.store.replies import reply_error
+from semcache_async.store.wire.replies import reply_error
 
 __all__ = ["LOST", "PATIENCE_S", "SILENT_S", "Command", "Line", "Lines", "Reply", "SilentError"]
 

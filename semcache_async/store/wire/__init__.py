@@ -8,13 +8,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, Protocol
 
-from semcache_async.store.address import read_url
-from semcache_async.store.cluster import Cluster
 from semcache_async.store.keys import FIRST_PARTITION
-from semcache_async.store.line import PATIENCE_S, SILENT_S, Command, Reply
-from semcache_async.store.pipelines import PING, ServerPipelines
-from semcache_async.store.redirects import ClusterPipelines
-from semcache_async.store.routes import route_to
+from semcache_async.store.wire.address import read_url
+from semcache_async.store.wire.cluster import Cluster
+from semcache_async.store.wire.line import PATIENCE_S, SILENT_S, Command, Reply
+from semcache_async.store.wire.pipelines import PING, ServerPipelines
+from semcache_async.store.wire.redirects import ClusterPipelines
+from semcache_async.store.wire.routes import route_to
 
 __all__ = ["Command", "RedisPipelines", "Session", "redis_pipelines"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from anyio import CancelScope, sleep, to_thread
 
 from semcache_async.errors import EmbeddedRedisError
-from semcache_async.store._place import URL_HINT, Place
+from semcache_async.store.embedded._place import URL_HINT, Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

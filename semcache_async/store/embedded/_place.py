@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from semcache_async.errors import EmbeddedRedisError
-from semcache_async.store import _guard
+from semcache_async.store.embedded import _guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

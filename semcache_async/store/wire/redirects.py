@@ -14,10 +14,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from semcache_async.errors import StoreError, StoreUnavailableError
-from semcache_async.store.cluster import Cluster, slot_of
-from semcache_async.store.line import Command, Reply
-from semcache_async.store.pipelines import PING, ServerPipelines, ServerSession
-from semcache_async.store.replies import (
+from semcache_async.store.wire.cluster import Cluster, slot_of
+from semcache_async.store.wire.line import Command, Reply
+from semcache_async.store.wire.pipelines import PING, ServerPipelines, ServerSession
+from semcache_async.store.wire.replies import (
     AbortedError,
     AskError,
     DownError,

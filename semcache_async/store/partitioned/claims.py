@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from semcache_async.errors import StoreError
+from semcache_async.store.partitioned.together import all_at_once, all_in_reach, for_ever
 from semcache_async.store.redis_store import RedisStore
-from semcache_async.store.together import all_at_once, all_in_reach, for_ever
 from semcache_async.types import Claim, Letter, Rival, Scope, Vector
 
 __all__ = ["PartitionedClaims"]

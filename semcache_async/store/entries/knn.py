@@ -14,8 +14,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from semcache_async.store.entries.schema import ENTRY, NOTES
 from semcache_async.store.keys import ScopeDigest
-from semcache_async.store.schema import ENTRY, NOTES
 from semcache_async.store.wire import Command
 from semcache_async.types import VectorQuery
 

@@ -1,0 +1,1 @@
+"""One store of several partitions, which may lie on different servers."""
