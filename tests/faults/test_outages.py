@@ -116,7 +116,7 @@ async def test_an_unreadable_url(url: str) -> None:
 async def test_a_stalled_redis_costs_its_limit_and_is_used_again_when_it_is_back(
     redis_url: str, name: str
 ) -> None:
-    async with opened(redis_url, name=name, store_timeout_s=0.1) as cache:
+    async with opened(redis_url, name=name, store_timeout_s=1.0) as cache:
         await cache.store("at 0", "stored")
         async with stalled(redis_url):
             began = time.monotonic()
@@ -205,7 +205,7 @@ async def test_one_directory_serves_two_caches(tmp_path: Path) -> None:
 async def test_secrets_and_prompts_stay_out_of_errors_and_logs(
     redis_url: str, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with opened(redis_url, name=name, store_timeout_s=0.2, secret="hush") as cache:
+    async with opened(redis_url, name=name, store_timeout_s=1.0, secret="hush") as cache:
         async with stalled(redis_url):
             await cache.get_or_generate("CANARY PROMPT", echo)
             with pytest.raises(StoreError) as caught:

@@ -55,7 +55,7 @@ async def is_back(cache: SemanticCache) -> None:
 
 
 async def test_a_black_hole_is_found_once_and_then_nobody_waits(redis_url: str, name: str) -> None:
-    async with between(redis_url, name, store_timeout_s=0.5) as (cache, proxy):
+    async with between(redis_url, name, store_timeout_s=1.0) as (cache, proxy):
         proxy.black_hole = True
         answers = await asyncio.gather(
             *[cache.get_or_generate(f"x at {n * 30 + 15}", echo) for n in range(10)]
@@ -73,8 +73,8 @@ async def test_a_black_hole_is_found_once_and_then_nobody_waits(redis_url: str, 
 
 async def test_a_trickle_is_held_to_the_time_for_the_whole(redis_url: str, name: str) -> None:
     """Every byte comes in time, and the reply as a whole would take seconds."""
-    async with between(redis_url, name, store_timeout_s=0.5) as (cache, proxy):
-        proxy.trickle = (1, 0.04)
+    async with between(redis_url, name, store_timeout_s=1.0) as (cache, proxy):
+        proxy.trickle = (1, 0.1)
         assert await cache.lookup("at 0") is None
         assert (await cache.get_or_generate("at 90", echo)).source is Source.GENERATED
         with pytest.raises(StoreUnavailableError):
@@ -177,6 +177,10 @@ async def test_a_write_reset_at_every_byte_is_whole_or_not_there(
             prompt = f"q{count:04}"
             proxy.reset_after(way, count)
             (outcome,) = await store.put([record(store, prompt, count % 90)])
+            if proxy.resets == count:  # replies say the time: the last ones vary by some digits
+                assert isinstance(outcome, str)
+                assert size - count <= 8
+                break
             assert isinstance(outcome, StoreUnavailableError)
             text = await text_of(store, prompt)
             assert text in (None, f"answer to {prompt}")
@@ -184,7 +188,6 @@ async def test_a_write_reset_at_every_byte_is_whole_or_not_there(
             assert text is not None or prompt not in listed
             there += text is not None
             assert isinstance((await store.put([record(store, prompt, count % 90)]))[0], str)
-        assert proxy.resets == size
         assert there == 0 if way == "requests" else there > 0
 
 

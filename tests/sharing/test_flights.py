@@ -433,10 +433,12 @@ async def test_a_follower_that_stands_still_bounds_what_lies_for_it() -> None:
                 heard(letter)
 
     piece, count = "x" * 65_536, 200
+    joined = asyncio.Event()
 
     async def pieces(_prompt: str) -> AsyncIterator[str]:
         for _ in range(count):
             yield piece
+            await joined.wait()
             await asyncio.sleep(0)
 
     async def read(cache: SemanticCache) -> str:
@@ -451,6 +453,8 @@ async def test_a_follower_that_stands_still_bounds_what_lies_for_it() -> None:
         await until(lambda: len(store.claims) == 1)
         store.still = other._answering._sharing._post.inbox  # type: ignore[union-attr]
         followed = asyncio.create_task(read(other))
+        await until(lambda: one.stats().waiting == 2)
+        joined.set()
         assert await led == piece * count
         assert store._inboxes[store.still].qsize() <= WINDOW
         store.gate.set()

@@ -125,7 +125,7 @@ async def _nearby(store: Store) -> list[str]:
 async def test_a_failover_under_load(tmp_path: Path, name: str, how: str) -> None:
     async with cluster(tmp_path, replicas=1) as nodes:
         opened = open_partitions(url_of(nodes[:3]), name, 4, store_timeout_s=1.0)
-        async with opened as store, under_load(store, 1.0) as load:
+        async with opened as store, under_load(store) as load:
             master, replica = nodes[2:]
             if how == "killed":
                 master.kill()
@@ -146,7 +146,7 @@ async def test_the_other_partitions_serve_on(tmp_path: Path, name: str) -> None:
         for node in nodes:
             await node.client.config_set("cluster-require-full-coverage", "no")
         opened = open_partitions(url_of(nodes[:1]), name, 4, store_timeout_s=1.0)
-        async with opened as store, under_load(store, 1.0) as load:
+        async with opened as store, under_load(store) as load:
             nodes[2].kill()
             living = [scope for scope in SCOPES if not _is_on_the_last(store, scope)]
             assert 0 < len(living) < len(SCOPES)

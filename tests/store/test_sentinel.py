@@ -24,7 +24,7 @@ def url_of(sentinels: list[Server], service: str = "main", user: str = "", query
 async def test_a_failover_under_load(tmp_path: Path, name: str, how: str) -> None:
     async with watched(tmp_path) as (data, sentinels):
         opened = open_store(url_of(sentinels), name, store_timeout_s=1.0)
-        async with opened as store, under_load(store, 1.0) as load:
+        async with opened as store, under_load(store) as load:
             if how == "killed":
                 data[0].kill()
             elif how == "stopped":
