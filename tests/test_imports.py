@@ -68,9 +68,10 @@ ROOMS: dict[str, set[str]] = {
     "serve.journal": {"cache", "serve.errors", "serve.metrics", "store"},
     "serve.readiness": {"cache"},
     "serve.metrics": {"bounds", "cache", "serve.bypass", "serve.settings", "stats"},
-    "serve.upstream": {"evidence", "serve.errors", "serve.settings", "serve.sse"},
+    "serve.apis": {"serve.bypass", "serve.errors", "serve.sse"},
+    "serve.upstream": {"evidence", "serve.apis", "serve.errors", "serve.settings", "serve.sse"},
     "serve.completions": {
-        *("cache", "flow", "reply", "text"),
+        *("cache", "flow", "reply", "serve.apis", "text"),
         *("serve.bypass", "serve.errors", "serve.journal", "serve.metrics", "serve.settings"),
         *("serve.sizes", "serve.sse", "serve.upstream"),
     },
@@ -78,21 +79,25 @@ ROOMS: dict[str, set[str]] = {
         *("cache", "serve.completions", "serve.journal", "serve.keys", "serve.metrics"),
         *("serve.readiness", "serve.settings", "serve.upstream"),
     },
-    "serve.protocol": {"serve.errors", "serve.service"},
+    "serve.protocol": {"serve.errors", "serve.service", "serve.sse"},
     "serve.http": {
         *("serve.errors", "serve.keys", "serve.protocol", "serve.service", "serve.sse", "text"),
     },
     "serve.openapi": {"serve.http", "serve.protocol", "serve.service"},
+    "serve.asking": {
+        *("reply", "serve.apis", "serve.completions", "serve.errors", "serve.http"),
+        *("serve.protocol", "serve.service", "serve.sse", "serve.upstream"),
+    },
     # The protocols, which know nothing of each other.
     "serve.openai": {
         *_PROTOCOL,
-        *("embed", "reply", "serve.bypass", "serve.completions", "serve.sse", "serve.upstream"),
+        *("embed", "serve.apis", "serve.asking", "serve.bypass", "serve.upstream"),
     },
     "serve.langcache": {*_PROTOCOL, "serve.sizes", "text"},
     "serve.plain": {
-        *(*_PROTOCOL, "bounds", "serve.completions", "serve.keys", "serve.upstream", "text"),
+        *(*_PROTOCOL, "bounds", "serve.apis", "serve.completions", "serve.keys", "text"),
     },
-    "serve.page": {*_PROTOCOL, "serve.journal", "serve.upstream"},
+    "serve.page": {*_PROTOCOL, "serve.apis", "serve.journal"},
     "serve.operations": {*_PROTOCOL, "serve.metrics"},
     # What puts all together, and what runs it.
     "serve.app": {

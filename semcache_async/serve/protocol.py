@@ -15,12 +15,22 @@ from aiohttp import web
 
 from semcache_async.serve.errors import Problem
 from semcache_async.serve.service import Service
+from semcache_async.serve.sse import event_of
 
-__all__ = ["Access", "Handler", "Protocol", "Render", "Route"]
+__all__ = ["Access", "Broken", "Handler", "Protocol", "Render", "Route", "broken_event"]
 
 Handler: TypeAlias = Callable[[Service, web.Request], Awaitable[web.StreamResponse]]
 Render: TypeAlias = Callable[[Problem], web.Response]
 """A problem in a protocol's own form."""
+Broken: TypeAlias = Callable[[Render, Problem], bytes]
+"""The event by which a stream that has begun tells of a problem."""
+
+
+def broken_event(render: Render, problem: Problem) -> bytes:
+    """The body of the response that would have told of it, as an event's data."""
+    body = render(problem).body
+    assert isinstance(body, bytes)
+    return event_of(b" ".join(body.splitlines()))
 
 
 class Access(StrEnum):
@@ -56,6 +66,7 @@ class Protocol:
     """What OpenAPI groups its paths by."""
     routes: Sequence[Route]
     render: Render
+    broken: Broken = broken_event
     prefix: str | None = None
     """It tells of errors under any path that begins so, unknown ones included; of two prefixes
     the longer one counts. None: of no path."""

@@ -193,6 +193,14 @@ class Settings:
         high=2,
     )
     bypass_tools: bool = option(True, "Requests that offer tools bypass it.", group=_BYPASS)
+    pure_tools: tuple[str, ...] = option(
+        (),
+        "Names of tools whose calls and results depend on the conversation alone, * for any; with "
+        "commas. Requests that offer only such are answered from the cache, for the very same "
+        "conversation; calls of them are kept.",
+        group=_BYPASS,
+        shown="none",
+    )
     bypass_n: bool = option(True, "Requests for several choices bypass it.", group=_BYPASS)
     bypass_images: bool = option(
         True, "Requests with images, audio or files bypass it.", group=_BYPASS
@@ -217,12 +225,18 @@ class Settings:
         shown="on",
     )
 
+    across_apis: bool = option(
+        False,
+        "Answers of plain text are shared between chat completions, messages and responses, "
+        "whatever limit of tokens a request has: a longer stored answer is none for it.",
+        group=_CACHE,
+    )
     finish_reasons: tuple[str, ...] = option(
-        ("stop", "eos", "eos_token", "end", "end_turn", "stop_sequence"),
+        ("stop", "eos", "eos_token", "end", "end_turn", "stop_sequence", "completed"),
         "What upstreams call the end of an answer that is whole, in any case; others are not "
         "stored; with commas.",
         group=_CACHE,
-        shown="stop, eos, eos_token, end, end_turn, stop_sequence",
+        shown="stop, eos, eos_token, end, end_turn, stop_sequence, completed",
     )
     mask: tuple[str, ...] = option(
         (),

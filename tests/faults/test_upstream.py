@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from semcache_async.serve.completions.replay import DONE
+from semcache_async.serve.apis import content_of
+from semcache_async.serve.apis.chat.replay import DONE
 from semcache_async.serve.errors import UpstreamFailed
 from semcache_async.serve.settings import Settings
 from semcache_async.serve.sse import EventSplitter, data_of
 from semcache_async.serve.upstream.client import open_upstream
-from semcache_async.serve.upstream.completion import content_of
 from semcache_async.serve.upstream.retries import Retries
 from semcache_async.simulator import Simulator
 from tests.faults.proxy import proxied

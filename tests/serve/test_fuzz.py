@@ -27,13 +27,13 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from semcache_async.serve import apis
+from semcache_async.serve.apis.chat.completion import Assembler
 from semcache_async.serve.app import PROTOCOLS
 from semcache_async.serve.completions.keeping import Keeping
-from semcache_async.serve.completions.request import read_chat
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
 from semcache_async.serve.openapi.describe import describe
 from semcache_async.serve.sse import EventSplitter, data_of
-from semcache_async.serve.upstream.completion import Assembler
 from semcache_async.simulator.answer import ChatBody, chunks_of, completion_for
 from semcache_async.simulator.faults import Faults
 from tests.serve.running import Live, live, settled
@@ -418,7 +418,7 @@ def spoil(stream: bytes, chance: random.Random) -> bytes:
 
 async def test_a_broken_upstream(redis_url: str, name: str) -> None:
     """Its stream ends as one: whole, or with an error. Kept only if it says what it should."""
-    keeping, request = Keeping(("stop",)), read_chat({})
+    keeping, request = Keeping(("stop",)), apis.CHAT.read({})
     chance = random.Random(0)
     body = ChatBody(model="m", messages=[{"role": "user", "content": "a"}])
     good = completion_for(body, Faults(), id="chatcmpl-1", created=7, tokens=3)
@@ -458,7 +458,7 @@ async def test_a_broken_upstream(redis_url: str, name: str) -> None:
             async with session.post(
                 f"{service.url}{CHAT}", json=body_, headers={"Cache-Control": "only-if-cached"}
             ) as again:
-                why = await keeping.why_not(assembler.completion(), request)
+                why = await keeping.why_not(assembler.answer(), request)
                 fit = assembler.complete and why is None
                 assert (again.status == 200) <= fit
                 assert (again.status == 200) == fit or not done  # what followed may have been cut

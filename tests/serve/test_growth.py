@@ -12,11 +12,11 @@ import msgspec
 import pytest
 
 from semcache_async import CacheConfig
+from semcache_async.serve.apis.chat import CHAT
 from semcache_async.serve.bypass import Bypass
 from semcache_async.serve.completions import plan as planning
 from semcache_async.serve.completions.control import read_control
 from semcache_async.serve.completions.plan import Planner
-from semcache_async.serve.completions.request import read_chat
 from semcache_async.serve.errors import Invalid
 from semcache_async.serve.http.body import parse_object
 from semcache_async.serve.http.forms import read_form
@@ -111,7 +111,7 @@ def test_a_prompt_over_the_limit_is_not_looked_into(
     settings = Settings(cache=CacheConfig(max_prompt_bytes=100))
     planner = Planner(settings, "https://llm.example/v1")
     message = {"role": "user", "content": prompt}
-    plan = planner.plan(read_chat({"model": "m", "messages": [message]}), "", "")
+    plan = planner.plan(CHAT.read({"model": "m", "messages": [message]}), "", "")
     assert (plan.reason, plan.prompt) == (Bypass.TOO_LONG, "-")
 
 
@@ -119,7 +119,7 @@ def test_one_within_the_limit_is() -> None:
     settings = Settings(cache=CacheConfig(max_prompt_bytes=100))
     for prompt in ("x" * 100, "é" * 50):
         message = {"role": "user", "content": prompt}
-        plan = Planner(settings, "u").plan(read_chat({"model": "m", "messages": [message]}), "", "")
+        plan = Planner(settings, "u").plan(CHAT.read({"model": "m", "messages": [message]}), "", "")
         assert (plan.reason, plan.prompt) == (None, prompt)
 
 
@@ -162,5 +162,5 @@ def test_a_conversation_of_many_turns() -> None:
     }
     messages = [turn(n) for n in range(MANY // 8 + 1)]
     raw = msgspec.json.encode({"model": "m", "messages": messages})
-    plan = Planner(Settings(), "u").plan(read_chat(parse_object(raw)), "", "")
+    plan = Planner(Settings(), "u").plan(CHAT.read(parse_object(raw)), "", "")
     assert plan.prompt == "x"

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 
 from semcache_async.cli import app as command
 from semcache_async.errors import ConfigError
+from semcache_async.serve.apis.chat.completion import Assembler
 from semcache_async.serve.sse import EventSplitter, data_of
-from semcache_async.serve.upstream.completion import Assembler
 from semcache_async.simulator import SIMULATOR, Simulator, SimulatorOptions, make_simulator
 from semcache_async.simulator.answer import ChatBody, tokens_of, user_text
 from semcache_async.simulator.faults import NoSuchFaultError, read_faults
@@ -148,7 +148,7 @@ async def test_a_stream_says_the_same(
     stream = await upstream.stream(faults=faults, stream_options={"include_usage": True}, **fields)
     assembler = assembled(stream)
     assert assembler.complete
-    streamed = assembler.completion()
+    streamed = assembler.answer()
     for completion in (whole, streamed):
         del completion["id"], completion["created"]
         if faults == "refusal":  # a stream cannot take back the empty content it began with

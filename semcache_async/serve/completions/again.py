@@ -38,5 +38,5 @@ class Again:
 
 
 def _key(plan: Plan, asker: str) -> bytes:
-    said = (asker, str(plan.request.body.get("user")), plan.prompt, plan.scope)
+    said = (asker, plan.request.user, plan.prompt, plan.scope)
     return blake2b(repr(said).encode(errors="surrogatepass"), digest_size=16).digest()

@@ -1,4 +1,4 @@
-"""One chat completion through the cache, whatever protocol asked for it."""
+"""One call of an LLM through the cache, in whatever API it is asked."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import msgspec
 
 from semcache_async.cache import SemanticCache
 from semcache_async.reply import Reply
+from semcache_async.serve.apis.api import NO_USAGE, Api, Frame, Usage
+from semcache_async.serve.apis.crossing import given_in
+from semcache_async.serve.apis.pieces import without_pieces
 from semcache_async.serve.bypass import Unkept
 from semcache_async.serve.completions.again import Again
 from semcache_async.serve.completions.control import Control
@@ -15,19 +18,11 @@ from semcache_async.serve.completions.headers import headers_of, reason_of
 from semcache_async.serve.completions.keeping import Keeping
 from semcache_async.serve.completions.plan import Plan, Planner
 from semcache_async.serve.completions.produce import producer
-from semcache_async.serve.completions.stored import (
-    NO_USAGE,
-    Usage,
-    as_whole,
-    usage_in,
-    without_pieces,
-)
 from semcache_async.serve.errors import UpstreamFailed
 from semcache_async.serve.journal import Journal
 from semcache_async.serve.metrics.metrics import Metrics
 from semcache_async.serve.settings import Settings
 from semcache_async.serve.upstream.client import Upstream
-from semcache_async.serve.upstream.completion import Frame
 from semcache_async.serve.upstream.passing import Passing
 from semcache_async.types import Answer, Neighbour, Source, Timings
 
@@ -38,11 +33,11 @@ _FRESH = (Source.GENERATED, Source.SHARED)
 
 
 class CorruptError(Exception):
-    """What is stored under the prompt is no completion."""
+    """What is stored under the prompt is no answer for this caller."""
 
 
 class Completed(NamedTuple):
-    """A whole completion, and how the cache came by it."""
+    """A whole answer, and how the cache came by it."""
 
     body: bytes
     answer: Answer
@@ -50,7 +45,7 @@ class Completed(NamedTuple):
 
 
 class Completions:
-    """The chat completions of one service."""
+    """The LLM calls of one service."""
 
     def __init__(
         self,
@@ -65,13 +60,13 @@ class Completions:
         self._metrics = metrics
         self._journal = journal
         self._hide_similarity = settings.hide_similarity
-        self._keeping = Keeping(settings.finish_reasons)
+        self._keeping = Keeping(settings.finish_reasons, settings.pure_tools)
         self.again = Again(settings.regenerate_s)
         self.passing = Passing(settings)
         self.planner = Planner(settings, upstream.identity)
 
     async def whole(self, plan: Plan, control: Control) -> Completed:
-        """The completion for a caller who wants no stream."""
+        """The answer for a caller who wants no stream."""
         try:
             return await self._whole(plan, control)
         except CorruptError:
@@ -81,14 +76,15 @@ class Completions:
         async with self.begin(plan, control) as reply:
             answer = await reply.answer()
             if reply.hit is not None:
-                body, usage = self.reissued(answer)
+                body, usage, source = self.reissued(plan, answer)
             else:
-                body, usage = without_pieces(text_of(answer)).encode(), NO_USAGE
+                text, source = self.given(plan, without_pieces(text_of(answer)))
+                body, usage = text.encode(), NO_USAGE
                 if answer.source is Source.SHARED:
-                    usage = usage_in(answer.text)
+                    usage = plan.request.api.usage_in(body)
             held_back = reply.shadow
             self.note(plan, control, reply.source, answer, reply.timings, usage, held_back)
-        headers = self.headers(plan, control, answer.source, answer, held_back)
+        headers = self.headers(plan, control, answer.source, answer, held_back, source)
         if answer.source in _FRESH and answer.entry_id is None:
             why = await self._keeping.why_not(msgspec.json.decode(body), plan.request)
             if why is not None:
@@ -127,10 +123,29 @@ class Completions:
         oldest = control.max_age_s
         return None if answer and oldest is not None and answer.age_s > oldest else answer
 
-    def reissued(self, answer: Answer) -> tuple[bytes, Usage]:
-        """A stored completion as a new one. Raises ``CorruptError``."""
-        made = as_whole(answer.text)
-        if made is None:
+    def given(self, plan: Plan, text: str) -> tuple[str, Api]:
+        """An answer as the caller's API writes it, and the API in which it was made."""
+        api = plan.request.api
+        return given_in(text, api) if plan.crosses else (text, api)
+
+    def reissued(self, plan: Plan, answer: Answer) -> tuple[bytes, Usage, Api]:
+        """A stored answer as a new one, what it used, and the API in which it was made. Raises
+        ``CorruptError``."""
+        text, source = self.given(plan, answer.text)
+        made = plan.request.api.reissued(text)
+        return (*self._usable(plan, made), source)
+
+    def replayed(self, plan: Plan, text: str) -> tuple[bytes, Usage, Api]:
+        """The same as a new one's stream."""
+        text, source = self.given(plan, text)
+        made = plan.request.api.replayed(text, include_usage=plan.request.include_usage)
+        return (*self._usable(plan, made), source)
+
+    def _usable(self, plan: Plan, made: tuple[bytes, Usage] | None) -> tuple[bytes, Usage]:
+        """Of requests that share their answers without regard to limits, one that is longer than
+        the caller's is none for it."""
+        limit = plan.request.limit
+        if made is None or (plan.neutral and limit and _tokens(made) > limit):
             raise CorruptError
         return made
 
@@ -141,9 +156,11 @@ class Completions:
         source: Source,
         answer: Answer | None,
         shadow: Neighbour | None = None,
+        made_in: Api | None = None,
     ) -> dict[str, str]:
-        """What the cache did; ``answer`` is None while it is still coming."""
-        return headers_of(
+        """What the cache did; ``answer`` is None while it is still coming; ``made_in``: the API of
+        the upstream's answer."""
+        headers = headers_of(
             source,
             answer,
             shadow=shadow,
@@ -151,6 +168,9 @@ class Completions:
             unread=not control.read,
             hide_similarity=self._hide_similarity,
         )
+        if made_in is not None and made_in is not plan.request.api:
+            headers["x-semcache-api"] = made_in.name
+        return headers
 
     def note(
         self,
@@ -180,6 +200,12 @@ class Completions:
             self._journal.note_hit(prompt=plan.prompt, answer=hit, scope=plan.scope)
 
 
+def _tokens(made: tuple[bytes, Usage]) -> int:
+    """None is of less than a byte."""
+    body, usage = made
+    return usage.completion_tokens or len(body)
+
+
 def _would_be(shadow: Neighbour) -> Answer:
     """The hit that shadow mode held back."""
     return Answer(
@@ -192,7 +218,7 @@ def _would_be(shadow: Neighbour) -> Answer:
 
 
 def text_of(answer: Answer) -> str:
-    """A fresh completion."""
+    """A fresh answer."""
     if not answer.text:
         raise UpstreamFailed(
             "The upstream's stream does not add up to a completion.", code="upstream_garbage"

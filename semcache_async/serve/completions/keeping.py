@@ -2,81 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import anyio.to_thread
 import msgspec
 
+from semcache_async.serve.apis.api import UNREADABLE, Call, Choice, Request
 from semcache_async.serve.bypass import Unkept
-from semcache_async.serve.completions.request import ChatRequest
 from semcache_async.serve.completions.schemas import fits
-from semcache_async.serve.upstream.completion import UNREADABLE, Completion
-from semcache_async.serve.upstream.kinds import TEXT
+from semcache_async.serve.completions.tools import PureTools
 
 __all__ = ["Keeping"]
 
-_OF_CALLS = frozenset(("tool_calls", "function_call"))
+_OF_CALLS = frozenset(("tool_calls", "function_call", "tool_use"))
 
 
 class Keeping:
     """One service's rule: each choice ended by itself and says something that is what was asked
-    for, and neither a refusal nor a tool call."""
+    for, and neither a refusal nor a tool call; a pure tool's call may be kept."""
 
-    def __init__(self, finish_reasons: Collection[str]) -> None:
-        """``finish_reasons``: those by which a choice ends by itself, in any case."""
+    def __init__(self, finish_reasons: Collection[str], pure_tools: Collection[str] = ()) -> None:
+        """``finish_reasons``: those by which a choice ends by itself, in any case; ``pure_tools``:
+        patterns of their names."""
         self._ends = frozenset(map(str.casefold, finish_reasons))
+        self._pure = PureTools(pure_tools)
 
-    async def why_not(self, completion: Completion, request: ChatRequest) -> Unkept | None:
-        """None for an answer to ``request`` that may be kept."""
-        choices = completion.get("choices")
-        if not isinstance(choices, list) or not choices:
+    async def why_not(self, answer: Mapping[str, Any], request: Request) -> Unkept | None:
+        """None for an answer to ``request``, in its API, that may be kept."""
+        said = request.api.said(answer)
+        if said is None or not said.choices:
             return Unkept.SHAPE
-        for choice in choices:
-            message = choice.get("message") if isinstance(choice, dict) else None
-            if message is None and request.kind is TEXT and isinstance(choice, dict):
-                message = {"content": choice.get("text")}
-            if not isinstance(message, dict):
-                return Unkept.SHAPE
-            reason = str(choice.get("finish_reason")).casefold()
-            ends = self._ends if request.forced is None else self._ends | _OF_CALLS
-            if message.get("refusal"):
+        calling = request.forced is not None or self._pure.all_of(request.offered)
+        ends = self._ends | _OF_CALLS if calling else self._ends
+        for choice in said.choices:
+            reason = choice.finish.casefold()
+            if choice.refused:
                 return Unkept.REFUSAL
             if reason not in ends:
                 return Unkept.TOOL_CALLS if reason in _OF_CALLS else Unkept.FINISH_REASON
-            if request.forced is None:
-                why = await _of_text(message, request)
+            if request.forced is not None:
+                why = await _of_call(choice.calls, request.forced.name, request.forced.schema)
+            elif choice.calls and calling:
+                why = self._of_calls(choice.calls)
             else:
-                why = await _of_call(message, request.forced.name, request.forced.schema)
+                why = await _of_text(choice, request)
             if why is not None:
                 return why
         return None
 
+    def _of_calls(self, calls: Collection[Call]) -> Unkept | None:
+        kept = self._pure.all_of([call.name for call in calls]) and all(map(_is_json, calls))
+        return None if kept else Unkept.TOOL_CALLS
 
-async def _of_text(message: dict[str, Any], request: ChatRequest) -> Unkept | None:
-    if message.get("tool_calls") or message.get("function_call"):
+
+def _is_json(call: Call) -> bool:
+    try:
+        msgspec.json.decode(call.arguments or "{}")
+    except UNREADABLE:
+        return False
+    return True
+
+
+async def _of_text(choice: Choice, request: Request) -> Unkept | None:
+    if choice.calls:
         return Unkept.TOOL_CALLS
-    content = message.get("content")
-    if not isinstance(content, str) or not content.strip():
+    if choice.text is None or not choice.text.strip():
         return Unkept.EMPTY
     if not request.wants_json:
         return None
-    return await _of_json(content, request.schema)
+    return await _of_json(choice.text, request.schema)
 
 
-async def _of_call(message: dict[str, Any], name: str, schema: Any) -> Unkept | None:
-    called = message.get("function_call")
-    calls = [{"function": called}] if called else message.get("tool_calls")
-    if not isinstance(calls, list) or len(calls) != 1:
+async def _of_call(calls: Collection[Call], name: str, schema: Any) -> Unkept | None:
+    if len(calls) != 1:
         return Unkept.TOOL_CALLS
-    try:
-        function = calls[0]["function"]
-        arguments = function["arguments"] if function["name"] == name else None
-    except (KeyError, TypeError):
-        arguments = None
-    if not isinstance(arguments, str):
-        return Unkept.TOOL_CALLS
-    return await _of_json(arguments, schema)
+    (call,) = calls
+    return await _of_json(call.arguments, schema) if call.name == name else Unkept.TOOL_CALLS
 
 
 async def _of_json(text: str, schema: Any) -> Unkept | None:

@@ -16,9 +16,10 @@ import msgspec
 
 from semcache_async.errors import PromptError
 from semcache_async.flow.recent import Recent
+from semcache_async.serve.apis.api import Request
+from semcache_async.serve.apis.chat.canonical import message_of
 from semcache_async.serve.bypass import Bypass
-from semcache_async.serve.completions.canonical import message_of, parameters_of
-from semcache_async.serve.completions.request import ChatRequest
+from semcache_async.serve.completions.tools import PureTools
 from semcache_async.serve.settings import Patterns, Settings
 from semcache_async.serve.sizes import is_longer
 from semcache_async.text.anew import asks_anew
@@ -38,17 +39,26 @@ _PARTS = {
     "input_file": Bypass.FILES,
 }
 _ORDERS = ("system", "developer")
+_TOOLS = ("tool", "function")
+_ANY = "any"
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):
     """One request as the cache sees it."""
 
-    request: ChatRequest
+    request: Request
     prompt: str
     scope: Scope
     reason: Bypass | None
     """Why the cache must not help; None where it may."""
+    neutral: bool = False
+    """Is the answer shared with requests in other APIs?"""
+
+    @property
+    def crosses(self) -> bool:
+        """May the answer be one of another API?"""
+        return self.neutral or self.request.api.crosses
 
 
 class Planner:
@@ -58,6 +68,7 @@ class Planner:
     def __init__(self, settings: Settings, upstream: str) -> None:
         """``upstream``: the identity of the service that answers misses."""
         self._settings = settings
+        self._pure = PureTools(settings.pure_tools)
         self._upstream = upstream
         self._is_personal = _wording(settings.bypass_personal, is_personal)
         self._is_time_bound = _wording(settings.bypass_time_bound, is_time_bound)
@@ -77,7 +88,7 @@ class Planner:
 
     def plan(
         self,
-        request: ChatRequest,
+        request: Request,
         tenant: str,
         locale: str,
         namespace: str = "",
@@ -86,32 +97,35 @@ class Planner:
         """What to ask the cache. A prompt that must bypass it is not told to it: only whose it is,
         which its call counts for. ``passed``: what of the caller's headers and query goes upstream
         too, and may change the answer."""
-        prompt, at = "", _last(request.messages)
-        reason = self._reason(request, at)
+        pure = self._pure.all_of(request.offered)
+        prompt, at = "", _last(request.messages, beyond=_TOOLS if pure else ())
+        reason = self._reason(request, at, pure)
         if reason is None:
             prompt = self._mask(_prompt(request.messages[at].get("content") or ""))
             reason = self._reason_in(prompt)
         if reason is not None:
             return Plan(request, "-", Scope(tenant=tenant), reason)
         told = {"namespace": namespace, "passed": passed}
-        if request.exact:
+        if pure or request.forced is not None or request.echo:
+            # Arguments are for a program, and an echo repeats the prompt: for one wording alone.
             told["exact"] = _digest(prompt.encode(errors="surrogatepass"))
-        scope = self._scope(request, at, tenant, locale, told)
-        return Plan(request, prompt, scope, None)
+        messages = [message_of(message, self._mask) for message in request.messages]
+        neutral = None
+        if self._settings.across_apis and "exact" not in told and all(map(_is_plain, messages)):
+            neutral = request.api.neutral(request)
+        scope = self._scope(request, messages, at, tenant, locale, told, neutral)
+        return Plan(request, prompt, scope, None, neutral is not None)
 
-    def _reason(self, request: ChatRequest, at: int) -> Bypass | None:
-        settings, body = self._settings, request.body
-        if request.strange:
-            return Bypass.SHAPE
-        offered = body.get("tools") or body.get("functions")
-        if settings.bypass_tools and offered and request.forced is None:
+    def _reason(self, request: Request, at: int, pure: bool) -> Bypass | None:
+        settings = self._settings
+        if request.reason is not None:
+            return request.reason
+        if settings.bypass_tools and request.offered and request.forced is None and not pure:
             return Bypass.TOOLS
-        if settings.bypass_n and (body.get("n") or 1) > 1:
+        if settings.bypass_n and request.several:
             return Bypass.N
-        if body.get("web_search_options") is not None:
-            return Bypass.WEB_SEARCH
         if settings.bypass_images:
-            if "audio" in (body.get("modalities") or ()) or body.get("audio"):
+            if request.speech:
                 return Bypass.AUDIO
             for message in request.messages:
                 content = message.get("content")
@@ -121,9 +135,8 @@ class Planner:
                         return _PARTS.get(kind, Bypass.CONTENT)
         role = request.messages[at]["role"]
         if role != "user":
-            of_tool = role in ("tool", "function")
-            return Bypass.TOOL_MESSAGE if of_tool else Bypass.LAST_MESSAGE
-        temperature = body.get("temperature")
+            return Bypass.TOOL_MESSAGE if role in _TOOLS else Bypass.LAST_MESSAGE
+        temperature = request.temperature
         if temperature is not None and not temperature <= settings.max_temperature:
             return Bypass.TEMPERATURE
         return None
@@ -142,15 +155,23 @@ class Planner:
         return Bypass.ANEW if self._asks_anew(prompt) else None
 
     def _scope(
-        self, request: ChatRequest, at: int, tenant: str, locale: str, told: Mapping[str, str]
+        self,
+        request: Request,
+        messages: Sequence[dict[str, Any]],
+        at: int,
+        tenant: str,
+        locale: str,
+        told: Mapping[str, str],
+        neutral: Mapping[str, Any] | None,
     ) -> Scope:
-        """``at``: where the message with the prompt is; ``told``: what is scope besides."""
-        messages = [message_of(message, self._mask) for message in request.messages]
+        """``messages`` in one form, and ``at`` where the one with the prompt is; ``told``: what is
+        scope besides; ``neutral``: the parameters that tell requests of any API apart."""
         first = 0
         while messages[first]["role"] in _ORDERS:
             first += 1
         system = _encode(messages[:first]).decode() if first else ""
-        parameters = {"api": request.kind.name, "upstream": self._upstream}
+        api = request.api.name if neutral is None else _ANY
+        parameters = {"api": api, "upstream": self._upstream}
         parameters |= {name: text for name, text in told.items() if text}
         if at > first:
             parameters["turns"] = _digest(_encode(messages[first:at]))
@@ -158,9 +179,10 @@ class Planner:
             parameters["last"] = _encode(more).decode()
         if messages[at + 1 :]:
             parameters["after"] = _encode(messages[at + 1 :]).decode()
-        for name, value in parameters_of(request.body, request.kind):
+        asked = request.api.parameters(request.body) if neutral is None else neutral.items()
+        for name, value in asked:
             parameters[f"body.{name}"] = _encode(value).decode()
-        temperature = request.body.get("temperature")
+        temperature = request.temperature
         known = (tenant, locale, request.model, system, temperature, *parameters.items())
         scope = self._scopes.get(known)
         if scope is None:
@@ -177,12 +199,21 @@ class Planner:
         return scope
 
 
-def _last(messages: Sequence[Mapping[str, Any]]) -> int:
-    """Where the last message is that gives no orders; the very last where all do."""
+def _last(messages: Sequence[Mapping[str, Any]], beyond: Sequence[str]) -> int:
+    """Where the last message is that gives no orders; the very last where all do. The results of
+    tools, in roles of ``beyond``, belong to the question before them, as the calls do."""
     at = len(messages) - 1
     while at > 0 and messages[at]["role"] in _ORDERS:
         at -= 1
+    if at >= 0 and messages[at]["role"] in beyond:
+        asked = (n for n in range(at, -1, -1) if messages[n]["role"] == "user")
+        at = next(asked, at)
     return at
+
+
+def _is_plain(message: Mapping[str, Any]) -> bool:
+    """Nothing but text?"""
+    return message.keys() <= {"role", "content"} and isinstance(message.get("content"), str)
 
 
 def _digest(data: bytes) -> str:

@@ -4,54 +4,67 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 from semcache_async.protocols import Produce
+from semcache_async.serve.apis.api import UNREADABLE, Api, Frame, Reader, Request
+from semcache_async.serve.apis.pieces import with_pieces
 from semcache_async.serve.bypass import Unkept
 from semcache_async.serve.completions.keeping import Keeping
-from semcache_async.serve.completions.request import ChatRequest
-from semcache_async.serve.completions.stored import with_pieces
 from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed
 from semcache_async.serve.sse import EventSplitter, data_of
 from semcache_async.serve.upstream.answered import said_error
 from semcache_async.serve.upstream.client import Upstream
-from semcache_async.serve.upstream.completion import (
-    UNREADABLE,
-    Assembler,
-    Completion,
-    Frame,
-    is_whole,
-)
 from semcache_async.serve.upstream.passing import Passed
 from semcache_async.types import Produced
 
 __all__ = ["garbage", "producer"]
 
-_Made: TypeAlias = tuple[str, Completion | None]
-"""A text, and the completion that it is; None for one that is not all there."""
+_Made: TypeAlias = tuple[str, dict[str, Any] | None]
+"""A text, and the answer that it is; None for one that is not all there."""
+_NO_SUCH_PATH = (404, 405, 501)
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def producer(
     upstream: Upstream,
-    request: ChatRequest,
+    request: Request,
     passed: Passed,
     keeping: Keeping,
     unkept: Callable[[Unkept], None],
 ) -> Produce[Frame]:
-    """What makes the answer: the text is the whole completion as JSON, and "" where a
-    stream's events do not add up to one. A stream is emitted as ``Frame``s, byte by byte what the
-    upstream sent. ``unkept`` is told why the answer is not to be kept, where it is not."""
+    """What makes the answer: the text is the whole answer as JSON, and "" where a stream's events
+    do not add up to one. A stream is emitted as ``Frame``s, byte by byte what the upstream sent: in
+    chat completions, where it does not know the API that was asked for. ``unkept`` is told why the
+    answer is not to be kept, where it is not."""
+
+    async def ask(request: Request, emit: Callable[[Frame], None]) -> _Made:
+        if request.stream:
+            stream = upstream.stream(request.body, passed, request.api)
+            return await _streamed(stream, request.api, emit)
+        return _made(await upstream.complete(request.body, passed, request.api), request.api)
 
     async def produce(_prompt: str, emit: Callable[[Frame], None]) -> Produced:
-        if request.stream:
-            text, completion = await _streamed(
-                upstream.stream(request.body, passed, request.kind), emit
-            )
-        else:
-            text, completion = _made(await upstream.complete(request.body, passed, request.kind))
-        why = await keeping.why_not(completion, request) if completion else Unkept.INCOMPLETE
+        asked = request
+        if upstream.lacks(request.api):
+            asked = request.api.in_chat(request) or request
+        try:
+            text, answer = await ask(asked, emit)
+        except UpstreamAnswered as error:
+            if error.status not in _NO_SUCH_PATH or asked is not request:
+                raise
+            instead = request.api.in_chat(request)
+            if instead is None:
+                raise
+            asked = instead
+            try:
+                text, answer = await ask(asked, emit)
+            except UpstreamAnswered as other:
+                raise (error if other.status in _NO_SUCH_PATH else other) from None
+            upstream.note_lacking(request.api)
+        why = await keeping.why_not(answer, asked) if answer else Unkept.INCOMPLETE
         if why is not None:
             unkept(why)
         return Produced(text, keep=why is None)
@@ -61,70 +74,82 @@ def producer(
 
 async def _streamed(
     stream: AbstractAsyncContextManager[AsyncIterator[bytes] | bytes],
+    api: Api,
     emit: Callable[[Frame], None],
 ) -> _Made:
-    splitter, assembler = EventSplitter(), Assembler()
+    splitter, reader = EventSplitter(), api.reader()
     async with stream as answer:
         if isinstance(answer, bytes):
-            return _made(answer)
+            return _made(answer, api)
         async for piece in answer:
             for event in splitter.feed(piece):
-                if _take(event, assembler, emit):
-                    return _assembled(assembler)
+                _take(event, reader, emit)
+                if reader.ended:
+                    return _assembled(reader)
         for event in splitter.end():
-            if _take(event, assembler, emit):
-                return _assembled(assembler)
-    return _ended(splitter.rest, assembler, emit)
+            _take(event, reader, emit)
+            if reader.ended:
+                return _assembled(reader)
+    return _ended(splitter.rest, reader, emit)
 
 
-def _ended(rest: bytes, assembler: Assembler, emit: Callable[[Frame], None]) -> _Made:
-    """The stream is over without its ``[DONE]``; ``rest`` lacks the blank line that ends an event.
+def _ended(rest: bytes, reader: Reader, emit: Callable[[Frame], None]) -> _Made:
+    """The stream is over without its last event; ``rest`` lacks the blank line that ends one.
     Servers leave out the one or the other: what counts is that every choice has said its last."""
     last = rest.rstrip(b"\r\n") + b"\n\n"
-    whole = is_whole(last)
+    whole = _is_whole(last)
     if whole and rest.strip():
-        _take(last, assembler, emit)
-    if not assembler.complete:
+        _take(last, reader, emit)
+    if not reader.complete:
         raise UpstreamFailed(
             "The upstream broke off before the end of its answer.", code="upstream_broke_off"
         )
-    made = _assembled(assembler)
+    made = _assembled(reader)
     return made if whole else (made[0], None)
 
 
-def _take(event: bytes, assembler: Assembler, emit: Callable[[Frame], None]) -> bool:
-    """Hand one event on; was it the last?"""
-    frame = assembler.read(event)
-    if assembler.garbage:
-        raise garbage()
+def _is_whole(event: bytes) -> bool:
+    """Is an event whose end is not known to have come one that was not cut?"""
     data = data_of(event)
-    if assembler.error is not None:
-        raise _said_error(data or b"")
-    emit(frame)
-    return data == b"[DONE]"
-
-
-def _assembled(assembler: Assembler) -> _Made:
-    if not assembler.complete:
-        return "", None
-    completion = assembler.completion()
-    text = msgspec.json.encode(completion).decode()
-    return with_pieces(text, assembler.sizes), completion
-
-
-def _made(body: bytes) -> _Made:
+    if data is None or data == b"[DONE]":
+        return True
     try:
-        completion = msgspec.json.decode(body)
+        _decode(data)
+    except UNREADABLE:
+        return False
+    return True
+
+
+def _take(event: bytes, reader: Reader, emit: Callable[[Frame], None]) -> None:
+    """Hand one event on."""
+    frame = reader.read(event)
+    if reader.garbage:
+        raise garbage()
+    if reader.error is not None:
+        raise _said_error(data_of(event) or b"")
+    emit(frame)
+
+
+def _assembled(reader: Reader) -> _Made:
+    if not reader.complete:
+        return "", None
+    answer = reader.answer()
+    return with_pieces(msgspec.json.encode(answer).decode(), reader.sizes), answer
+
+
+def _made(body: bytes, api: Api) -> _Made:
+    try:
+        answer = msgspec.json.decode(body)
         text = body.decode()
     except UNREADABLE:
         raise garbage() from None
-    if not isinstance(completion, dict):
+    if not isinstance(answer, dict):
         raise garbage()
-    if completion.get("error") or completion.get("object") == "error":
+    if api.is_answer(answer):
+        return text, answer
+    if answer.get("error") or "error" in (answer.get("object"), answer.get("type")):
         raise _said_error(body)
-    if not isinstance(completion.get("choices"), list):
-        raise garbage()
-    return text, completion
+    raise garbage()
 
 
 def _said_error(body: bytes) -> UpstreamAnswered:
@@ -133,5 +158,5 @@ def _said_error(body: bytes) -> UpstreamAnswered:
 
 
 def garbage() -> UpstreamFailed:
-    """The problem of an answer that is no completion."""
+    """The problem of an answer that is none."""
     return UpstreamFailed("The upstream's answer is no completion.", code="upstream_garbage")

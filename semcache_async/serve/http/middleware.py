@@ -19,9 +19,8 @@ from semcache_async.serve.http.hosts import Hosts
 from semcache_async.serve.http.origins import Origins
 from semcache_async.serve.http.request_id import RequestIds, request_id
 from semcache_async.serve.http.responses import render_problem
-from semcache_async.serve.protocol import Protocol, Render, Route
+from semcache_async.serve.protocol import Protocol, Render, Route, broken_event
 from semcache_async.serve.service import Service
-from semcache_async.serve.sse import event_of
 
 __all__ = ["REQUEST_ID", "Middleware", "UndeclaredRouteError"]
 
@@ -47,8 +46,8 @@ class Middleware:
         self._ids = RequestIds()
         self._complaints = Complaints()
         self._declared: dict[web.AbstractRoute, Route] = {}
-        prefixed = [(part.prefix, part.render) for part in protocols if part.prefix is not None]
-        self._renders = sorted(prefixed, key=lambda pair: -len(pair[0]))
+        prefixed = [part for part in protocols if part.prefix is not None]
+        self._prefixed = sorted(prefixed, key=lambda part: -len(part.prefix or ""))
         self.tasks: set[asyncio.Task[Any]] = set()
         """Of the requests under way."""
 
@@ -71,10 +70,14 @@ class Middleware:
 
     def render_of(self, path: str) -> Render:
         """How problems look at ``path``."""
-        for prefix, render in self._renders:
-            if path.startswith(prefix):
-                return render
-        return render_problem
+        protocol = self._protocol_of(path)
+        return protocol.render if protocol else render_problem
+
+    def _protocol_of(self, path: str) -> Protocol | None:
+        for protocol in self._prefixed:
+            if path.startswith(protocol.prefix or ""):
+                return protocol
+        return None
 
     @web.middleware
     async def pass_through(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -149,14 +152,14 @@ class Middleware:
         """The end of a request that drained for too long: a stream says that it is not whole."""
         problem = Draining("The service ended before the answer was whole.", code="draining")
         self._metrics.http_error(problem.status)
-        refusal = self.render_of(request.path)(problem)
+        render = self.render_of(request.path)
         response: web.StreamResponse | None = request.get(_RESPONSE)
         if response is None:
-            return refusal
+            return render(problem)
         if response.content_type != "text/event-stream":
             raise ConnectionResetError("the response broke off")
-        assert isinstance(refusal.body, bytes)
-        await response.write(event_of(refusal.body))
+        protocol = self._protocol_of(request.path)
+        await response.write((protocol.broken if protocol else broken_event)(render, problem))
         await response.write_eof()
         return response
 

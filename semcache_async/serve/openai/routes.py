@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from semcache_async.serve.apis.chat import CHAT, TEXT
+from semcache_async.serve.asking.handler import asking
 from semcache_async.serve.bypass import Bypass, Unkept
-from semcache_async.serve.openai.chat import complete, complete_text
 from semcache_async.serve.openai.embeddings import create
+from semcache_async.serve.openai.errors import render
 from semcache_async.serve.openai.models import model, models
 from semcache_async.serve.openapi.shapes import (
     JSON,
@@ -74,6 +76,9 @@ def _completing(summary: str, asked: str, made: str, description: str) -> Schema
                 "Why a new answer, unless streamed, was not kept. " + _meanings(Unkept),
                 enum=[reason.value for reason in Unkept],
             ),
+            "x-semcache-api": text(
+                "The API in which the upstream answered, where it is another than the request's."
+            ),
             "x-semcache-reason": text(
                 "Why the cache was bypassed. " + _meanings(Bypass),
                 enum=[reason.value for reason in Bypass],
@@ -111,8 +116,8 @@ _EMBEDDINGS = operation(
 )
 
 ROUTES = (
-    Route("POST", "/v1/chat/completions", Access.KEY, complete, _CHAT),
-    Route("POST", "/v1/completions", Access.KEY, complete_text, _TEXT),
+    Route("POST", "/v1/chat/completions", Access.KEY, asking(CHAT, render), _CHAT),
+    Route("POST", "/v1/completions", Access.KEY, asking(TEXT, render), _TEXT),
     Route("GET", "/v1/models", Access.KEY, models, _MODELS),
     Route("GET", "/v1/models/{id:.+}", Access.KEY, model, _MODEL),
     Route("POST", "/v1/embeddings", Access.KEY, create, _EMBEDDINGS),

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from semcache_async.serve.apis import readable
 from semcache_async.serve.errors import Invalid
 from semcache_async.serve.http.access import caller_of
 from semcache_async.serve.http.body import read_json
@@ -15,7 +16,6 @@ from semcache_async.serve.http.forms import Form, read_form
 from semcache_async.serve.http.responses import NO_STORE, json_response
 from semcache_async.serve.journal import Review, Verdict
 from semcache_async.serve.service import Service
-from semcache_async.serve.upstream.completion import readable
 from semcache_async.types import Entry, Scope, scope_or_tenant
 
 __all__ = [

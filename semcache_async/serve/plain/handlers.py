@@ -6,10 +6,11 @@ from aiohttp import web
 from msgspec.structs import asdict
 
 from semcache_async.errors import EmbeddingError, OverloadedError, StoreError
+from semcache_async.serve.apis import content_of
+from semcache_async.serve.apis.chat import CHAT
 from semcache_async.serve.completions.control import Control
 from semcache_async.serve.completions.flow import Completed
 from semcache_async.serve.completions.plan import Plan
-from semcache_async.serve.completions.request import read_chat
 from semcache_async.serve.errors import Forbidden, Invalid, NotFound
 from semcache_async.serve.http.access import caller_of, signed
 from semcache_async.serve.http.body import read_json
@@ -24,7 +25,6 @@ from semcache_async.serve.plain.forms import (
     Near,
 )
 from semcache_async.serve.service import Service
-from semcache_async.serve.upstream.completion import content_of
 from semcache_async.types import Source
 
 __all__ = ["answer", "feedback", "metrics", "reaches"]
@@ -83,7 +83,7 @@ async def answer(service: Service, request: web.Request) -> web.Response:
             param="model",
             code="missing_field",
         )
-    chat = read_chat({"model": model, "messages": messages})
+    chat = CHAT.read({"model": model, "messages": messages})
     plan = service.completions.planner.plan(chat, tenant, form.locale or "")
     tags = signed(request, form.tags or ())
     control = Control(locale=form.locale or "", max_distance=limit, tags=tags)

@@ -14,6 +14,8 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from semcache_async.serve.apis.api import UNREADABLE, Api
+from semcache_async.serve.apis.chat import CHAT
 from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed, UpstreamUnreached
 from semcache_async.serve.settings import Settings
 from semcache_async.serve.upstream.answered import (
@@ -23,8 +25,6 @@ from semcache_async.serve.upstream.answered import (
     late,
     translated,
 )
-from semcache_async.serve.upstream.completion import UNREADABLE
-from semcache_async.serve.upstream.kinds import CHAT, Kind
 from semcache_async.serve.upstream.passing import NOTHING, Passed
 from semcache_async.serve.upstream.retries import Count, Retries
 from semcache_async.serve.upstream.usage import UsageOption
@@ -139,6 +139,15 @@ class Upstream:
         self.lingering: set[asyncio.Task[None]] = set()
         """One for each stream whose last bytes are still waited for."""
         self._only_model: str | None = None
+        self._lacking: set[str] = set()
+
+    def lacks(self, api: Api) -> bool:
+        """Is it known not to answer in ``api``?"""
+        return api.name in self._lacking
+
+    def note_lacking(self, api: Api) -> None:
+        """It was asked in ``api``, and has no such path."""
+        self._lacking.add(api.name)
 
     async def only_model(self) -> str | None:
         """The name of the one model there is; None where there are none or several. Asked once."""
@@ -157,28 +166,40 @@ class Upstream:
             path = f"models/{name}" if name else "models"
             return await self._whole(await self._begin("GET", path, passed), self._limits.max_body)
 
+    async def pass_on(
+        self, method: str, path: str, passed: Passed, body: Mapping[str, Any] | None = None
+    ) -> bytes:
+        """What it answers at another path, unseen. Raises as ``complete`` does."""
+        async with self._bounded():
+            if body is not None:
+                answer = await self._ask(path, passed, body)
+            else:
+                answer = await self._begin(method, path, passed)
+            return await self._whole(answer, self._limits.max_body)
+
     async def embeddings(self, body: Mapping[str, Any], passed: Passed = NOTHING) -> bytes:
         """The vectors of another model than the cache's. Raises as ``complete`` does."""
         async with self._bounded():
             return await self._whole(await self._ask("embeddings", passed, body), _MOST_VECTORS)
 
     async def complete(
-        self, body: Mapping[str, Any], passed: Passed = NOTHING, kind: Kind = CHAT
+        self, body: Mapping[str, Any], passed: Passed = NOTHING, api: Api = CHAT
     ) -> bytes:
         """The body of a 200. Raises ``UpstreamAnswered`` or ``UpstreamFailed``."""
         async with self._bounded():
-            answer = await self._ask(kind.path, passed, body)
+            answer = await self._ask(api.path, passed, body)
             return await self._whole(answer, self._limits.max_body)
 
     @asynccontextmanager
     async def stream(
-        self, body: Mapping[str, Any], passed: Passed = NOTHING, kind: Kind = CHAT
+        self, body: Mapping[str, Any], passed: Passed = NOTHING, api: Api = CHAT
     ) -> AsyncIterator[AsyncIterator[bytes] | bytes]:
         """The bytes of a 200 as they come, or its whole body where it is no stream. Its usage is
         asked for too, where the upstream lets us. Leave the context when enough was read. Raises as
         ``complete`` does, in mid-stream too."""
         async with self._bounded():
-            answer = await self._usage.asking(partial(self._ask, kind.path, passed), body)
+            ask = partial(self._ask, api.path, passed)
+            answer = await (self._usage.asking(ask, body) if api.asks_usage else ask(body))
             response = answer.response
             try:
                 if await answer.is_stream():

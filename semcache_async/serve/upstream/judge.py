@@ -7,9 +7,9 @@ import msgspec
 from semcache_async.errors import SemcacheError
 from semcache_async.evidence.judging import same
 from semcache_async.protocols import Judge
+from semcache_async.serve.apis import content_of, readable
 from semcache_async.serve.settings import Settings
 from semcache_async.serve.upstream.client import Upstream
-from semcache_async.serve.upstream.completion import content_of, readable
 from semcache_async.types import Case
 
 __all__ = ["NoVerdictError", "judge_of"]

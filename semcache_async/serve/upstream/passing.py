@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -12,6 +12,8 @@ from semcache_async.serve.settings import HEADERS, Settings
 __all__ = ["NOTHING", "Passed", "Passing"]
 
 _LONGEST = 2_048
+_USUAL = frozenset([("anthropic-version", "2023-06-01")])
+"""What every client says: the form of the API that is spoken here."""
 
 
 class Passed(NamedTuple):
@@ -33,15 +35,17 @@ class Passing:
         self._headers = tuple(map(str.lower, settings.upstream_headers))
         self._query = settings.upstream_query
 
-    def of(self, headers: Mapping[str, str], query: Mapping[str, str]) -> Passed:
-        """Of a request with these; ``headers`` know no case."""
+    def of(
+        self, headers: Mapping[str, str], query: Mapping[str, str], wanted: Iterable[str] = ()
+    ) -> Passed:
+        """Of a request with these; ``headers`` know no case. ``wanted``: headers of its API."""
         given = tuple(
             (name, value)
-            for name in self._headers
+            for name in (*self._headers, *wanted)
             if (value := headers.get(name)) and len(value) <= _LONGEST and _is_sane(value)
         )
         asked = tuple((name, query[name]) for name in self._query if name in query)
-        telling = [pair for pair in given if pair[0] not in HEADERS]
+        telling = [pair for pair in given if pair[0] not in HEADERS and pair not in _USUAL]
         if not telling and not asked:
             return Passed(given)
         return Passed(given, asked, msgspec.json.encode([telling, asked]).decode())

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from semcache_async.serve.upstream.completion import UNREADABLE
+from semcache_async.serve.apis.api import UNREADABLE
 
 __all__ = ["SaidError", "error_in"]
 

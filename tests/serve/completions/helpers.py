@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from semcache_async.serve.apis.chat import CHAT
 from semcache_async.serve.completions.control import read_control
 from semcache_async.serve.completions.plan import Plan, Planner
-from semcache_async.serve.completions.request import read_chat
 from semcache_async.serve.settings import Settings
 
 UPSTREAM = "https://llm.example/v1"
@@ -19,6 +19,6 @@ def body(*messages: Any, **fields: Any) -> dict[str, Any]:
 
 
 def planned(asked: dict[str, Any], tenant: str = "", locale: str = "", **options: Any) -> Plan:
-    request = read_chat(asked)
+    request = CHAT.read(asked)
     namespace = read_control(request.cache, {}).namespace
     return Planner(Settings(**options), UPSTREAM).plan(request, tenant, locale, namespace)

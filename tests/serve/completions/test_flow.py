@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from semcache_async.serve.apis.api import NO_USAGE
+from semcache_async.serve.apis.chat import CHAT
 from semcache_async.serve.completions.control import Control
 from semcache_async.serve.completions.flow import Completed
-from semcache_async.serve.completions.request import read_chat
-from semcache_async.serve.completions.stored import NO_USAGE, as_whole
 from semcache_async.serve.errors import UpstreamAnswered
 from semcache_async.serve.service import Service
 from semcache_async.testing import MemoryStore
@@ -52,7 +52,7 @@ async def scene(*pieces: Piece) -> AsyncIterator[tuple[Setup, Scripted]]:
 async def whole(
     service: Service, body: dict[str, Any], locale: str = "", **control: Any
 ) -> Completed:
-    plan = service.completions.planner.plan(read_chat(body), "acme", locale)
+    plan = service.completions.planner.plan(CHAT.read(body), "acme", locale)
     return await service.completions.whole(plan, Control(locale=locale, **control))
 
 
@@ -92,7 +92,7 @@ async def test_it_shares_calls_with_streams() -> None:
         stream = asyncio.create_task(told(setup, asks(stream=True)))
         await until(lambda: len(script.requests) == 1)
         # The same tenant as an open service's callers.
-        plan = setup.service.completions.planner.plan(read_chat(asks()), "", "")
+        plan = setup.service.completions.planner.plan(CHAT.read(asks()), "", "")
         asked = asyncio.create_task(setup.service.completions.whole(plan, Control()))
         await until(lambda: setup.service.cache.stats().waiting == 2)
         gate.set()
@@ -102,7 +102,7 @@ async def test_it_shares_calls_with_streams() -> None:
 
 
 async def test_a_stored_completion_has_an_identity_of_its_own_each_time() -> None:
-    found = [as_whole(WHOLE.decode()) for _ in range(2)]
+    found = [CHAT.reissued(WHOLE.decode()) for _ in range(2)]
     bodies = []
     for one in found:
         assert one is not None
@@ -115,7 +115,7 @@ async def test_a_stored_completion_has_an_identity_of_its_own_each_time() -> Non
     for body in bodies:
         assert body.pop("created") > 1
         assert body == {k: v for k, v in expected.items() if k not in ("id", "created")}
-    assert as_whole("plain words") is None
+    assert CHAT.reissued("plain words") is None
 
 
 # -- the upstream is part of the scope

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semcache_async.serve.apis.chat import CHAT
 from semcache_async.serve.bypass import Unkept
 from semcache_async.serve.completions.keeping import Keeping
-from semcache_async.serve.completions.request import read_chat
 from semcache_async.serve.completions.schemas import fits
 from semcache_async.serve.settings import Settings
 from tests.serve.completions.helpers import body
@@ -27,7 +27,7 @@ def ended(content: Any = "Yes.", reason: Any = "stop", **message: Any) -> dict[s
 
 
 async def why_not(made: dict[str, Any], **request: Any) -> Unkept | None:
-    return await Keeping(Settings().finish_reasons).why_not(made, read_chat(body(**request)))
+    return await Keeping(Settings().finish_reasons).why_not(made, CHAT.read(body(**request)))
 
 
 @pytest.mark.parametrize("reason", ["stop", "STOP", "eos", "eos_token", "end", "end_turn", "EOS"])
@@ -66,8 +66,8 @@ async def test_what_is_not_fit_for_others(made: dict[str, Any], why: str) -> Non
 
 async def test_the_operator_says_how_answers_end() -> None:
     keeping = Keeping(("done",))
-    assert await keeping.why_not(ended(reason="Done"), read_chat(body())) is None
-    assert await keeping.why_not(ended(), read_chat(body())) == "finish_reason"
+    assert await keeping.why_not(ended(reason="Done"), CHAT.read(body())) is None
+    assert await keeping.why_not(ended(), CHAT.read(body())) == "finish_reason"
 
 
 SCHEMA = {

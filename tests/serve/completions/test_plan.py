@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semcache_async.serve.apis.chat import CHAT
 from semcache_async.serve.bypass import Bypass
 from semcache_async.serve.completions.plan import Planner
-from semcache_async.serve.completions.request import read_chat
 from semcache_async.serve.errors import Invalid
 from semcache_async.serve.http.body import parse_object
 from semcache_async.serve.settings import Settings
@@ -217,7 +217,7 @@ def test_what_the_operator_masks_counts_for_nothing() -> None:
 
 def test_the_upstream_is_scope() -> None:
     assert scope(body()).parameters["upstream"] == UPSTREAM
-    request = read_chat(body())
+    request = CHAT.read(body())
     other = Planner(Settings(), "simulated").plan(request, "", "").scope
     assert other != Planner(Settings(), UPSTREAM).plan(request, "", "").scope
 
@@ -237,7 +237,7 @@ def test_order_of_keys_is_none_of_the_scope() -> None:
 def test_a_plan_is_remembered_by_its_bytes_and_asker() -> None:
     planner = Planner(Settings(), UPSTREAM)
     raw = msgspec.json.encode(body())
-    plan = planner.plan(read_chat(parse_object(raw)), "a", "")
+    plan = planner.plan(CHAT.read(parse_object(raw)), "a", "")
     asker = ("a", "", "")
     assert planner.recall(raw, *asker) is None
     planner.remember(plan, raw, *asker)

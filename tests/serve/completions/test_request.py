@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from semcache_async.serve.completions.request import Forced, read_chat
+from semcache_async.serve.apis.api import Forced
+from semcache_async.serve.apis.chat import CHAT
 from semcache_async.serve.errors import Invalid
 from tests.serve.completions.helpers import USER, body, planned
 
@@ -43,7 +44,7 @@ STRANGE: list[dict[str, Any]] = [
 @pytest.mark.parametrize("fields", STRANGE)
 def test_what_is_of_no_known_shape_is_for_the_upstream_to_judge(fields: dict[str, Any]) -> None:
     asked = {**body(), **fields}
-    assert read_chat(asked).body == asked
+    assert CHAT.read(asked).body == asked
     assert planned(asked).reason == "shape"
 
 
@@ -69,27 +70,27 @@ def test_what_is_of_no_known_shape_is_for_the_upstream_to_judge(fields: dict[str
 )
 def test_what_is_not_ours_to_judge_is_cached_as_any_other(fields: dict[str, Any]) -> None:
     asked = {**body(), **fields}
-    assert read_chat(asked).body == asked
+    assert CHAT.read(asked).body == asked
     assert planned(asked).reason is None
 
 
 @pytest.mark.parametrize("stream", ["yes", 1, [True]])
 def test_whether_a_stream_is_wanted_has_to_be_clear(stream: Any) -> None:
     with pytest.raises(Invalid, match="'stream': expected a boolean") as caught:
-        read_chat(body(stream=stream))
+        CHAT.read(body(stream=stream))
     assert (caught.value.param, caught.value.code) == ("stream", "invalid_type")
 
 
 def test_unknown_fields_pass_and_cache_stays_here() -> None:
     asked = body(cache={"no-cache": True}, whatever={"a": [1]}, top_p=None)
-    request = read_chat(asked)
+    request = CHAT.read(asked)
     assert request.body == body(whatever={"a": [1]}, top_p=None)
     assert request.cache == {"no-cache": True}
     assert not request.stream
 
 
 def test_null_is_the_same_as_nothing() -> None:
-    request = read_chat(body(stream=None, stream_options=None, n=None, cache=None, tools=None))
+    request = CHAT.read(body(stream=None, stream_options=None, n=None, cache=None, tools=None))
     assert (request.stream, request.include_usage, request.cache) == (False, False, {})
     assert planned(body(stop=None, seed=None)).scope == planned(body()).scope
 
@@ -116,7 +117,7 @@ TOOLS = [{"type": "function", "function": WEATHER}, {"type": "function", "functi
     ],
 )
 def test_the_one_function_that_is_forced(fields: dict[str, Any], forced: Forced | None) -> None:
-    assert read_chat(body(**fields)).forced == forced
+    assert CHAT.read(body(**fields)).forced == forced
 
 
 @pytest.mark.parametrize(
@@ -132,5 +133,5 @@ def test_the_one_function_that_is_forced(fields: dict[str, Any], forced: Forced 
     ],
 )
 def test_the_json_that_is_wanted(asked: Any, wanted: tuple[bool, Any]) -> None:
-    request = read_chat(body(response_format=asked))
+    request = CHAT.read(body(response_format=asked))
     assert (request.wants_json, request.schema) == wanted

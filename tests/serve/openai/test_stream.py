@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from semcache_async.serve.completions.replay import DONE
+from semcache_async.serve.apis.chat.replay import DONE
 from semcache_async.serve.errors import UpstreamTimedOut
 from semcache_async.serve.sse import EventSplitter, data_of
 from semcache_async.simulator.pace import send

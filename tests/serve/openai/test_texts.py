@@ -8,12 +8,13 @@ import msgspec
 import pytest
 from openai import AsyncOpenAI
 
+from semcache_async.serve.apis import content_of
+from semcache_async.serve.apis.chat import TEXT
+from semcache_async.serve.apis.chat.completion import Assembler
+from semcache_async.serve.apis.chat.replay import DONE, replay
 from semcache_async.serve.completions.keeping import Keeping
-from semcache_async.serve.completions.replay import DONE, replay
-from semcache_async.serve.completions.request import read_text
 from semcache_async.serve.settings import Settings
 from semcache_async.serve.sse import EventSplitter, data_of, event_of
-from semcache_async.serve.upstream.completion import Assembler, content_of
 from tests.helpers import check_sums
 from tests.serve.running import live, settled
 from tests.serve.upstreams import (
@@ -76,7 +77,7 @@ def assembled(stream: bytes) -> dict[str, Any]:
     for event in splitter.feed(stream):
         assembler.read(event)
     assert assembler.complete
-    return assembler.completion()
+    return assembler.answer()
 
 
 async def test_whole_then_hits_of_every_kind() -> None:
@@ -164,11 +165,11 @@ async def test_what_changes_the_answer_is_scope() -> None:
 
 
 async def test_what_is_not_kept() -> None:
-    keeping, request = Keeping(Settings().finish_reasons), read_text(asks())
+    keeping, request = Keeping(Settings().finish_reasons), TEXT.read(asks())
     assert await keeping.why_not(made(), request) is None
     assert await keeping.why_not(made(finish_reason="length"), request) == "finish_reason"
     assert await keeping.why_not(made(" "), request) == "empty"
-    assert await keeping.why_not({"choices": [{"finish_reason": "stop"}]}, request) == "empty"
+    assert await keeping.why_not({"choices": [{"finish_reason": "stop"}]}, request) == "shape"
 
 
 def test_long_texts_come_in_short_lines_with_their_log_probabilities() -> None:

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semcache_async.serve.completions.cutting import cut_text
-from semcache_async.serve.completions.replay import DONE, replay
+from semcache_async.serve.apis.api import Frame
+from semcache_async.serve.apis.chat.completion import Assembler
+from semcache_async.serve.apis.chat.cutting import cut_text
+from semcache_async.serve.apis.chat.replay import DONE, replay
 from semcache_async.serve.sse import EventSplitter, data_of, event_of
-from semcache_async.serve.upstream.completion import Assembler, Frame
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 words = st.text("abc", min_size=1, max_size=3).map("x_".__add__)
@@ -119,7 +120,7 @@ def streamed(*chunks: dict[str, Any]) -> Assembler:
 def test_a_replayed_completion_is_the_same_completion(whole: dict[str, Any]) -> None:
     events = replay(whole, id="chatcmpl-1", created=7, include_usage=True)
     assembler = read(b"".join(events))
-    assert assembler.completion() == whole
+    assert assembler.answer() == whole
     assert assembler.complete
 
 
@@ -172,7 +173,7 @@ def test_whatever_is_long_comes_in_short_lines(whole: dict[str, Any]) -> None:
         whole["choices"][0]["logprobs"] = tokens and {"content": tokens, "refusal": None}
         events = replay(whole, id="chatcmpl-1", created=7, include_usage=True)
         assert max(map(len, events)) < 2**14
-        assert read(b"".join(events)).completion() == whole
+        assert read(b"".join(events)).answer() == whole
 
 
 def test_a_long_element_of_a_list_comes_as_several_of_its_kind() -> None:
@@ -181,7 +182,7 @@ def test_a_long_element_of_a_list_comes_as_several_of_its_kind() -> None:
         completion("a", reasoning_details=[thought]), id="1", created=7, include_usage=False
     )
     assert max(map(len, events)) < 2**14
-    (choice,) = read(b"".join(events)).completion()["choices"]
+    (choice,) = read(b"".join(events)).answer()["choices"]
     parts = choice["message"]["reasoning_details"]
     assert "".join(part["text"] for part in parts) == LONG
     assert {(part["type"], part["index"]) for part in parts} == {("reasoning.text", 0)}
@@ -191,7 +192,7 @@ def test_fields_of_the_whole_come_once_and_apart() -> None:
     fields = {name: [name * 2_000] for name in "abcdef"}
     events = replay(completion() | fields, id="1", created=7, include_usage=False)
     assert max(map(len, events[:2])) < 2**14
-    found = read(b"".join(events)).completion()
+    found = read(b"".join(events)).answer()
     assert {name: found[name] for name in fields} == fields
 
 
@@ -233,13 +234,13 @@ def test_a_stream_cut_before_its_last_word_is_never_complete(line_end: bytes) ->
     for length in range(said - (line_end == b"\r\n")):
         assembler = read(stream[:length])
         assert not assembler.complete
-        assembler.completion()
+        assembler.answer()
     assert read(stream[:said]).complete
     assert read(stream).complete
 
 
 def test_a_recorded_stream() -> None:
-    assert read(RECORDED).completion() == {
+    assert read(RECORDED).answer() == {
         "id": "1",
         "object": "chat.completion",
         "created": 7,
@@ -277,7 +278,7 @@ def test_tool_calls_grow_by_index() -> None:
         chunk({"role": "assistant"}, "tool_calls"),
     )
     assert assembler.complete
-    assert assembler.completion()["choices"][0]["message"] == {
+    assert assembler.answer()["choices"][0]["message"] == {
         "role": "assistant",
         "content": None,
         "tool_calls": [
@@ -291,7 +292,7 @@ def test_a_choice_without_an_index_is_known_by_its_place() -> None:
     one, two = chunk({"content": "A"}), chunk({"content": "a"}, "stop")
     del one["choices"][0]["index"], two["choices"][0]["index"]
     assembler = streamed(one, two)
-    assert assembler.completion()["choices"][0]["message"]["content"] == "Aa"
+    assert assembler.answer()["choices"][0]["message"]["content"] == "Aa"
     assert assembler.complete
 
 
@@ -302,7 +303,7 @@ def test_choices_may_come_in_turns() -> None:
         chunk({"content": "b"}, "stop", index=1),
         chunk({"content": "a"}, "stop", index=0),
     )
-    said = [choice["message"]["content"] for choice in assembler.completion()["choices"]]
+    said = [choice["message"]["content"] for choice in assembler.answer()["choices"]]
     assert said == ["Aa", "Bb"]
     assert assembler.complete
 
@@ -316,7 +317,7 @@ def test_log_probabilities_are_joined() -> None:
     one["choices"][0]["logprobs"] = {"content": [token], "refusal": None}
     ended = chunk({}, "stop")
     ended["choices"][0]["logprobs"] = None
-    found = streamed(one, one, ended).completion()["choices"][0]["logprobs"]
+    found = streamed(one, one, ended).answer()["choices"][0]["logprobs"]
     assert found == {"content": [token, token], "refusal": None}
 
 
@@ -324,7 +325,7 @@ def test_padding_is_dropped_and_the_rest_kept() -> None:
     one, two = chunk({"content": "a"}), chunk({}, "stop")
     one |= {"obfuscation": "x7", "usage": None, "service_tier": None, "citations": ["u"]}
     two |= {"obfuscation": "y", "usage": None, "service_tier": "default"}
-    found = streamed(one, two).completion()
+    found = streamed(one, two).answer()
     assert (found["service_tier"], found["citations"]) == ("default", ["u"])
     assert found.keys().isdisjoint({"obfuscation", "usage"})
 
@@ -354,7 +355,7 @@ def test_a_strange_chunk_is_passed_on_and_never_kept(strange: bytes) -> None:
     assembler = read(good + strange + good + DONE)
     assert not assembler.complete
     assert assembler.garbage == (not _is_object(data_of(strange) or b""))
-    assembler.completion()
+    assembler.answer()
 
 
 def _is_object(data: bytes) -> bool:

@@ -13,8 +13,8 @@ from aiohttp.test_utils import TestServer
 
 from semcache_async import CacheConfig, Scope, SemcacheError
 from semcache_async.protocols import Judge
+from semcache_async.serve.apis.chat import CHAT
 from semcache_async.serve.completions.plan import Plan
-from semcache_async.serve.completions.request import read_chat
 from semcache_async.serve.errors import UpstreamAnswered
 from semcache_async.serve.service import Service
 from semcache_async.serve.settings import Settings
@@ -194,7 +194,7 @@ async def test_what_it_says_of_a_hit_holds_in_every_process(redis_url: str, name
 
 
 def _plan(service: Service, prompt: str) -> Plan:
-    return service.completions.planner.plan(read_chat(asks(prompt)), "", "")
+    return service.completions.planner.plan(CHAT.read(asks(prompt)), "", "")
 
 
 async def test_a_miss_is_judged_with_its_fresh_answer() -> None:

@@ -7,18 +7,22 @@ from typing import Any
 
 import msgspec
 
-from semcache_async.serve.completions.cutting import cut_object, cut_text
+from semcache_async.serve.apis.chat.completion import Completion
+from semcache_async.serve.apis.chat.cutting import cut_object, cut_text
 from semcache_async.serve.sse import event_of
-from semcache_async.serve.upstream.completion import Completion
-from semcache_async.serve.upstream.kinds import TEXT, kind_of
 
-__all__ = ["DONE", "replay"]
+__all__ = ["DONE", "is_text", "replay"]
 
 DONE = event_of(b"[DONE]")
 _encode = msgspec.json.encode
 _IN_EACH_CHUNK = ("id", "object", "created", "model", "service_tier", "system_fingerprint")
 _NOT_ONCE = frozenset((*_IN_EACH_CHUNK, "choices", "usage"))
 _NOT_AT_END = frozenset(("index", "message", "logprobs"))
+
+
+def is_text(choice: dict[str, Any]) -> bool:
+    """Is it a text's, rather than a chat's?"""
+    return "text" in choice and "message" not in choice
 
 
 def replay(
@@ -33,9 +37,10 @@ def replay(
     its usage if wanted and known; then ``[DONE]``. ``sizes``: of the pieces in which each choice's
     content came."""
     common = {name: completion[name] for name in _IN_EACH_CHUNK if name in completion}
-    kind = kind_of(completion["choices"][0])
-    common |= {"id": id, "object": kind.chunk, "created": created}
-    parts_of = _of_text if kind is TEXT else _of_chat
+    of_text = is_text(completion["choices"][0])
+    common |= {"id": id, "created": created}
+    common["object"] = "text_completion" if of_text else "chat.completion.chunk"
+    parts_of = _of_text if of_text else _of_chat
     if include_usage:
         common["usage"] = None
     once = {name: value for name, value in completion.items() if name not in _NOT_ONCE}

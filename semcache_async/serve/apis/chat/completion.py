@@ -2,66 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
+from semcache_async.serve.apis.api import UNREADABLE, Frame
+from semcache_async.serve.apis.chat.merging import BadChunkError, Message, merge
 from semcache_async.serve.sse import data_of
-from semcache_async.serve.upstream.kinds import CHAT, kind_of
-from semcache_async.serve.upstream.merging import BadChunkError, Message, merge
 
-__all__ = [
-    "UNREADABLE",
-    "Assembler",
-    "Completion",
-    "Frame",
-    "content_of",
-    "is_whole",
-    "readable",
-]
+__all__ = ["Assembler", "Completion"]
 
 Completion: TypeAlias = dict[str, Any]
 """A ``chat.completion`` or ``text_completion`` object as decoded JSON."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
-UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
-"""What decoding JSON that others wrote may raise."""
-
-
-class _Message(msgspec.Struct):
-    content: str
-
-
-class _Said(msgspec.Struct):
-    message: _Message | None = None
-    text: str | None = None
-
-
-class _Completion(msgspec.Struct):
-    choices: list[_Said]
-
-
-def content_of(text: bytes | str) -> str | None:
-    """What a whole completion says, in its first choice; None where that is no text, and for what
-    is no completion."""
-    try:
-        said = msgspec.json.decode(text, type=_Completion).choices[0]
-        return said.text if said.message is None else said.message.content
-    except (IndexError, *UNREADABLE):
-        return None
-
-
-def readable(text: str) -> str:
-    """What people read of a stored text, a completion or not."""
-    return content_of(text) or text
-
-
-class Frame(NamedTuple):
-    """One event of a stream of chunks, as received."""
-
-    raw: bytes
-    is_usage: bool = False
-    """The one event that only those get who asked for ``include_usage``."""
 
 
 class _Choice:
@@ -96,18 +50,6 @@ class _Choice:
         return built
 
 
-def is_whole(event: bytes) -> bool:
-    """Is an event whose end is not known to have come one that was not cut?"""
-    data = data_of(event)
-    if data is None or data == b"[DONE]":
-        return True
-    try:
-        _decode(data)
-    except UNREADABLE:
-        return False
-    return True
-
-
 class Assembler:
     """Reads one stream's events in order. Never raises: a stream it cannot follow, or one with
     more than ``max_bytes`` of data, is just never ``complete``."""
@@ -117,6 +59,8 @@ class Assembler:
         """The stream's own error object, if it sent one."""
         self.garbage = False
         """An event's data was no JSON object."""
+        self.ended = False
+        """``[DONE]`` has come."""
         self._left = max_bytes
         self._broken = False
         self._fields: dict[str, Any] = {}
@@ -126,6 +70,7 @@ class Assembler:
         """Take one whole event in."""
         data = data_of(event)
         if data is None or data == b"[DONE]":
+            self.ended = self.ended or data is not None
             return Frame(event)
         try:
             chunk = _decode(data)
@@ -168,11 +113,12 @@ class Assembler:
         """Characters of the pieces in which each choice's content came."""
         return [self._choices[at].message.sizes() for at in sorted(self._choices)]
 
-    def completion(self) -> Completion:
+    def answer(self) -> Completion:
         """The object so far, as the answer would have been without streaming."""
         built = {"id": "", "object": "", "created": 0, "model": "", **self._fields}
         built["choices"] = [self._choices[index].whole() for index in sorted(self._choices)]
-        built["object"] = (kind_of(built["choices"][0]) if self._choices else CHAT).whole
+        of_text = self._choices and "text" in built["choices"][0]
+        built["object"] = "text_completion" if of_text else "chat.completion"
         return built
 
     def _choice(self, index: int) -> _Choice:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from semcache_async.serve.upstream.merging import WHOLE
+from semcache_async.serve.apis.chat.merging import WHOLE
 
 __all__ = ["LONGEST", "cut_object", "cut_text"]
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-
-from semcache_async.serve.upstream.kinds import TEXT, Kind
 
 __all__ = ["message_of", "parameters_of"]
 
@@ -36,14 +34,12 @@ _DEFAULTS: dict[str, Any] = {
 """What it means to leave a field out."""
 
 
-def parameters_of(body: dict[str, Any], kind: Kind) -> Iterator[tuple[str, Any]]:
+def parameters_of(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Every field that has no place of its own and may influence the answer; null and the default
     are the same as none."""
     choice = "auto" if body.get("tools") else "none"
     for name, value in body.items():
         if value is None or name in _NOT_OF_THE_ANSWER or _is_default(name, value):
-            continue
-        if name == "prompt" and kind is TEXT:
             continue
         if name == "tool_choice" and value in (choice, "auto"):
             continue

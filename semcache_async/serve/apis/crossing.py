@@ -1,0 +1,59 @@
+"""An answer of one API, given to who asked in another."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import msgspec
+
+from semcache_async.serve.apis import api_of, made_in
+from semcache_async.serve.apis.api import UNREADABLE, Api, Frame
+from semcache_async.serve.sse import data_of
+
+__all__ = ["Crossing", "given_in", "told_in"]
+
+_REMEMBERED, _LONGEST_REMEMBERED = 1_024, 8_192
+
+
+def given_in(text: str, api: Api) -> tuple[str, Api]:
+    """A whole answer as ``api`` writes it, and the API in which it was made. One that is of ``api``
+    or of none is given as it is."""
+    make = _given_in if len(text) <= _LONGEST_REMEMBERED else _given_in.__wrapped__
+    return make(text, api)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _given_in(text: str, api: Api) -> tuple[str, Api]:
+    known = made_in(text)
+    if known is None or known[0] is api:
+        return text, api
+    source, answer = known
+    said = source.said(answer)
+    return (text, api) if said is None else (msgspec.json.encode(api.wrote(said)).decode(), source)
+
+
+def told_in(event: bytes) -> Api | None:
+    """The API of whose stream it is an event; None where it does not say."""
+    data = data_of(event)
+    try:
+        told = None if data is None else msgspec.json.decode(data)
+    except UNREADABLE:
+        return None
+    return api_of(told) if isinstance(told, dict) else None
+
+
+class Crossing:
+    """One stream of ``source`` as one of ``api``."""
+
+    def __init__(self, source: Api, api: Api) -> None:
+        self._source = source
+        self._writer = api.writer()
+
+    def cross(self, frame: Frame) -> Frame:
+        """What says the same; an empty one for what the other API does not tell."""
+        data = data_of(frame.raw)
+        return Frame(self._writer.write(self._source.deltas(data)) if data is not None else b"")
+
+    def end(self) -> Frame:
+        """What comes at the end."""
+        return Frame(self._writer.end())

@@ -1,0 +1,1 @@
+"""Requests of LLMs and their answers, over HTTP."""
