@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from semcache_async.config import CacheConfig
+from semcache_async.errors import StoreUnavailableError
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.entries.fences import Fences
 from semcache_async.store.entries.schema import IndexShape
@@ -17,6 +19,8 @@ from semcache_async.store.wire.address import check_database
 from semcache_async.store.wire.server import warn_if_old
 
 __all__ = ["redis_store", "redis_stores"]
+
+_TRIES = 3
 
 
 @asynccontextmanager
@@ -75,8 +79,16 @@ async def redis_stores(
                 lease_s=config.lease_s,
                 sealer=sealer,
             )
-            hello = await store.prepare()
+            hello = await _prepared(store)
             if not stores:
                 warn_if_old(url, hello)
             stores.append(store)
         yield stores
+
+
+async def _prepared(store: RedisStore) -> Mapping[bytes, Any]:
+    """Where everything starts at once, a machine may be late."""
+    for _ in range(_TRIES - 1):
+        with suppress(StoreUnavailableError):
+            return await store.prepare()
+    return await store.prepare()

@@ -54,6 +54,20 @@ async def is_back(cache: SemanticCache) -> None:
 # -- slow and silent
 
 
+async def test_a_redis_that_is_late_at_the_start_is_asked_again(redis_url: str, name: str) -> None:
+    async with proxied(redis_url) as (proxy, url):
+        proxy.black_hole = True
+
+        async def use() -> None:
+            async with opened(url, name=name, store_timeout_s=1.0) as cache:
+                await cache.store("at 0", "stored")
+
+        using = asyncio.create_task(use())
+        await until(lambda: bool(proxy._tasks))
+        proxy.black_hole = False
+        await using
+
+
 async def test_a_black_hole_is_found_once_and_then_nobody_waits(redis_url: str, name: str) -> None:
     async with between(redis_url, name, store_timeout_s=1.0) as (cache, proxy):
         proxy.black_hole = True
