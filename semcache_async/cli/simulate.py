@@ -35,7 +35,7 @@ def simulate_llm(
         str | None,
         _address(
             envvar="SEMCACHE_SIMULATOR_API_KEY",
-            help="Bearer token that requests must carry.",
+            help="Key that requests must carry: a bearer token, or x-api-key for messages.",
             show_default="none needed",
         ),
     ] = None,
@@ -44,6 +44,13 @@ def simulate_llm(
         _address(
             help="A model there is; repeatable. Others are then unknown (404).",
             show_default="any name will do",
+        ),
+    ] = None,
+    api: Annotated[
+        list[str] | None,
+        _address(
+            help="An API it speaks: chat, completions, messages or responses; repeatable.",
+            show_default="all",
         ),
     ] = None,
     median_ms: Annotated[
@@ -75,12 +82,13 @@ def simulate_llm(
     ] = "",
     debug: Debug = False,
 ) -> None:
-    """An OpenAI-compatible upstream without a model: chat completions, streamed or not.
+    """An upstream without a model: OpenAI's chat completions, completions and responses,
+    and Anthropic's messages, streamed or not.
 
-    The same messages get the same answer, after a lognormal time. Faults are for
-    testing: a request's x-simulate header, or the field x_simulate in its body,
-    names its own, in the form that --faults takes. GET /simulator/stats counts
-    the calls. Ctrl-C or SIGTERM ends it.
+    The same messages get the same answer by every API, after a lognormal time.
+    Faults are for testing: a request's x-simulate header, or the field x_simulate
+    in its body, names its own, in the form that --faults takes. GET
+    /simulator/stats counts the calls. Ctrl-C or SIGTERM ends it.
 
     Examples:
 
@@ -92,6 +100,7 @@ def simulate_llm(
     """
     with one_line_errors(debug):
         from semcache_async.simulator import SimulatorOptions
+        from semcache_async.simulator.apis import APIS
 
         options = SimulatorOptions(
             median_ms=median_ms,
@@ -104,6 +113,7 @@ def simulate_llm(
             faults=faults,
             models=tuple(model or ()),
             api_key=api_key or None,
+            apis=tuple(api or APIS),
         )
         run(lambda: _serve(options, host, port))
 

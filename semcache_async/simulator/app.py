@@ -1,4 +1,4 @@
-"""An OpenAI-compatible upstream without a model: for demonstrations, tests and load."""
+"""An upstream without a model, of several APIs: for demonstrations, tests and load."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import asyncio
 import hmac
 import math
 import random
-import time
 from collections import Counter, deque
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from semcache_async.errors import ConfigError
-from semcache_async.simulator.answer import ChatBody, chunks_of, completion_for
+from semcache_async.simulator.answer import answer_to
+from semcache_async.simulator.apis import APIS
+from semcache_async.simulator.apis.api import Api, RefusedError, Route, new_id, openai_error
 from semcache_async.simulator.faults import (
     NO_FAULTS,
     Faults,
@@ -23,59 +25,19 @@ from semcache_async.simulator.faults import (
     read_faults,
     spoiled,
 )
+from semcache_async.simulator.options import SimulatorOptions
 from semcache_async.simulator.pace import first_bytes, hang_up, reset, send
-from semcache_async.simulator.texts import as_chat, as_text, chunks_of_text
 
-__all__ = ["SIMULATOR", "Simulator", "SimulatorOptions", "SimulatorStats", "make_simulator"]
+__all__ = ["SIMULATOR", "Simulator", "SimulatorStats", "make_simulator"]
 
 _LARGEST_BODY = 64 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimulatorOptions:
-    """How the simulated upstream behaves. Raises ``ConfigError`` for nonsense."""
-
-    median_ms: float = 800.0
-    """Median time to the first token, lognormal."""
-    sigma: float = 0.35
-    """Spread of that time: the standard deviation of its logarithm."""
-    tokens_per_s: float = 50.0
-    """After the first token; 0: all at once."""
-    tokens: int = 40
-    """How much each answer says beyond the question."""
-    seed: int = 0
-    fail_rate: float = 0.0
-    """Share of the calls that get ``fail_status``."""
-    fail_status: int = 500
-    faults: str = ""
-    """``Faults`` in writing, for requests that name none."""
-    models: tuple[str, ...] = ()
-    """Those there are; none: any name will do."""
-    api_key: str | None = None
-
-    def __post_init__(self) -> None:
-        ranges = {
-            "median_ms": (0.0, 3_600_000.0),
-            "sigma": (0.0, 5.0),
-            "tokens_per_s": (0.0, 1e9),
-            "tokens": (0, 100_000),
-            "fail_rate": (0.0, 1.0),
-            "fail_status": (400, 599),
-        }
-        for name, (least, most) in ranges.items():
-            if not least <= getattr(self, name) <= most:
-                raise ConfigError(f"{name} must be within {least:g} and {most:g}.")
-        try:
-            read_faults(self.faults)
-        except NoSuchFaultError as error:
-            raise ConfigError(f"faults: {error}") from error
 
 
 class SimulatorStats(msgspec.Struct):
     """Counted since the start. ``calls = answered + failed + left + under_way``."""
 
     calls: int = 0
-    """Chat completions asked for, whatever came of them."""
+    """Answers asked for, by any API, whatever came of them."""
     streams: int = 0
     """Those of them that wanted a stream."""
     under_way: int = 0
@@ -89,13 +51,6 @@ class SimulatorStats(msgspec.Struct):
     completion_tokens: int = 0
 
 
-class _RefusedError(Exception):
-    def __init__(self, status: int, message: str, code: str | None = None, **headers: str) -> None:
-        super().__init__(message)
-        self.status, self.code = status, code
-        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
-
-
 class Simulator:
     """The state behind one ``make_simulator``."""
 
@@ -106,30 +61,22 @@ class Simulator:
         """The latest requests' bodies."""
         self._random = random.Random(options.seed)  # noqa: S311 - a simulation
         self._faults = read_faults(options.faults)
-        self._decode = msgspec.json.Decoder(ChatBody).decode
         self._ended = asyncio.Event()
         self._met: Counter[int] = Counter()
         """How often each body has met faults that have an end."""
 
-    async def complete(self, request: web.Request) -> web.StreamResponse:
-        """POST /v1/chat/completions"""
-        return await self._counted(request, of_text=False)
-
-    async def complete_text(self, request: web.Request) -> web.StreamResponse:
-        """POST /v1/completions"""
-        return await self._counted(request, of_text=True)
-
-    async def _counted(self, request: web.Request, *, of_text: bool) -> web.StreamResponse:
-        stats = self.stats
+    async def answer(self, api: Api, request: web.Request) -> web.StreamResponse:
+        """What a request at the API's own path gets, counted."""
+        stats, headers = self.stats, {api.id_header: new_id("req_")}
         stats.calls += 1
         stats.under_way += 1
         outcome = "left"
         try:
-            response = await self._complete(request, of_text)
+            response = await self._answer(api, request, headers)
             outcome = "answered"
-        except _RefusedError as refused:
+        except RefusedError as refused:
             outcome = "failed"
-            response = _error(refused)
+            response = _error(api, refused, headers)
         except ConnectionError:
             response = web.Response(status=499)
         finally:
@@ -137,27 +84,30 @@ class Simulator:
             setattr(stats, outcome, getattr(stats, outcome) + 1)
         return response
 
-    async def models(self, request: web.Request) -> web.Response:
-        """GET /v1/models"""
+    async def tell(
+        self, api: Api, route: Route, request: web.Request, *, faulty: bool = True
+    ) -> web.Response:
+        """What a request at another of its paths gets."""
+        headers = {api.id_header: new_id("req_")}
         try:
-            self._check_key(request)
-        except _RefusedError as refused:
-            return _error(refused)
+            self._check_key(request, api)
+            with _refusals():
+                if faulty:
+                    faults = self._faults_of(request, await request.read(), "")
+                    await self._fail(faults, faults.status)
+                return _as_json(await route.tell(request), headers=headers)
+        except RefusedError as refused:
+            return _error(api, refused, headers)
+
+    async def models(self, _: web.Request) -> dict[str, Any]:
         named = self.options.models or ("simulated",)
-        return _as_json({"object": "list", "data": [_model(name) for name in named]})
+        return {"object": "list", "data": [_model(name) for name in named]}
 
-    async def model(self, request: web.Request) -> web.Response:
-        """GET /v1/models/{id}"""
-        name, named = request.match_info["id"], self.options.models
-        try:
-            self._check_key(request)
-            if named and name not in named:
-                raise _RefusedError(404, f"The model `{name}` does not exist.", "model_not_found")
-        except _RefusedError as refused:
-            return _error(refused)
-        return _as_json(_model(name))
+    async def model(self, request: web.Request) -> dict[str, Any]:
+        self._check_model(name := request.match_info["id"])
+        return _model(name)
 
-    async def tell(self, _: web.Request) -> web.Response:
+    async def count(self, _: web.Request) -> web.Response:
         """GET /simulator/stats"""
         return _as_json(self.stats)
 
@@ -165,71 +115,72 @@ class Simulator:
         """Whoever hangs may go."""
         self._ended.set()
 
-    async def _complete(self, request: web.Request, of_text: bool) -> web.StreamResponse:
-        self._check_key(request)
+    async def _answer(
+        self, api: Api, request: web.Request, headers: dict[str, str]
+    ) -> web.StreamResponse:
+        self._check_key(request, api)
         raw = await request.read()
         self.bodies.append(raw)
         options, stats = self.options, self.stats
-        try:
-            body = self._decode(as_chat(raw) if of_text else raw)
-            written = request.headers.get("x-simulate") or body.x_simulate
-            faults = read_faults(written) if written else self._faults
-        except (msgspec.DecodeError, RecursionError, NoSuchFaultError) as error:
-            raise _RefusedError(400, str(error)) from None
+        with _refusals():
+            call = api.read(raw)
+            faults = self._faults_of(request, raw, call.asked.x_simulate)
+        asked = call.asked
+        stats.streams += asked.stream
+        failing = self._random.random() < options.fail_rate
+        thinking_s = options.median_ms / 1_000 * math.exp(self._random.gauss(0.0, options.sigma))
+        self._check_model(asked.model)
+        wait_s = faults.delay_ms / 1_000 + (0.0 if asked.at_once else thinking_s)
+        await self._fail(faults, faults.status or failing * options.fail_status, wait_s)
+        answer = answer_to(asked, faults, options.tokens)
+        stats.prompt_tokens += answer.prompt_tokens
+        stats.completion_tokens += answer.tokens
+        if asked.stream:
+            events = spoiled(call.events(answer), faults, api.broken)
+            return await self._stream(request, events, faults, headers)
+        if options.tokens_per_s and not asked.at_once:
+            await asyncio.sleep(answer.tokens / options.tokens_per_s)
+        return await self._whole(request, call.whole(answer), faults, headers)
+
+    async def _fail(self, faults: Faults, status: int | None, wait_s: float = 0.0) -> None:
+        """Hang if the faults want it, wait, and refuse if there is a status."""
+        if faults.hang:
+            await self._ended.wait()
+        await asyncio.sleep(wait_s)
+        if status == 429:
+            seconds = 1.0 if faults.retry_after is None else faults.retry_after
+            said = "Rate limit reached (simulated)."
+            raise RefusedError(status, said, "rate_limit_exceeded", retry_after=seconds)
+        if status:
+            raise RefusedError(status, "Simulated failure.", retry_after=faults.retry_after)
+
+    def _faults_of(self, request: web.Request, raw: bytes, written: str) -> Faults:
+        """Those that the request names, in its header or as ``written`` in its body, or ours."""
+        written = request.headers.get("x-simulate") or written
+        faults = read_faults(written) if written else self._faults
         if faults.first is not None:
             self._met[hash(raw)] += 1
             if self._met[hash(raw)] > faults.first:
-                faults = NO_FAULTS
-        stats.streams += bool(body.stream)
-        failing = self._random.random() < options.fail_rate
-        thinking_s = options.median_ms / 1_000 * math.exp(self._random.gauss(0.0, options.sigma))
-        if options.models and body.model not in options.models:
-            said = f"The model `{body.model}` does not exist or you do not have access to it."
-            raise _RefusedError(404, said, "model_not_found")
-        if faults.hang:
-            await self._ended.wait()
-        await asyncio.sleep(thinking_s + faults.delay_ms / 1_000)
-        if faults.status or failing:
-            raise _failure(faults.status or options.fail_status, faults.retry_after)
-        completion = completion_for(
-            body,
-            faults,
-            id=f"chatcmpl-{stats.calls:012x}",
-            created=int(time.time()),
-            tokens=options.tokens,
-        )
-        usage = completion.get("usage") or {}
-        stats.prompt_tokens += usage.get("prompt_tokens", 0)
-        stats.completion_tokens += usage.get("completion_tokens", 0)
-        if not body.stream:
-            whole = as_text(completion) if of_text else completion
-            return await self._whole(request, whole, faults)
-        asked_usage = (body.stream_options or {}).get("include_usage") is True
-        events = chunks_of(completion, asked_usage)
-        if of_text:
-            events = chunks_of_text(events)
-        return await self._stream(request, spoiled(events, faults), faults)
+                return NO_FAULTS
+        return faults
 
     async def _whole(
-        self, request: web.Request, completion: dict[str, Any], faults: Faults
+        self, request: web.Request, said: dict[str, Any], faults: Faults, headers: dict[str, str]
     ) -> web.StreamResponse:
-        if self.options.tokens_per_s:
-            said = (completion.get("usage") or {}).get("completion_tokens", 0)
-            await asyncio.sleep(said / self.options.tokens_per_s)
-        data = b"<html>" if faults.garbage else msgspec.json.encode(completion)
+        data = b"<html>" if faults.garbage else msgspec.json.encode(said)
         if faults.stops_after is None and not faults.trickle_ms:
-            return web.Response(body=data, content_type="application/json", headers=_identity())
-        response = web.StreamResponse(headers={**_identity(), "Content-Type": "application/json"})
+            return web.Response(body=data, content_type="application/json", headers=headers)
+        response = web.StreamResponse(headers={**headers, "Content-Type": "application/json"})
         response.content_length = len(data)
         await response.prepare(request)
         await self._send(request, response, [data], faults)
         return response
 
     async def _stream(
-        self, request: web.Request, events: list[bytes], faults: Faults
+        self, request: web.Request, events: list[bytes], faults: Faults, headers: dict[str, str]
     ) -> web.StreamResponse:
         response = web.StreamResponse(
-            headers={**_identity(), "Content-Type": "text/event-stream; charset=utf-8"}
+            headers={**headers, "Content-Type": "text/event-stream; charset=utf-8"}
         )
         await response.prepare(request)
         await self._send(request, response, events, faults)
@@ -258,13 +209,23 @@ class Simulator:
             reset(request)
         hang_up(request)
 
-    def _check_key(self, request: web.Request) -> None:
+    def _check_key(self, request: web.Request, api: Api) -> None:
         wanted = self.options.api_key
         if wanted is None:
             return
-        given = request.headers.get("Authorization", "")
-        if not hmac.compare_digest(given.encode(errors="replace"), f"Bearer {wanted}".encode()):
-            raise _RefusedError(401, "Incorrect API key provided.", "invalid_api_key")
+        given = [(request.headers.get("Authorization", ""), f"Bearer {wanted}")]
+        if api.key_header is not None:
+            given.append((request.headers.get(api.key_header, ""), wanted))
+        if not any(
+            hmac.compare_digest(one.encode(errors="replace"), right.encode())
+            for one, right in given
+        ):
+            raise RefusedError(401, "Incorrect API key provided.", "invalid_api_key")
+
+    def _check_model(self, name: str) -> None:
+        if self.options.models and name not in self.options.models:
+            said = f"The model `{name}` does not exist or you do not have access to it."
+            raise RefusedError(404, said, "model_not_found")
 
 
 SIMULATOR = web.AppKey("simulator", Simulator)
@@ -277,35 +238,45 @@ def make_simulator(options: SimulatorOptions) -> web.Application:
     """
     app = web.Application(client_max_size=_LARGEST_BODY)
     app[SIMULATOR] = simulator = Simulator(options)
-    app.router.add_post("/v1/chat/completions", simulator.complete)
-    app.router.add_post("/v1/completions", simulator.complete_text)
-    app.router.add_get("/v1/models", simulator.models)
-    app.router.add_get("/v1/models/{id:.+}", simulator.model)
-    app.router.add_get("/simulator/stats", simulator.tell)
+    for name in options.apis:
+        api = APIS[name]()
+        app.router.add_post(api.path, partial(simulator.answer, api))
+        for route in api.others:
+            app.router.add_route(route.method, route.path, partial(simulator.tell, api, route))
+    listed = (
+        Route("GET", "/v1/models", simulator.models),
+        Route("GET", "/v1/models/{id:.+}", simulator.model),
+    )
+    for route in listed:
+        tell = partial(simulator.tell, APIS["chat"](), route, faulty=False)
+        app.router.add_route(route.method, route.path, tell)
+    app.router.add_get("/simulator/stats", simulator.count)
+    app.router.add_route("*", "/{path:.*}", _nowhere)
     app.on_shutdown.append(simulator.end)
     return app
+
+
+async def _nowhere(request: web.Request) -> web.Response:
+    refused = RefusedError(404, f"Invalid URL ({request.method} {request.path})")
+    return _as_json(openai_error(refused), 404, {"x-request-id": new_id("req_")})
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What cannot be read is refused."""
+    try:
+        yield
+    except (msgspec.DecodeError, RecursionError, NoSuchFaultError) as error:
+        raise RefusedError(400, str(error)) from None
 
 
 def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "semcache"}
 
 
-def _failure(status: int, retry_after: float | None) -> _RefusedError:
-    if retry_after is None and status == 429:
-        retry_after = 1.0
-    headers = {} if retry_after is None else {"retry_after": f"{retry_after:g}"}
-    if status == 429:
-        said = "Rate limit reached (simulated)."
-        return _RefusedError(status, said, "rate_limit_exceeded", **headers)
-    return _RefusedError(status, "Simulated failure.", **headers)
-
-
-def _error(refused: _RefusedError) -> web.Response:
-    kind = "server_error" if refused.status >= 500 else "invalid_request_error"
-    if refused.status == 429:
-        kind = "requests"
-    error = {"message": str(refused), "type": kind, "param": None, "code": refused.code}
-    return _as_json({"error": error}, refused.status, refused.headers)
+def _error(api: Api, refused: RefusedError, headers: dict[str, str]) -> web.Response:
+    body = api.error(refused, headers[api.id_header])
+    return _as_json(body, refused.status, {**headers, **refused.headers})
 
 
 def _as_json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -313,9 +284,5 @@ def _as_json(value: Any, status: int = 200, headers: dict[str, str] | None = Non
         body=msgspec.json.encode(value),
         status=status,
         content_type="application/json",
-        headers={**_identity(), **(headers or {})},
+        headers=headers,
     )
-
-
-def _identity() -> dict[str, str]:
-    return {"x-request-id": f"req_{random.getrandbits(96):024x}"}

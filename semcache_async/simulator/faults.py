@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
@@ -29,10 +30,11 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     # another answer
     finish_reason: str | None = None
+    """In chats' words, or in the API's own; ``failed``: a response that failed."""
     tool_calls: bool = False
     refusal: bool = False
     reasoning: bool = False
-    """``reasoning_content`` before the content."""
+    """Thoughts before the content."""
     empty: bool = False
     """No content."""
     no_usage: bool = False
@@ -56,7 +58,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     error: bool = False
     """The stream breaks off with an error in it."""
     no_done: bool = False
-    """The stream ends without ``[DONE]``."""
+    """The stream ends without its last event."""
 
     # as it may be
     keepalive: bool = False
@@ -75,7 +77,6 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 NO_FAULTS = Faults()
-_ERROR = b'data: {"error":{"message":"The server had an error","type":"server_error"}}\n\n'
 
 
 def read_faults(written: str) -> Faults:
@@ -93,15 +94,17 @@ def read_faults(written: str) -> Faults:
         raise NoSuchFaultError(f"{error}. There are: {known}.") from None
 
 
-def spoiled(events: list[bytes], faults: Faults) -> list[bytes]:
-    """A stream's events as ``faults`` wants them; cutting is left to the sender."""
+def spoiled(events: list[bytes], faults: Faults, broken: Callable[[int], bytes]) -> list[bytes]:
+    """A stream's events as ``faults`` wants them; cutting is left to the sender. ``broken``: the
+    event with which it breaks off after so many."""
     middle = len(events) // 2
     if faults.error:
-        events = [*events[:middle], _ERROR]
+        events = [*events[:middle], broken(middle)]
     elif faults.no_done:
         events = events[:-1]
     if faults.garbage:
-        events = [*events[:middle], b'data: {"choices": [<html>\n\n', *events[middle:]]
+        before = events[middle].partition(b"data: ")[0]
+        events = [*events[:middle], before + b'data: {"choices": [<html>\n\n', *events[middle:]]
     if faults.keepalive:
         events = [piece for event in events for piece in (b": keep-alive\n\n", event)]
     if faults.crlf:

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from semcache_async.simulator.app import SimulatorOptions, make_simulator
+from semcache_async.simulator.app import make_simulator
+from semcache_async.simulator.options import SimulatorOptions
 
 __all__ = ["simulated"]
 

@@ -34,7 +34,8 @@ from semcache_async.serve.completions.keeping import Keeping
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
 from semcache_async.serve.openapi.describe import describe
 from semcache_async.serve.sse import EventSplitter, data_of
-from semcache_async.simulator.answer import ChatBody, chunks_of, completion_for
+from semcache_async.simulator.answer import answer_to
+from semcache_async.simulator.apis.chat import ChatBody, chunks_of, completion_of
 from semcache_async.simulator.faults import Faults
 from tests.serve.running import Live, live, settled
 
@@ -421,7 +422,8 @@ async def test_a_broken_upstream(redis_url: str, name: str) -> None:
     keeping, request = Keeping(("stop",)), apis.CHAT.read({})
     chance = random.Random(0)
     body = ChatBody(model="m", messages=[{"role": "user", "content": "a"}])
-    good = completion_for(body, Faults(), id="chatcmpl-1", created=7, tokens=3)
+    good = completion_of(body, answer_to(body.asked(), Faults(), 3))
+    good |= {"id": "chatcmpl-1", "created": 7}
     whole = b"".join(chunks_of(good, include_usage=True))
     sent = b""
 

@@ -8,70 +8,27 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import BaseTestServer, TestServer
+from aiohttp.test_utils import TestServer
 from typer.testing import CliRunner
 
 from semcache_async.cli import app as command
 from semcache_async.errors import ConfigError
 from semcache_async.serve.apis.chat.completion import Assembler
 from semcache_async.serve.sse import EventSplitter, data_of
-from semcache_async.simulator import SIMULATOR, Simulator, SimulatorOptions, make_simulator
-from semcache_async.simulator.answer import ChatBody, tokens_of, user_text
+from semcache_async.simulator import SimulatorOptions, make_simulator
+from semcache_async.simulator.answer import tokens_of, user_text
+from semcache_async.simulator.apis.chat import ChatBody
 from semcache_async.simulator.faults import NoSuchFaultError, read_faults
 from semcache_async.simulator.pace import send
 from tests.helpers import until
+from tests.simulator.helpers import AT_ONCE, Upstream, asked
 
 pytestmark = pytest.mark.anyio
-
-AT_ONCE = SimulatorOptions(median_ms=0.0, tokens_per_s=0.0, tokens=5)
-
-
-class Upstream:
-    """A simulator that listens, and a client of it."""
-
-    def __init__(self, server: BaseTestServer, session: aiohttp.ClientSession) -> None:
-        self.server, self.session = server, session
-
-    @property
-    def simulator(self) -> Simulator:
-        return cast(TestServer, self.server).app[SIMULATOR]
-
-    def post(self, body: Any, faults: str = "", key: str = "") -> Any:
-        headers = {"x-simulate": faults} if faults else {}
-        if key:
-            headers["Authorization"] = f"Bearer {key}"
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self.session.post(
-            self.server.make_url("/v1/chat/completions"), data=data, headers=headers
-        )
-
-    async def whole(self, prompt: str = "hello", faults: str = "", **fields: Any) -> dict[str, Any]:
-        async with self.post(asked(prompt, **fields), faults) as response:
-            assert response.status == 200
-            answer: dict[str, Any] = await response.json()
-            return answer
-
-    async def stream(self, prompt: str = "hello", faults: str = "", **fields: Any) -> bytes:
-        """What arrives, until the end or a cut."""
-        got = b""
-        async with self.post(asked(prompt, stream=True, **fields), faults) as response:
-            assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
-            try:
-                async for piece in response.content.iter_any():
-                    got += piece
-            except aiohttp.ClientPayloadError:
-                return got
-        return got
-
-
-def asked(prompt: str, **fields: Any) -> dict[str, Any]:
-    return {"model": "m", "messages": [{"role": "user", "content": prompt}], **fields}
 
 
 def assembled(stream: bytes) -> Assembler:
@@ -84,18 +41,6 @@ def assembled(stream: bytes) -> Assembler:
 def said(completion: dict[str, Any]) -> str:
     content: str = completion["choices"][0]["message"]["content"]
     return content
-
-
-@pytest.fixture
-def options() -> SimulatorOptions:
-    return AT_ONCE
-
-
-@pytest.fixture
-async def upstream(options: SimulatorOptions) -> AsyncIterator[Upstream]:
-    async with TestServer(make_simulator(options)) as server, aiohttp.ClientSession() as session:
-        yield Upstream(server, session)
-    await asyncio.sleep(0)
 
 
 async def test_the_same_messages_get_the_same_answer(upstream: Upstream) -> None:
@@ -478,7 +423,8 @@ def test_an_address_that_is_taken_is_one_sentence() -> None:
     assert f"127.0.0.1:{port}" in result.stderr
 
 
-def test_an_unknown_fault_is_one_sentence() -> None:
-    result = CliRunner().invoke(command, ["simulate-llm", "--faults", "nonsense"])
+@pytest.mark.parametrize(("flag", "first"), [("--faults", "status"), ("--api", "chat")])
+def test_what_there_is_not_is_one_sentence(flag: str, first: str) -> None:
+    result = CliRunner().invoke(command, ["simulate-llm", flag, "nonsense"])
     assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
-    assert "There are: status" in result.stderr
+    assert f"There are: {first}" in result.stderr

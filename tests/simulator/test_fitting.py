@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from semcache_async.simulator.answer import ChatBody, completion_for
+from semcache_async.simulator.answer import answer_to
+from semcache_async.simulator.apis.chat import ChatBody, completion_of
 from semcache_async.simulator.faults import NO_FAULTS
 from semcache_async.simulator.fitting import fitting
 
@@ -74,7 +75,7 @@ def test_a_schema_in_circles_ends() -> None:
 
 def made(**fields: Any) -> dict[str, Any]:
     body = ChatBody(model="m", messages=[{"role": "user", "content": "a"}], **fields)
-    whole = completion_for(body, NO_FAULTS, id="1", created=0, tokens=3)
+    whole = completion_of(body, answer_to(body.asked(), NO_FAULTS, 3))
     choice: dict[str, Any] = whole["choices"][0]
     return choice
 

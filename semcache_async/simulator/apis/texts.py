@@ -1,4 +1,4 @@
-"""The older completions, of a text: asked and answered as a chat of one message."""
+"""OpenAI's older completions, of a text: asked and answered as a chat of one message."""
 
 from __future__ import annotations
 
@@ -6,12 +6,28 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["as_chat", "as_text", "chunks_of_text"]
+from semcache_async.simulator.apis.api import Api, Call
+from semcache_async.simulator.apis.chat import read_chat
+
+__all__ = ["texts_api"]
 
 _NOT_OF_CHATS = ("prompt", "logprobs")
 
 
-def as_chat(raw: bytes) -> bytes:
+def texts_api() -> Api:
+    return Api(path="/v1/completions", read=_read)
+
+
+def _read(raw: bytes) -> Call:
+    chat = read_chat(_as_chat(raw))
+    return Call(
+        chat.asked,
+        lambda answer: _as_text(chat.whole(answer)),
+        lambda answer: [_chunk(event) for event in chat.events(answer)],
+    )
+
+
+def _as_chat(raw: bytes) -> bytes:
     """The chat that asks what ``raw`` asks. Raises ``msgspec.DecodeError``."""
     body = msgspec.json.decode(raw, type=dict[str, Any])
     prompt = body.get("prompt", "")
@@ -21,7 +37,7 @@ def as_chat(raw: bytes) -> bytes:
     return msgspec.json.encode({"messages": [{"role": "user", "content": prompt}], **rest})
 
 
-def as_text(completion: dict[str, Any]) -> dict[str, Any]:
+def _as_text(completion: dict[str, Any]) -> dict[str, Any]:
     """A chat's completion as a text's."""
     choices = [
         {
@@ -33,11 +49,6 @@ def as_text(completion: dict[str, Any]) -> dict[str, Any]:
         for choice in completion["choices"]
     ]
     return {**completion, "object": "text_completion", "choices": choices}
-
-
-def chunks_of_text(events: list[bytes]) -> list[bytes]:
-    """The events of a chat's stream as those of a text's."""
-    return [_chunk(event) for event in events]
 
 
 def _chunk(event: bytes) -> bytes:
