@@ -7,7 +7,7 @@ from contextlib import aclosing, suppress
 from functools import partial
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from semcache_async.reply import Reply
 from semcache_async.serve.apis.api import Api, Frame
@@ -19,7 +19,7 @@ from semcache_async.serve.completions.produce import garbage
 from semcache_async.serve.errors import Problem
 from semcache_async.serve.http.access import caller_of, signed
 from semcache_async.serve.http.body import parse_object, read_body
-from semcache_async.serve.http.responses import json_response
+from semcache_async.serve.http.responses import Ready
 from semcache_async.serve.protocol import Broken, Handler, Render, broken_event
 from semcache_async.serve.service import Service
 from semcache_async.serve.upstream.answered import NO_RETRY
@@ -28,6 +28,8 @@ from semcache_async.types import Answer, Timings
 
 __all__ = ["asking"]
 
+_JSON = {"Content-Type": "application/json"}
+_SMALL = 65_536
 _LEFT = 499
 """What nobody gets to see."""
 
@@ -47,10 +49,10 @@ async def _answered(
     plan, control = await _read(service, request, api)
     try:
         if control.only_if_cached:
-            return await _cached(service, plan, control)
+            return await _cached(service, request, plan, control)
         if not plan.request.stream:
             done = await service.completions.whole(plan, control)
-            return json_response(done.body, headers=done.headers)
+            return _given(service, request, done.body, {**done.headers, **_JSON})
         try:
             return await _stream(service, request, plan, control, broken)
         except CorruptError:
@@ -61,6 +63,16 @@ async def _answered(
         return error.response
     except ReaderLeftError:
         return web.Response(status=_LEFT)
+
+
+def _given(
+    service: Service, request: web.Request, body: bytes, headers: dict[str, str]
+) -> web.StreamResponse:
+    """A whole answer."""
+    alive = request.version == HttpVersion11 and request.keep_alive and not service.draining
+    if alive and len(body) <= _SMALL and "Origin" not in request.headers:
+        return Ready(body, headers)
+    return web.Response(body=body, headers=headers)
 
 
 async def _read(service: Service, request: web.Request, api: Api) -> tuple[Plan, Control]:
@@ -100,7 +112,7 @@ async def _stream(
     """Raises ``CorruptError``; nothing was sent then."""
     async with service.completions.begin(plan, control) as reply:
         if reply.hit is not None:
-            return _hit(service, plan, control, reply.hit, reply.timings)
+            return _hit(service, request, plan, control, reply.hit, reply.timings)
         return await _live(service, request, plan, control, reply, broken)
 
 
@@ -129,15 +141,17 @@ async def _live(
         raise garbage() from None
     completions.note(plan, control, source, answer, reply.timings, usage, reply.shadow)
     headers = completions.headers(plan, control, source, answer, reply.shadow, made_in)
-    return web.Response(body=events, headers={**headers, **STREAM})
+    return _given(service, request, events, {**headers, **STREAM})
 
 
-async def _cached(service: Service, plan: Plan, control: Control) -> web.StreamResponse:
+async def _cached(
+    service: Service, request: web.Request, plan: Plan, control: Control
+) -> web.StreamResponse:
     """What is stored, or else nothing (RFC 9111, section 5.2.1.7)."""
     answer = await service.completions.stored(plan, control)
     if answer is not None:
         with suppress(CorruptError):
-            return _hit(service, plan, control, answer, answer.timings)
+            return _hit(service, request, plan, control, answer, answer.timings)
     raise Problem(
         "There is no stored answer, and the request forbids to make one.",
         status=504,
@@ -147,7 +161,12 @@ async def _cached(service: Service, plan: Plan, control: Control) -> web.StreamR
 
 
 def _hit(
-    service: Service, plan: Plan, control: Control, answer: Answer, timings: Timings
+    service: Service,
+    request: web.Request,
+    plan: Plan,
+    control: Control,
+    answer: Answer,
+    timings: Timings,
 ) -> web.StreamResponse:
     completions, source = service.completions, answer.source
     if not plan.request.stream:
@@ -156,6 +175,5 @@ def _hit(
         body, usage, made_in = completions.replayed(plan, answer.text)
     headers = completions.headers(plan, control, source, answer, made_in=made_in)
     completions.note(plan, control, source, answer, timings, usage)
-    if not plan.request.stream:
-        return json_response(body, headers=headers)
-    return web.Response(body=body, headers={**headers, **STREAM})
+    kind = STREAM if plan.request.stream else _JSON
+    return _given(service, request, body, {**headers, **kind})

@@ -18,7 +18,7 @@ from semcache_async.serve.http.connection import expecting
 from semcache_async.serve.http.hosts import Hosts
 from semcache_async.serve.http.origins import Origins
 from semcache_async.serve.http.request_id import RequestIds, request_id
-from semcache_async.serve.http.responses import render_problem
+from semcache_async.serve.http.responses import REQUEST_ID, render_problem
 from semcache_async.serve.protocol import Protocol, Render, Route, broken_event
 from semcache_async.serve.service import Service
 
@@ -27,7 +27,6 @@ __all__ = ["REQUEST_ID", "Middleware", "UndeclaredRouteError"]
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _log = logging.getLogger(__name__)
-REQUEST_ID = web.RequestKey("request_id", str)
 _RESPONSE = web.RequestKey("response", web.StreamResponse)
 
 

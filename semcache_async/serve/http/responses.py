@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 
 import msgspec
@@ -10,12 +13,45 @@ from aiohttp import web
 
 from semcache_async.serve.errors import Problem
 
-__all__ = ["NO_STORE", "error_response", "json_response", "render_problem"]
+__all__ = ["NO_STORE", "REQUEST_ID", "Ready", "error_response", "json_response", "render_problem"]
+
+REQUEST_ID = web.RequestKey("request_id", str)
 
 NO_STORE = {"Cache-Control": "no-store"}
 """For what is true now and not later."""
 _STILL_SENDING = (408, 413)
 """The client may still be sending, so the connection cannot be used again."""
+
+
+class Ready(web.StreamResponse):
+    """A small whole answer of status 200, written in one piece: what is answered most, without most
+    of what a response can do. ``headers``: with its kind, and none with a line end in it."""
+
+    keep_alive = True
+
+    def __init__(self, body: bytes, headers: Mapping[str, str]) -> None:
+        self._whole, self._more = body, headers
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Write it."""
+        if request.transport is None:
+            raise ConnectionResetError("the client left")
+        lines = [f"{name}: {value}\r\n" for name, value in self._more.items()]
+        head = "".join((_head(int(time.time())), *lines))
+        given, length = request[REQUEST_ID], len(self._whole)
+        head = f"{head}X-Request-Id: {given}\r\nContent-Length: {length}\r\n\r\n"
+        request.transport.write(head.encode() + self._whole)
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """It was written."""
+
+
+@lru_cache(maxsize=2)
+def _head(now: int) -> str:
+    return (
+        f"HTTP/1.1 200 OK\r\nDate: {formatdate(now, usegmt=True)}\r\nServer: semcache\r\n"
+        "X-Content-Type-Options: nosniff\r\n"
+    )
 
 
 def json_response(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -130,6 +131,8 @@ async def listening(service: Service, sock: socket.socket) -> AsyncIterator[None
         shutdown_timeout=_LAST_WORDS_S,
     )
     await runner.setup()
+    gc.collect()
+    gc.freeze()  # what is there now stays: it need not be looked through again and again
     try:
         site = web.SockSite(runner, sock, backlog=_BACKLOG)
         await site.start()

@@ -39,17 +39,17 @@ class Passing:
         self, headers: Mapping[str, str], query: Mapping[str, str], wanted: Iterable[str] = ()
     ) -> Passed:
         """Of a request with these; ``headers`` know no case. ``wanted``: headers of its API."""
-        given = tuple(
-            (name, value)
-            for name in (*self._headers, *wanted)
-            if (value := headers.get(name)) and len(value) <= _LONGEST and _is_sane(value)
-        )
+        names = (*self._headers, *wanted) if wanted else self._headers
+        given = [(name, headers[name]) for name in names if name in headers]
         asked = tuple((name, query[name]) for name in self._query if name in query)
-        telling = [pair for pair in given if pair[0] not in HEADERS and pair not in _USUAL]
+        if not given and not asked:
+            return NOTHING
+        sane = tuple(pair for pair in given if _is_sane(pair[1]))
+        telling = [pair for pair in sane if pair[0] not in HEADERS and pair not in _USUAL]
         if not telling and not asked:
-            return Passed(given)
-        return Passed(given, asked, msgspec.json.encode([telling, asked]).decode())
+            return Passed(sane)
+        return Passed(sane, asked, msgspec.json.encode([telling, asked]).decode())
 
 
 def _is_sane(value: str) -> bool:
-    return value.isascii() and value.isprintable()
+    return 0 < len(value) <= _LONGEST and value.isascii() and value.isprintable()
