@@ -19,7 +19,7 @@ from benchmarks.contenders.ours_unpacked import write_padded
 from benchmarks.contenders.process import ROOT, ContenderError, interpreter
 from semcache_async.store.embedded import embedded_redis
 
-__all__ = ["PROXIES", "Proxy", "open_llm", "open_proxy"]
+__all__ = ["PROXIES", "Proxy", "Served", "open_bare", "open_llm", "open_ours", "open_proxy"]
 
 _READY_S = 120.0
 _QUIT_S = 10.0
@@ -43,6 +43,15 @@ class Proxy:
     url: str
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A process that answers on loopback."""
+
+    name: str
+    port: int
+    pid: int
+
+
 @asynccontextmanager
 async def open_llm(median_s: float) -> AsyncIterator[str]:
     """The URL of a simulated LLM that answers after about ``median_s``."""
@@ -56,14 +65,17 @@ async def open_llm(median_s: float) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def open_proxy(name: str, upstream: str, max_distance: float) -> AsyncIterator[Proxy]:
-    """Raises ``ContenderError`` where it cannot be had."""
-    async with PROXIES[name](upstream, max_distance) as proxy:
-        yield proxy
+async def open_bare() -> AsyncIterator[Served]:
+    """An aiohttp handler that does nothing else."""
+    port = _free_port()
+    command = (sys.executable, "-m", "benchmarks.bare", str(port))
+    async with _serving("aiohttp alone", command, {}, port, "/readyz") as pid:
+        yield Served("aiohttp alone", port, pid)
 
 
 @asynccontextmanager
-async def _ours(upstream: str, max_distance: float) -> AsyncIterator[Proxy]:
+async def open_ours(upstream: str, max_distance: float) -> AsyncIterator[Served]:
+    """``semcache serve`` as a stranger would have it, but for what bypasses the cache."""
     port = _free_port()
     async with embedded_redis() as redis_url:
         env = {
@@ -75,10 +87,30 @@ async def _ours(upstream: str, max_distance: float) -> AsyncIterator[Proxy]:
             "SEMCACHE_EMBEDDING_CACHE_SIZE": "0",
         }
         command = (_semcache(), "serve", "--port", str(port))
-        async with _serving("semcache serve", command, env, port, "/readyz"):
-            about = "semcache serve, one worker, embedded Redis; its personal and time-bound "
-            about += "bypasses and its memory of embeddings off"
-            yield Proxy("ours", about, f"http://127.0.0.1:{port}")
+        async with _serving("semcache serve", command, env, port, "/readyz") as pid:
+            yield Served("ours", port, pid)
+
+
+@asynccontextmanager
+async def open_proxy(name: str, upstream: str, max_distance: float) -> AsyncIterator[Proxy]:
+    """Raises ``ContenderError`` where it cannot be had."""
+    async with PROXIES[name](upstream, max_distance) as proxy:
+        yield proxy
+
+
+@asynccontextmanager
+async def _ours(upstream: str, max_distance: float) -> AsyncIterator[Proxy]:
+    async with open_ours(upstream, max_distance) as served:
+        about = "semcache serve, one worker, embedded Redis; its personal and time-bound "
+        about += "bypasses and its memory of embeddings off"
+        yield Proxy(served.name, about, f"http://127.0.0.1:{served.port}")
+
+
+@asynccontextmanager
+async def _bare(_upstream: str, _max_distance: float) -> AsyncIterator[Proxy]:
+    async with open_bare() as served:
+        about = "an aiohttp handler that answers everything with one completion: what the server "
+        yield Proxy(served.name, f"{about}itself costs", f"http://127.0.0.1:{served.port}")
 
 
 @asynccontextmanager
@@ -109,7 +141,7 @@ async def _cachellm(upstream: str, max_distance: float) -> AsyncIterator[Proxy]:
             yield Proxy("cachellm-proxy", f"{about}off", f"http://127.0.0.1:{port}")
 
 
-PROXIES = {"ours": _ours, "cachellm-proxy": _cachellm}
+PROXIES = {"ours": _ours, "cachellm-proxy": _cachellm, "aiohttp alone": _bare}
 
 
 @asynccontextmanager
@@ -120,8 +152,8 @@ async def _serving(
     port: int,
     path: str,
     says: bytes = b"",
-) -> AsyncIterator[None]:
-    """The process, once ``path`` is answered by 200 and ``says``; ended afterwards."""
+) -> AsyncIterator[int]:
+    """The id of the process, once ``path`` is answered by 200 and ``says``; ended afterwards."""
     with tempfile.TemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
             *command, env={**os.environ, **env}, cwd=ROOT, stdout=log, stderr=log
@@ -138,7 +170,7 @@ async def _serving(
                 said = log.read().decode(errors="replace")[-_SHOWN:].strip()
                 shown = f"{what} is not ready\n--- its output ---\n{said or '(empty)'}"
                 raise ContenderError(shown) from None
-            yield
+            yield process.pid
         finally:
             await _end(process)
 
