@@ -23,12 +23,14 @@ from semcache_async.serve.protocol import Protocol, Render, Route
 from semcache_async.serve.service import Service
 from semcache_async.serve.sse import event_of
 
-__all__ = ["REQUEST_ID", "Middleware", "UndeclaredRouteError"]
+__all__ = ["BROKE_OFF", "REQUEST_ID", "Middleware", "UndeclaredRouteError"]
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _log = logging.getLogger(__name__)
 REQUEST_ID = web.RequestKey("request_id", str)
+BROKE_OFF = web.ResponseKey("broke_off", bool)
+"""Marks a stream that ended with an error."""
 _RESPONSE = web.RequestKey("response", web.StreamResponse)
 
 
@@ -85,8 +87,9 @@ class Middleware:
         assert task is not None
         self.tasks.add(task)
         self._metrics.under_way += 1
+        route = self._declared.get(request.match_info.route)
+        result = "failed"
         try:
-            route = self._declared.get(request.match_info.route)
             if self._service.draining and not (route is not None and route.when_draining):
                 raise Draining("This process is about to end; try again.", code="draining")
             self._hosts.admit(request)
@@ -97,7 +100,9 @@ class Middleware:
                 admit(request, route.access, self._service.keys)
             elif request.method == "OPTIONS" and (methods := _methods(request)):
                 return web.Response(status=204, headers={"Allow": methods})
-            return await handler(request)
+            response = await handler(request)
+            result = _result_of(response)
+            return response
         except ConnectionError:  # the client left
             raise
         except asyncio.CancelledError:
@@ -114,6 +119,8 @@ class Middleware:
             return self.render_of(request.path)(problem)
         finally:
             self._metrics.under_way -= 1
+            if route is not None and route.counted_as:
+                self._metrics.count("protocol_requests", route.counted_as, result)
             self.tasks.discard(task)
 
     async def before_headers(self, request: web.Request, response: web.StreamResponse) -> None:
@@ -159,6 +166,13 @@ class Middleware:
         await response.write(event_of(refusal.body))
         await response.write_eof()
         return response
+
+
+def _result_of(response: web.StreamResponse) -> str:
+    """What the cache says that it did, where it did anything."""
+    if response.status >= 400 or response.get(BROKE_OFF):
+        return "failed"
+    return response.headers.get("x-semcache-status", "other")
 
 
 def _methods(request: web.Request) -> str:

@@ -1,49 +1,89 @@
-"""GET /v1/models and /v1/models/{id}: the upstream's."""
+"""GET /v1/models and /v1/models/{id}: the upstreams'."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from aiohttp import web
 
+from semcache_async.complaints import Complaints
 from semcache_async.serve.errors import NotFound, Problem, UpstreamAnswered, UpstreamFailed
 from semcache_async.serve.http.body import parse_object
 from semcache_async.serve.http.responses import json_response
 from semcache_async.serve.service import Service
+from semcache_async.serve.upstream.client import Upstream
+from semcache_async.serve.upstream.passing import Passed
 
 __all__ = ["model", "models"]
 
 _NO_SUCH_PATH = (404, 405, 501)
 _DOTS = frozenset(("", ".", ".."))
 """Names of no model, which would lead to other paths of the upstream."""
+_complaints = Complaints()
 
 
 async def models(service: Service, request: web.Request) -> web.StreamResponse:
-    """The upstream's list."""
+    """The upstream's list; of several each model where it is served from, without those of an
+    upstream that fails.
+
+    A caller's own key goes to no upstream but that of the model which it asks: several are asked
+    for their lists with the service's."""
     passed = service.completions.passing.of(request.headers, request.query)
-    body = await service.upstream.models(passed)
-    _read(body)
-    return json_response(body)
+    first, *others = service.upstreams
+    if not others:
+        body = await first.models(passed)
+        _read(body)
+        return json_response(body)
+    found = await asyncio.gather(
+        *(_listed(upstream, passed.without_key()) for upstream in service.upstreams)
+    )
+    if not any(isinstance(one, list) for one in found):
+        raise next(one for one in found if isinstance(one, UpstreamFailed))
+    data = [
+        model
+        for upstream, listed in zip(service.upstreams, found, strict=True)
+        for model in (listed if isinstance(listed, list) else ())
+        if service.upstreams.serves(upstream, model["id"])
+    ]
+    return json_response({"object": "list", "data": data})
 
 
 async def model(service: Service, request: web.Request) -> web.StreamResponse:
-    """One model: what the upstream says of it, or where it has no such path, what its list says."""
+    """One model: what its upstream says of it, or where it has no such path, what its list says."""
     name = request.match_info["id"]
     if not _DOTS.isdisjoint(name.split("/")):
         raise _unknown()
     passed = service.completions.passing.of(request.headers, request.query)
+    upstream = service.upstreams.of(name)
     try:
-        body = await service.upstream.models(passed, name)
+        body = await upstream.models(passed, name)
         _read(body)
         return json_response(body)
     except UpstreamAnswered as error:
         if error.status not in _NO_SUCH_PATH:
             raise
-    listed = _read(await service.upstream.models(passed)).get("data")
-    for one in listed if isinstance(listed, list) else ():
-        if isinstance(one, dict) and one.get("id") == name:
+    for one in _models(await upstream.models(passed)):
+        if one["id"] == name:
             return json_response(one)
     raise _unknown()
+
+
+async def _listed(upstream: Upstream, passed: Passed) -> list[dict[str, Any]] | UpstreamFailed:
+    try:
+        return _models(await upstream.models(passed))
+    except UpstreamFailed as error:
+        _complaints.warn(f"The models of the upstream {upstream.name} are left out", str(error))
+        return error
+
+
+def _models(body: bytes) -> list[dict[str, Any]]:
+    listed = _read(body).get("data")
+    return [
+        one
+        for one in (listed if isinstance(listed, list) else ())
+        if isinstance(one, dict) and isinstance(one.get("id"), str)
+    ]
 
 
 def _unknown() -> NotFound:

@@ -111,11 +111,11 @@ _EMBEDDINGS = operation(
 )
 
 ROUTES = (
-    Route("POST", "/v1/chat/completions", Access.KEY, complete, _CHAT),
-    Route("POST", "/v1/completions", Access.KEY, complete_text, _TEXT),
+    Route("POST", "/v1/chat/completions", Access.KEY, complete, _CHAT, "chat"),
+    Route("POST", "/v1/completions", Access.KEY, complete_text, _TEXT, "completions"),
     Route("GET", "/v1/models", Access.KEY, models, _MODELS),
     Route("GET", "/v1/models/{id:.+}", Access.KEY, model, _MODEL),
-    Route("POST", "/v1/embeddings", Access.KEY, create, _EMBEDDINGS),
+    Route("POST", "/v1/embeddings", Access.KEY, create, _EMBEDDINGS, "embeddings"),
 )
 
 SCHEMAS: dict[str, Schema] = {

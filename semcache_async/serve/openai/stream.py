@@ -9,6 +9,7 @@ from aiohttp import web
 
 from semcache_async.serve.completions.stored import NO_USAGE, Usage, usage_in
 from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed, problem_of
+from semcache_async.serve.http.middleware import BROKE_OFF
 from semcache_async.serve.openai.errors import render
 from semcache_async.serve.sse import data_of, event_of
 from semcache_async.serve.upstream.completion import Frame
@@ -76,6 +77,7 @@ async def _send(
         event, status = _error_event(error)
         await _write(response, event)
         await response.write_eof()
+        response[BROKE_OFF] = True
         raise BrokeOffError(response, status) from error
     await response.write_eof()
     return usage

@@ -1,12 +1,13 @@
-"""What of a caller's own headers and query goes upstream with what it asks."""
+"""What of a caller's own headers and query goes upstream with what it asks, and its key."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from semcache_async.serve.keys import key_of
 from semcache_async.serve.settings import HEADERS, Settings
 
 __all__ = ["NOTHING", "Passed", "Passing"]
@@ -14,13 +15,20 @@ __all__ = ["NOTHING", "Passed", "Passing"]
 _LONGEST = 2_048
 
 
-class Passed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Passed:
     """What one request passes on."""
 
     headers: tuple[tuple[str, str], ...] = ()
     query: tuple[tuple[str, str], ...] = ()
     scope: str = ""
     """The part that may change the answer."""
+    key: str = field(default="", repr=False)
+    """The caller's own, in place of the service's; "" where callers have none to bring."""
+
+    def without_key(self) -> Passed:
+        """The same with the service's own key."""
+        return replace(self, key="")
 
 
 NOTHING = Passed()
@@ -32,6 +40,7 @@ class Passing:
     def __init__(self, settings: Settings) -> None:
         self._headers = tuple(map(str.lower, settings.upstream_headers))
         self._query = settings.upstream_query
+        self._keys = settings.pass_keys
 
     def of(self, headers: Mapping[str, str], query: Mapping[str, str]) -> Passed:
         """Of a request with these; ``headers`` know no case."""
@@ -42,9 +51,10 @@ class Passing:
         )
         asked = tuple((name, query[name]) for name in self._query if name in query)
         telling = [pair for pair in given if pair[0] not in HEADERS]
+        key = key_of(headers) or "" if self._keys else ""
         if not telling and not asked:
-            return Passed(given)
-        return Passed(given, asked, msgspec.json.encode([telling, asked]).decode())
+            return Passed(given, key=key)
+        return Passed(given, asked, msgspec.json.encode([telling, asked]).decode(), key)
 
 
 def _is_sane(value: str) -> bool:

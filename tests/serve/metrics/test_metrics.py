@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from semcache_async import CacheConfig, Scope, SemanticCache
 from semcache_async.serve.bypass import Bypass
-from semcache_async.serve.metrics.counters import COUNTERS, GAUGES, STATUSES, WIDTH
+from semcache_async.serve.metrics.counters import COUNTERS, GAUGES, STATUSES, Layout
 from semcache_async.serve.metrics.exposition import expose
 from semcache_async.serve.metrics.histogram import BOUNDS, Histogram
 from semcache_async.serve.metrics.metrics import Metrics
@@ -21,6 +21,8 @@ from semcache_async.serve.settings import Settings
 from semcache_async.stats import Stats
 from semcache_async.testing import AngleEmbedder, MemoryStore
 from semcache_async.types import Source, Timings
+
+WIDTH = Layout().width
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
