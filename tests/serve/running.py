@@ -103,6 +103,8 @@ async def service_for(
     memory unless it has a ``redis_url``."""
     if settings is None:
         config = CacheConfig(**{"name": "serve", **TIGHT, **(cache or {})})
+        if "upstreams" in options:
+            options["upstream_url"] = upstream_url
         settings = Settings(cache=config, **options)
     if redis_url is None and store is None:
         store = MemoryStore()

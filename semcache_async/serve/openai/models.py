@@ -7,20 +7,19 @@ from typing import Any
 
 from aiohttp import web
 
-from semcache_async.complaints import Complaints
 from semcache_async.serve.errors import NotFound, Problem, UpstreamAnswered, UpstreamFailed
 from semcache_async.serve.http.body import parse_object
 from semcache_async.serve.http.responses import json_response
 from semcache_async.serve.service import Service
 from semcache_async.serve.upstream.client import Upstream
 from semcache_async.serve.upstream.passing import Passed
+from semcache_async.serve.upstream.routing import Upstreams
 
 __all__ = ["model", "models"]
 
 _NO_SUCH_PATH = (404, 405, 501)
 _DOTS = frozenset(("", ".", ".."))
 """Names of no model, which would lead to other paths of the upstream."""
-_complaints = Complaints()
 
 
 async def models(service: Service, request: web.Request) -> web.StreamResponse:
@@ -35,17 +34,11 @@ async def models(service: Service, request: web.Request) -> web.StreamResponse:
         body = await first.models(passed)
         _read(body)
         return json_response(body)
-    found = await asyncio.gather(
-        *(_listed(upstream, passed.without_key()) for upstream in service.upstreams)
-    )
+    all_of, passed = service.upstreams, passed.without_key()
+    found = await asyncio.gather(*(_listed(all_of, upstream, passed) for upstream in all_of))
     if not any(isinstance(one, list) for one in found):
         raise next(one for one in found if isinstance(one, UpstreamFailed))
-    data = [
-        model
-        for upstream, listed in zip(service.upstreams, found, strict=True)
-        for model in (listed if isinstance(listed, list) else ())
-        if service.upstreams.serves(upstream, model["id"])
-    ]
+    data = [one for listed in found if isinstance(listed, list) for one in listed]
     return json_response({"object": "list", "data": data})
 
 
@@ -69,11 +62,14 @@ async def model(service: Service, request: web.Request) -> web.StreamResponse:
     raise _unknown()
 
 
-async def _listed(upstream: Upstream, passed: Passed) -> list[dict[str, Any]] | UpstreamFailed:
+async def _listed(
+    upstreams: Upstreams, upstream: Upstream, passed: Passed
+) -> list[dict[str, Any]] | UpstreamFailed:
     try:
-        return _models(await upstream.models(passed))
+        models = _models(await upstream.models(passed))
+        return [one for one in models if upstreams.serves(upstream, one["id"])]
     except UpstreamFailed as error:
-        _complaints.warn(f"The models of the upstream {upstream.name} are left out", str(error))
+        upstreams.complaints.warn(f"The models of {upstream.name} are left out", str(error))
         return error
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from fnmatch import translate
 
+from semcache_async.complaints import Complaints
 from semcache_async.serve.errors import NotFound
 from semcache_async.serve.settings import Settings
 from semcache_async.serve.upstream.client import Counts, Upstream, open_upstream
@@ -21,6 +22,7 @@ class Upstreams:
 
     def __init__(self, served: Sequence[tuple[re.Pattern[str], Upstream]]) -> None:
         self._served = tuple(served)
+        self.complaints = Complaints()
 
     def __iter__(self) -> Iterator[Upstream]:
         return (upstream for _, upstream in self._served)
