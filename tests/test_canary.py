@@ -25,13 +25,15 @@ from semcache_async.serve.keys import Caller, KeyRing, hash_key
 from semcache_async.serve.options import variable_of
 from semcache_async.serve.process.logs import _JsonLines
 from semcache_async.serve.settings import Settings, read_settings
+from semcache_async.serve.upstream.passing import Passing
 from semcache_async.store.sealing import sealer_of
 from semcache_async.store.wire.replies import reply_error
 from semcache_async.testing import AngleEmbedder
 from semcache_async.types import Case, Scope
 from tests.helpers import until
-from tests.serve.running import ACME_KEY, ADMIN_KEY, live
-from tests.store.helpers import Relay, relay
+from tests.serve.running import ACME_KEY, ADMIN_KEY, live, settled
+from tests.serve.upstreams import completion
+from tests.store.helpers import Relay, everything, relay
 
 pytestmark = pytest.mark.anyio
 
@@ -401,6 +403,20 @@ async def echo_key(request: web.Request) -> web.StreamResponse:
     return web.json_response(said, status=429)
 
 
+async def echo_as_success(request: web.Request) -> web.StreamResponse:
+    return web.json_response({"error": {"message": f"Wrong {request.headers['Authorization']}"}})
+
+
+async def echo_in_a_stream(request: web.Request) -> web.StreamResponse:
+    said = {"error": {"message": f"Wrong {request.headers['Authorization']}"}}
+    text = f'data: {{"choices": []}}\n\ndata: {msgspec.json.encode(said).decode()}\n\n'
+    return web.Response(text=text, content_type="text/event-stream")
+
+
+async def fine(_request: web.Request) -> web.StreamResponse:
+    return web.json_response(completion("Like this."))
+
+
 async def garbage(request: web.Request) -> web.StreamResponse:
     return web.Response(text=await request.text())
 
@@ -444,11 +460,11 @@ REQUESTS: list[tuple[str, str, Any]] = [
 ]
 
 
-async def asked(url: str, key: str | None) -> dict[str, str]:
+async def asked(url: str, key: str | None, header: str = "Authorization") -> dict[str, str]:
     """What each request is answered with, headers too."""
     import aiohttp
 
-    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    headers = {} if key is None else {header: f"Bearer {key}" if header[0] == "A" else key}
     told = {}
     async with aiohttp.ClientSession(headers=headers) as session:
         for n, (method, path, body) in enumerate(REQUESTS):
@@ -476,6 +492,36 @@ async def test_the_service_when_the_upstream_fails(
             told = await asked(service.url, key)
             assert [where for where, said in told.items() if not clean(said)] == []
         assert clean(repr(dict(service.service.cache.stats())))
+
+
+@pytest.mark.parametrize("header", ["Authorization", "x-api-key"])
+@pytest.mark.parametrize(
+    "answers",
+    [echo_error, echo_key_refused, echo_key, echo_as_success, echo_in_a_stream, broken, fine],
+)
+async def test_callers_own_keys(
+    answers: Any,
+    header: str,
+    redis_url: str,
+    name: str,
+    client: redis.asyncio.Redis,
+    watch: Watch,
+) -> None:
+    key = f"sk-{MARK}-callers-own"
+    config = {**CONFIG, "target_precision": 0.9}
+    async with live(
+        redis_url, name, llm=upstream(answers), cache=config, pass_keys=True
+    ) as service:
+        told = await asked(service.url, key, header)  # its own matched prompts among others
+        dirty = [where for where, said in told.items() if not clean(said, but=(PROMPT,))]
+        assert dirty == []
+        assert any("401" in where for where in told) == (answers is echo_key_refused)
+        await settled(service.service)
+        assert clean(repr(service.service.keys.caller({header: f"Bearer {key}"})))
+        assert clean(repr(Passing(service.service.settings).of({header: key}, {})))
+    held = await everything(client, name)
+    assert bool(held) == (answers is fine)
+    assert clean(held.decode("latin-1"))
 
 
 async def test_the_service_when_redis_is_lost(

@@ -64,12 +64,14 @@ ROOMS: dict[str, set[str]] = {
     "serve.sse": set(),
     "serve.options": set(),
     "serve.settings": {"serve.options"},
-    "serve.keys": {"serve.errors"},
+    "serve.keys": {"serve.errors", "serve.settings"},
     "serve.journal": {"cache", "serve.errors", "serve.metrics", "store"},
     "serve.readiness": {"cache"},
     "serve.metrics": {"bounds", "cache", "serve.bypass", "serve.settings", "stats"},
     "serve.apis": {"serve.bypass", "serve.errors", "serve.sse"},
-    "serve.upstream": {"evidence", "serve.apis", "serve.errors", "serve.settings", "serve.sse"},
+    "serve.upstream": {
+        *("evidence", "serve.apis", "serve.errors", "serve.keys", "serve.settings", "serve.sse"),
+    },
     "serve.completions": {
         *("cache", "flow", "reply", "serve.apis", "text"),
         *("serve.bypass", "serve.errors", "serve.journal", "serve.metrics", "serve.settings"),

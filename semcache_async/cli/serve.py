@@ -48,7 +48,7 @@ def _serve(
         from semcache_async.serve.process.logs import log_to_stderr
 
         log_to_stderr()
-        for line in strange_variables():
+        for line in strange_variables(named=settings.upstream_keys):
             _log.warning(line)
         from semcache_async.serve.process.supervisor import serve
 

@@ -187,7 +187,7 @@ class Journal:
             try:
                 await self._near.append([msgspec.json.encode(hit) for hit in batch])
             except Exception as error:
-                self._metrics.count("near_hits", "lost", len(batch))
+                self._metrics.count("near_hits", "lost", number=len(batch))
                 self._complaints.warn("near hits not kept", error)
             if not self._queue:
                 self._filled.clear()

@@ -15,8 +15,9 @@ from typing import Any
 
 from semcache_async.errors import ConfigError
 from semcache_async.serve.errors import Unauthorized
+from semcache_async.serve.settings import Settings
 
-__all__ = ["Caller", "KeyRing", "hash_key", "new_key"]
+__all__ = ["CHALLENGE", "Caller", "KeyRing", "hash_key", "key_of", "new_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class Caller:
 _EVERYBODY = Caller(tenant="", admin=True)
 _NOBODY = Caller()
 _EXAMPLE = '[[keys]] hash = "sha256:..." tenant = "acme" admin = false'
-_CHALLENGE = {"WWW-Authenticate": "Bearer"}
+CHALLENGE = {"WWW-Authenticate": "Bearer"}
+"""Goes with a 401."""
 
 
 def new_key() -> str:
@@ -47,18 +49,35 @@ def hash_key(key: str) -> str:
     return f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
+def key_of(headers: Mapping[str, str]) -> str | None:
+    """The key that a request brings: as OpenAI's clients send it, else as Anthropic's or Azure's
+    do. None without one, "" for an ``Authorization`` of another kind. ``headers`` know no case."""
+    bearer = headers.get("Authorization")
+    if bearer is not None:
+        kind, _, key = bearer.partition(" ")
+        return key.strip() if kind.lower() == "bearer" else ""
+    return headers.get("x-api-key", headers.get("api-key"))
+
+
 class KeyRing:
     """The keys of one service, each with its caller."""
 
     def __init__(
-        self, callers: Mapping[str, Caller] | None = None, *, allow_anonymous: bool = False
+        self,
+        callers: Mapping[str, Caller] | None = None,
+        *,
+        allow_anonymous: bool = False,
+        secret: str = "",
     ) -> None:
-        """``callers`` by ``hash_key`` of their keys; None lets everybody in as an admin."""
+        """``callers`` by ``hash_key`` of their keys; None lets everybody in as an admin.
+        ``secret``: any other key is one for the upstream, and a tenant of its own, whose name is
+        made of the key and this."""
         self._callers = (
             None
             if callers is None
             else {_digest(text): (_digest(text), caller) for text, caller in callers.items()}
         )
+        self._secret = secret.encode()
         self._without_key = _EVERYBODY if callers is None else None
         if callers is not None and allow_anonymous:
             self._without_key = _NOBODY
@@ -73,6 +92,18 @@ class KeyRing:
         """Whether anybody is let in without a key."""
         return self._without_key is not None
 
+    @property
+    def passing(self) -> bool:
+        """Whether callers bring keys that only the upstream can tell from made-up ones."""
+        return bool(self._secret)
+
+    @classmethod
+    def of(cls, settings: Settings) -> KeyRing:
+        """Those that ``settings`` name. Raises ``ConfigError``."""
+        if settings.pass_keys:
+            return cls({}, secret=settings.cache.secret)
+        return cls.load(settings.api_keys_file, allow_anonymous=settings.allow_anonymous)
+
     @classmethod
     def load(cls, path: Path | None, *, allow_anonymous: bool = False) -> KeyRing:
         """The keys in a TOML or JSON file. Raises ``ConfigError``."""
@@ -84,24 +115,30 @@ class KeyRing:
         """Who asks. Raises ``Unauthorized``."""
         if self._callers is None:
             return _EVERYBODY
-        header = headers.get("Authorization")
-        if header is None:
+        key = key_of(headers)
+        if key is None:
             if self._without_key is not None:
                 return self._without_key
             raise Unauthorized(
-                "No API key; send it as Authorization: Bearer KEY.",
+                "No API key; send it as Authorization: Bearer KEY, x-api-key or api-key.",
                 code="missing_api_key",
-                headers=_CHALLENGE,
+                headers=CHALLENGE,
             )
-        kind, _, key = header.partition(" ")
+        if self._secret and key and key.isascii() and key.isprintable():
+            return self._bringing(key)
         # aiohttp decodes header bytes so; what the client sent is what is hashed.
-        digest = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).digest()
+        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
         known = self._callers.get(digest)
-        if kind.lower() == "bearer" and known and hmac.compare_digest(known[0], digest):
+        if key and known and hmac.compare_digest(known[0], digest):
             return known[1]
         raise Unauthorized(
-            "The API key is not known here.", code="invalid_api_key", headers=_CHALLENGE
+            "The API key is not known here.", code="invalid_api_key", headers=CHALLENGE
         )
+
+    def _bringing(self, key: str) -> Caller:
+        made = hashlib.blake2b(key.encode(), digest_size=16, key=self._secret, person=b"caller")
+        tenant = f"key-{made.hexdigest()}"
+        return Caller(tenant=tenant, author=tenant[:16])
 
 
 def _read(path: Path) -> dict[str, Caller]:

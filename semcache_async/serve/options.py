@@ -179,9 +179,11 @@ def _path(table: str, key: str) -> str:
 
 
 def convert(shown: str, value: Any, row: Row) -> Any:
-    """``value``, which may be text, as what the option holds. Raises ``ConfigError``, in which
-    ``shown`` names the option."""
+    """``value``, which may be text, as what the option holds; tables are JSON as a text. Raises
+    ``ConfigError``, in which ``shown`` names the option."""
     kind = row.kind
+    if (table := _table_of(kind)) is not None:
+        return _tables(shown, value, kind, table)
     if isinstance(value, Path) and kind == Path | None:
         return value
     if isinstance(value, str):
@@ -196,6 +198,23 @@ def convert(shown: str, value: Any, row: Row) -> Any:
     except msgspec.ValidationError:
         given = shown if row.secret else f"{shown}={value!r}"
         raise ConfigError(f"{given}: must be {_words(kind)}.") from None
+
+
+def _table_of(kind: Any) -> type[msgspec.Struct] | None:
+    """What an option of several tables holds one of each."""
+    part = next(iter(get_args(kind)), None)
+    return part if isinstance(part, type) and issubclass(part, msgspec.Struct) else None
+
+
+def _tables(shown: str, value: Any, kind: Any, table: type[msgspec.Struct]) -> Any:
+    """The error tells no values: somebody may have put a secret where its name belongs."""
+    try:
+        return msgspec.convert(
+            msgspec.json.decode(value) if isinstance(value, str) else value, kind
+        )
+    except msgspec.DecodeError as error:
+        fields = ", ".join(table.__struct_fields__)
+        raise ConfigError(f"{shown}: must be a list of tables of {fields} ({error}).") from None
 
 
 def _words(kind: Any) -> str:

@@ -40,6 +40,8 @@ class Access(StrEnum):
     """Anybody."""
     KEY = "key"
     """Whoever has an API key, where keys are needed; ``http.access.caller_of`` says who it is."""
+    OWN_KEY = "own_key"
+    """The same, but not by a key for the upstream: nobody asks that whether the key is one."""
     ADMIN = "admin"
     """Whoever has an admin's key: it concerns every tenant."""
 
@@ -54,6 +56,8 @@ class Route:
     handler: Handler
     operation: Mapping[str, Any]
     """What it does, as OpenAPI has it (``openapi.shapes.operation``), but for its access."""
+    counted_as: str = ""
+    """What metrics call its protocol; "" for one that nobody counts requests of."""
     when_draining: bool = False
     """Answered while the process ends, too."""
 

@@ -11,7 +11,7 @@ from semcache_async.serve.keys import KeyRing
 from semcache_async.serve.metrics.metrics import Metrics
 from semcache_async.serve.readiness import Readiness
 from semcache_async.serve.settings import Settings
-from semcache_async.serve.upstream.client import Upstream
+from semcache_async.serve.upstream.routing import Upstreams
 
 __all__ = ["Service"]
 
@@ -23,7 +23,7 @@ class Service:
     cache: SemanticCache
     settings: Settings
     keys: KeyRing
-    upstream: Upstream
+    upstreams: Upstreams
     metrics: Metrics
     journal: Journal
     draining: bool = False
@@ -33,6 +33,6 @@ class Service:
 
     def __post_init__(self) -> None:
         self.completions = Completions(
-            self.cache, self.upstream, self.settings, self.metrics, self.journal
+            self.cache, self.upstreams, self.settings, self.metrics, self.journal
         )
         self.readiness = Readiness(self.cache)

@@ -6,10 +6,12 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
+
+import msgspec
 
 from semcache_async.config import CacheConfig
 from semcache_async.errors import ConfigError
@@ -28,7 +30,16 @@ from semcache_async.serve.options import (
     variable_of,
 )
 
-__all__ = ["HEADERS", "OPTIONS", "Patterns", "Settings", "read_settings", "strange_variables"]
+__all__ = [
+    "DEFAULT",
+    "HEADERS",
+    "OPTIONS",
+    "Patterns",
+    "Settings",
+    "UpstreamTable",
+    "read_settings",
+    "strange_variables",
+]
 
 _WHERE, _LLM, _CACHE, _LEARN = "Where it listens", "The LLM", "The cache", "What it learns"
 _WHO, _BYPASS, _LIMITS, _REVIEW = "Who may ask", "What bypasses the cache", "Limits", "Review"
@@ -48,8 +59,30 @@ _NEVER = re.compile(
     re.IGNORECASE,
 )
 """Headers that are the service's own affair."""
-_LLMS = ("upstream_url", "simulate_llm")
-"""Whoever names one of them overrules the other."""
+_OVERRULED = {
+    "upstream_url": ("simulate_llm",),
+    "upstreams": ("simulate_llm",),
+    "simulate_llm": ("upstream_url", "upstreams"),
+}
+"""Whoever names an LLM overrules those of the other kind."""
+DEFAULT = "default"
+"""What the upstream of ``upstream_url``, or the simulated one, is called."""
+_Api: TypeAlias = Literal["chat", "completions", "messages", "responses", "embeddings"]
+
+
+class UpstreamTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of several upstreams."""
+
+    name: str
+    """What metrics and the log call it."""
+    url: str
+    """Its base URL."""
+    models: tuple[str, ...]
+    """Shell patterns of the models that it serves, case and all."""
+    key_env: str = ""
+    """The variable that holds its key; "": it has none."""
+    apis: tuple[_Api, ...] = ()
+    """Which it speaks; (): that is found out by asking."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +100,21 @@ class Settings:
         "api-version.",
         group=_LLM,
     )
+    upstreams: tuple[UpstreamTable, ...] = option(
+        (),
+        "Further upstreams by the models they serve: in the file a table [[upstreams]] each, with "
+        "name, url, models (shell patterns; the first match counts), key_env (the variable that "
+        "holds its key) and apis; elsewhere a list in JSON. upstream_url has all other models.",
+        group=_LLM,
+        shown="none",
+    )
     simulate_llm: bool = option(
         False, "Answer from a simulated LLM instead of upstream_url.", group=_LLM
     )
     upstream_key: str = field(default="", repr=False)
-    """Bearer token for the upstream. Read from SEMCACHE_UPSTREAM_KEY or OPENAI_API_KEY alone."""
+    """The key for upstream_url. Read from SEMCACHE_UPSTREAM_KEY or OPENAI_API_KEY alone."""
+    upstream_keys: dict[str, str] = field(default_factory=dict, repr=False)
+    """Those of ``upstreams``, by the variable that each was read from."""
     upstream_headers: tuple[str, ...] = option(
         HEADERS,
         "Headers of a request that go upstream with it; with commas. Those that are not here by "
@@ -160,6 +203,12 @@ class Settings:
     allow_anonymous: bool = option(
         False,
         'With API keys: answer requests that bring none too, as the tenant "" and no admin.',
+        group=_WHO,
+    )
+    pass_keys: bool = option(
+        False,
+        "Callers bring their own keys for the upstream, which go there in place of the service's; "
+        "each key is a tenant of its own. Needs the cache's secret; without api_keys_file.",
         group=_WHO,
     )
     hide_similarity: bool = option(
@@ -316,9 +365,12 @@ class Settings:
         if not self.host:
             raise ConfigError("host is empty; 0.0.0.0 listens on every interface.")
         if self.upstream_url is not None:
-            _check_url(self.upstream_url)
-            if self.simulate_llm:
-                raise ConfigError("Give upstream_url or simulate_llm, not both.")
+            _check_url("upstream_url", self.upstream_url)
+        if self.simulate_llm and (self.upstream_url is not None or self.upstreams):
+            raise ConfigError("Give upstream_url and upstreams, or simulate_llm, not both.")
+        _check_upstreams(self.upstreams)
+        if self.pass_keys:
+            self._check_pass_keys()
         for origin in self.cors_origins:
             if origin != "*" and not re.fullmatch(
                 r"null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s]+", origin
@@ -340,8 +392,27 @@ class Settings:
                 )
         for name in ("bypass_personal", "bypass_time_bound", "bypass_anew", "mask"):
             _check_patterns(name, getattr(self, name))
-        if not self.upstream_key.isascii() or not self.upstream_key.isprintable():
-            raise ConfigError("The upstream key has characters that no HTTP header can carry.")
+        for key in (self.upstream_key, *self.upstream_keys.values()):
+            if not key.isascii() or not key.isprintable():
+                raise ConfigError("An upstream key has characters that no HTTP header can carry.")
+
+    def _check_pass_keys(self) -> None:
+        if self.api_keys_file is not None:
+            raise ConfigError(
+                "Give pass_keys or api_keys_file, not both: a key of the service that was mistyped "
+                "or withdrawn would go to the upstream."
+            )
+        if not self.cache.secret:
+            raise ConfigError(
+                "pass_keys needs the cache's secret, which makes tenants of keys that cannot be "
+                "guessed from them; set SEMCACHE_SECRET, to what openssl rand -hex 32 prints."
+            )
+
+    @property
+    def upstream_names(self) -> tuple[str, ...]:
+        """Of all upstreams, in the order in which models are looked for."""
+        names = tuple(table.name for table in self.upstreams)
+        return names if names and self.upstream_url is None else (*names, DEFAULT)
 
 
 _CACHE_FLAGS = {
@@ -393,9 +464,8 @@ _CACHE_FLAGS = {
     ),
 }
 """Options of the cache that are flags too; all are variables and keys of the file."""
-_OWN = {
-    name: row for name, row in rows_of(Settings).items() if name not in ("cache", "upstream_key")
-}
+_NO_OPTIONS = ("cache", "upstream_key", "upstream_keys")
+_OWN = {name: row for name, row in rows_of(Settings).items() if name not in _NO_OPTIONS}
 _CACHED = rows_of(CacheConfig, _CACHE_FLAGS)
 _TABLES = {"": _OWN, "cache": _CACHED}
 OPTIONS: dict[str, Row] = _CACHED | _OWN
@@ -427,25 +497,29 @@ def read_settings(
     from_env = {name: text for name in OPTIONS if (text := _from_env(name, env)) is not None}
     from_flags = {name: value for name, value in flags.items() if value is not None}
     for shown, given in ((variable_of, from_env), (flag_of, from_flags)):
-        for one, other in (_LLMS, _LLMS[::-1]):
-            if given.get(one) and not given.get(other):
-                own.pop(other, None)
+        for one, others in _OVERRULED.items():
+            for other in others:
+                if given.get(one) and not given.get(other):
+                    own.pop(other, None)
         for name, value in given.items():
             into = own if name in _OWN else cached
             into[name] = convert(shown(name), value, OPTIONS[name])
     key = next((env[name] for name in _UPSTREAM_KEYS if env.get(name)), "").strip()
-    if asks_llm and own.get("upstream_url") is None and not own.get("simulate_llm"):
+    if asks_llm and not any(own.get(name) for name in _OVERRULED):
         raise ConfigError(
             "No LLM to ask: name one with --upstream-url (such as https://api.openai.com/v1), or "
             "try the service with --simulate-llm."
         )
-    return Settings(**own, upstream_key=key, cache=CacheConfig(**cached))
+    keys_of = _read_keys(own.get("upstreams", ()), env) if asks_llm else {}
+    return Settings(**own, upstream_key=key, upstream_keys=keys_of, cache=CacheConfig(**cached))
 
 
-def strange_variables(env: Mapping[str, str] | None = None) -> list[str]:
+def strange_variables(
+    env: Mapping[str, str] | None = None, *, named: Collection[str] = ()
+) -> list[str]:
     """What to say of each variable that looks like an option and is none, a slip of the pen as a
-    rule."""
-    known = {variable_of(name) for name in OPTIONS} | _OTHER_VARIABLES
+    rule. ``named``: those that an option names."""
+    known = {variable_of(name) for name in OPTIONS} | _OTHER_VARIABLES | set(named)
     told = []
     for name, text in sorted((os.environ if env is None else env).items()):
         if not name.startswith(ENV) or name in known:
@@ -471,10 +545,38 @@ def _read_file(path: Path) -> dict[str, dict[str, Any]]:
 _NO_KEY_IN_FILES = "keep the upstream's key out of files; set SEMCACHE_UPSTREAM_KEY."
 
 
-def _check_url(url: str) -> None:
+def _read_keys(upstreams: Sequence[UpstreamTable], env: Mapping[str, str]) -> dict[str, str]:
+    keys = {}
+    for table in filter(lambda table: table.key_env, upstreams):
+        keys[table.key_env] = key = env.get(table.key_env, "").strip()
+        if not key:  # the name is not repeated: it may be a key, put in its variable's place
+            raise ConfigError(
+                f"upstreams: the variable that key_env of {table.name} names is not set; it holds "
+                "that upstream's key."
+            )
+    return keys
+
+
+def _check_upstreams(upstreams: Sequence[UpstreamTable]) -> None:
+    seen = {DEFAULT}
+    for table in upstreams:
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", table.name):
+            raise ConfigError("upstreams: a name is 1 to 64 letters, digits, '-', '_' or '.'.")
+        where = f"upstreams: {table.name}"
+        if table.name in seen:
+            raise ConfigError(f"{where} is the name of another one; give each its own.")
+        seen.add(table.name)
+        _check_url(f"{where}: url", table.url)
+        if not table.models or not all(table.models):
+            raise ConfigError(f'{where}: models must name some, such as "gpt-*", or "*" for all.')
+        if table.key_env and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", table.key_env):
+            raise ConfigError(f"{where}: key_env must be the name of a variable, not a key.")
+
+
+def _check_url(name: str, url: str) -> None:
     if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?(\?[^\s#]*)?", url):
         raise ConfigError(
-            "upstream_url must be http(s)://host[:port][/path][?query], without a user or fragment."
+            f"{name} must be http(s)://host[:port][/path][?query], without a user or fragment."
         )
 
 

@@ -230,7 +230,7 @@ class Pause:
         self.begun = 0
         self.gate = asyncio.Event()
         count = setup.service.metrics.count
-        setup.service.upstream.retries = Retries(share, count=count, sleep=self._sleep)
+        setup.service.upstreams.of("m").retries = Retries(share, count=count, sleep=self._sleep)
 
     async def _sleep(self, _: float) -> None:
         self.begun += 1

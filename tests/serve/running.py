@@ -26,8 +26,8 @@ from semcache_async.serve.process.server import Part, bind, listening, open_serv
 from semcache_async.serve.protocol import Access, Protocol, Route
 from semcache_async.serve.service import Service
 from semcache_async.serve.settings import Settings
-from semcache_async.serve.upstream.client import open_upstream
 from semcache_async.serve.upstream.judge import judge_of
+from semcache_async.serve.upstream.routing import open_upstreams
 from semcache_async.simulator import SIMULATOR, Simulator, SimulatorOptions, make_simulator
 from semcache_async.testing import AngleEmbedder, MemoryStore
 from semcache_async.types import Answer, Scope
@@ -91,7 +91,7 @@ def notes(service: Service) -> list[tuple[str, Answer]]:
 async def service_for(
     settings: Settings | None = None,
     *,
-    upstream_url: str = NOWHERE,
+    upstream_url: str | None = NOWHERE,
     redis_url: str | None = None,
     store: Store | None = None,
     embedder: Embedder | None = None,
@@ -103,26 +103,28 @@ async def service_for(
     memory unless it has a ``redis_url``."""
     if settings is None:
         config = CacheConfig(**{"name": "serve", **TIGHT, **(cache or {})})
+        if "upstreams" in options:
+            options["upstream_url"] = upstream_url
         settings = Settings(cache=config, **options)
     if redis_url is None and store is None:
         store = MemoryStore()
     metrics = Metrics(settings)
     async with (
-        open_upstream(upstream_url, settings, count=metrics.count) as upstream,
+        open_upstreams(upstream_url, settings, counts=metrics) as upstreams,
         SemanticCache.open(
             redis_url,
             config=settings.cache,
             embedder=embedder or AngleEmbedder(),
             store=store,
-            judge=judge_of(settings, upstream),
+            judge=judge_of(settings, upstreams),
         ) as opened,
     ):
         metrics.watch(opened)
         yield Service(
             cache=opened,
             settings=settings,
-            keys=keys or KeyRing(),
-            upstream=upstream,
+            keys=keys or KeyRing.of(settings),
+            upstreams=upstreams,
             metrics=metrics,
             journal=cast("Journal", Notes()),
         )

@@ -109,7 +109,7 @@ def test_a_prompt_over_the_limit_is_not_looked_into(
     for name in ("check_text", "is_personal", "is_time_bound", "asks_anew"):
         monkeypatch.setattr(planning, name, forbidden)
     settings = Settings(cache=CacheConfig(max_prompt_bytes=100))
-    planner = Planner(settings, "https://llm.example/v1")
+    planner = Planner(settings, lambda _: "https://llm.example/v1")
     message = {"role": "user", "content": prompt}
     plan = planner.plan(CHAT.read({"model": "m", "messages": [message]}), "", "")
     assert (plan.reason, plan.prompt) == (Bypass.TOO_LONG, "-")
@@ -119,7 +119,9 @@ def test_one_within_the_limit_is() -> None:
     settings = Settings(cache=CacheConfig(max_prompt_bytes=100))
     for prompt in ("x" * 100, "é" * 50):
         message = {"role": "user", "content": prompt}
-        plan = Planner(settings, "u").plan(CHAT.read({"model": "m", "messages": [message]}), "", "")
+        plan = Planner(settings, lambda _: "u").plan(
+            CHAT.read({"model": "m", "messages": [message]}), "", ""
+        )
         assert (plan.reason, plan.prompt) == (None, prompt)
 
 
@@ -162,5 +164,5 @@ def test_a_conversation_of_many_turns() -> None:
     }
     messages = [turn(n) for n in range(MANY // 8 + 1)]
     raw = msgspec.json.encode({"model": "m", "messages": messages})
-    plan = Planner(Settings(), "u").plan(CHAT.read(parse_object(raw)), "", "")
+    plan = Planner(Settings(), lambda _: "u").plan(CHAT.read(parse_object(raw)), "", "")
     assert plan.prompt == "x"

@@ -20,6 +20,22 @@ KEYS = {
 ENTRY = f'[[keys]]\nhash = "{hash_key("sk-acme")}"\ntenant = "acme"\n'
 
 
+@pytest.mark.parametrize("name", ["x-api-key", "api-key"])
+def test_keys_as_other_clients_send_them(name: str) -> None:
+    ring = KeyRing(KEYS, allow_anonymous=True)
+    headers = CIMultiDict({name: "sk-acme"})
+    assert ring.caller(headers) == Caller(tenant="acme")
+    for wrong in ({name: "sk-nobody"}, {name: ""}, {name: "Bearer sk-acme"}):
+        with pytest.raises(Unauthorized):
+            ring.caller(CIMultiDict(wrong))
+    headers["Authorization"] = "Bearer sk-root"  # comes first
+    assert ring.caller(headers) == Caller(admin=True)
+    headers["Authorization"] = "Basic sk-root"
+    with pytest.raises(Unauthorized):
+        ring.caller(headers)
+    assert ring.caller(CIMultiDict({"x-api-key": "sk-root", "api-key": "sk-acme"})).admin
+
+
 def sent(authorization: str | None = None) -> CIMultiDict[str]:
     return CIMultiDict({} if authorization is None else {"Authorization": authorization})
 

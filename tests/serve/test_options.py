@@ -42,17 +42,25 @@ SPECIAL = {
     "tenant_flights": "7",
     "tenant_verdicts": "0.5",
 }
+TABLES = (
+    '[{"name": "a", "url": "https://a.example/v1", "models": ["a-*"], "apis": ["chat"]}]',
+    '[{name = "a", url = "https://a.example/v1", models = ["a-*"], apis = ["chat"]}]',
+)
+"""As JSON and as TOML."""
 LISTS = (
     *("cors_origins", "allowed_hosts", "guards", "encryption_keys", "finish_reasons", "mask"),
     *("upstream_headers", "upstream_query"),
 )
 LLM = {"SEMCACHE_UPSTREAM_URL": "https://llm.example/v1"}
+SECRET = {"SEMCACHE_SECRET": "s3cret"}
 FLAGS = [row for row in OPTIONS.values() if row.option is not None]
 SWITCHES = [row.name for row in FLAGS if row.kind is bool]
 
 
 def sample(row: Row) -> str:
     """Another value than the default, as text."""
+    if row.name == "upstreams":
+        return TABLES[0]
     if row.name in SPECIAL:
         return SPECIAL[row.name]
     if row.kind is bool:
@@ -69,9 +77,17 @@ def in_toml(row: Row, text: str) -> str:
         return text
     if row.name in ("bypass_personal", "bypass_time_bound", "bypass_anew"):
         return "false"
+    if row.name == "upstreams":
+        return TABLES[1]
     if row.name in LISTS:
         return str(text.split(","))
     return f'"{text}"'
+
+
+def needed(name: str, said: bool = True) -> dict[str, str]:
+    """What goes with an option."""
+    env = {} if name == "simulate_llm" and said else LLM
+    return {**env, **SECRET} if name == "pass_keys" else env
 
 
 def value_of(settings: Settings, name: str) -> Any:
@@ -105,7 +121,7 @@ def test_every_way_to_say_it_means_the_same(
 ) -> None:
     row = OPTIONS[name]
     text = sample(row)
-    env = {} if name == "simulate_llm" else LLM
+    env = needed(name)
     path = tmp_path / "semcache.toml"
     table = "" if hasattr(Settings(), name) else "[cache]\n"
     path.write_text(f"{table}{name} = {in_toml(row, text)}\n")
@@ -131,16 +147,16 @@ def test_a_switch_that_is_not_given_overrules_nothing(
     path = tmp_path / "semcache.toml"
     table = "" if hasattr(Settings(), name) else "[cache]\n"
     path.write_text(f"{table}{name} = {str(said).lower()}\n")
-    env = {} if name == "simulate_llm" and said else LLM
+    env = needed(name, said)
     assert value_of(run(served, "--config", str(path), **env), name) is said
     variable = {variable_of(name): str(said).lower()}
     assert value_of(run(served, **env, **variable), name) is said
     other = ["--simulate-llm"] if name == "simulate_llm" else [f"--{name.replace('_', '-')}"]
     if not said:
-        assert value_of(run(served, *other, **LLM, **variable), name) is True
+        assert value_of(run(served, *other, **needed(name, said), **variable), name) is True
     elif name != "simulate_llm":
         off = f"--no-{name.replace('_', '-')}"
-        assert value_of(run(served, off, **LLM, **variable), name) is False
+        assert value_of(run(served, off, **env, **variable), name) is False
 
 
 @pytest.mark.parametrize(
@@ -157,7 +173,7 @@ def test_what_is_out_of_range_is_refused_wherever_it_is_said(row: Row) -> None:
 
 
 def test_every_own_option_has_a_flag_and_says_what_it_means() -> None:
-    own = set(Settings.__dataclass_fields__) - {"cache", "upstream_key"}
+    own = set(Settings.__dataclass_fields__) - {"cache", "upstream_key", "upstream_keys"}
     assert own <= {row.name for row in FLAGS}
     for row in FLAGS:
         assert row.option is not None

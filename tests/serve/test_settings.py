@@ -9,7 +9,7 @@ import pytest
 
 from semcache_async import CacheConfig
 from semcache_async.errors import ConfigError
-from semcache_async.serve.settings import Settings, read_settings, strange_variables
+from semcache_async.serve.settings import Settings, UpstreamTable, read_settings, strange_variables
 
 SIMULATED = {"simulate_llm": True}
 
@@ -103,9 +103,85 @@ def test_the_upstreams_key_is_a_variable_and_never_shown(names: tuple[str, ...])
     assert "canary" not in repr(settings)
 
 
+UPSTREAMS = """
+[[upstreams]]
+name = "anthropic"
+url = "https://api.anthropic.com/v1"
+models = ["claude-*"]
+key_env = "ANTHROPIC_API_KEY"
+apis = ["messages"]
+[[upstreams]]
+name = "local"
+url = "http://localhost:11434/v1"
+models = ["llama*", "qwen*"]
+[cache]
+neighbours = 1
+"""
+
+
+def test_several_upstreams_with_their_keys(tmp_path: Path) -> None:
+    file = written(tmp_path, UPSTREAMS)
+    settings = read({}, {"ANTHROPIC_API_KEY": "sk-canary"}, file)
+    first, second = settings.upstreams
+    assert (first.name, first.models, first.apis) == ("anthropic", ("claude-*",), ("messages",))
+    assert (second.key_env, second.apis) == ("", ())
+    assert settings.upstream_keys == {"ANTHROPIC_API_KEY": "sk-canary"}
+    assert settings.upstream_names == ("anthropic", "local")
+    assert "canary" not in repr(settings)
+    env = {"ANTHROPIC_API_KEY": "k", "SEMCACHE_UPSTREAM_URL": "https://llm.example/v1"}
+    assert read({}, env, file).upstream_names == ("anthropic", "local", "default")
+    assert read_settings({}, env={}, file=file, asks_llm=False).upstream_keys == {}
+
+
+def test_an_upstreams_key_that_is_missing_is_said_without_repeating_its_name(
+    tmp_path: Path,
+) -> None:
+    file = written(tmp_path, UPSTREAMS.replace("ANTHROPIC_API_KEY", "gsk_s3cret"))
+    with pytest.raises(ConfigError, match="key_env of anthropic names is not set") as caught:
+        read({}, file=file)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_variable_that_holds_an_upstreams_key_is_no_slip() -> None:
+    env = {"SEMCACHE_OTHER_KEY": "k"}
+    assert strange_variables(env)
+    assert not strange_variables(env, named={"SEMCACHE_OTHER_KEY"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"name": "a b"}, "a name is"),
+        ({"name": "default"}, "the name of another one"),
+        ({"url": "ftp://x"}, "a: url must be"),
+        ({"models": ()}, "must name some"),
+        ({"models": ("",)}, "must name some"),
+        ({"key_env": "sk-s3cret"}, "the name of a variable"),
+    ],
+)
+def test_an_upstream_that_makes_no_sense(fields: dict[str, Any], said: str) -> None:
+    table = UpstreamTable(**{"name": "a", "url": "https://x/v1", "models": ("a",), **fields})
+    with pytest.raises(ConfigError, match=said) as caught:
+        Settings(upstreams=(table,))
+    assert "s3cret" not in str(caught.value)
+
+
+def test_upstreams_are_told_apart_by_their_names() -> None:
+    table = UpstreamTable(name="a", url="https://x/v1", models=("a",))
+    with pytest.raises(ConfigError, match="the name of another one"):
+        Settings(upstreams=(table, table))
+    with pytest.raises(ConfigError, match="not both"):
+        Settings(upstreams=(table,), simulate_llm=True)
+    with pytest.raises(ConfigError, match="no HTTP header can carry"):
+        Settings(upstreams=(table,), upstream_keys={"A": "\n"})
+
+
 def test_whoever_names_an_llm_overrules_the_other_kind() -> None:
     env = {"SEMCACHE_UPSTREAM_URL": "https://llm.example/v1"}
     assert read(SIMULATED, env).upstream_url is None
+    tables = '[{"name": "a", "url": "https://a.example/v1", "models": ["*"]}]'
+    assert read(SIMULATED, {"SEMCACHE_UPSTREAMS": tables}).upstreams == ()
+    assert not read({"upstreams": tables}, {"SEMCACHE_SIMULATE_LLM": "1"}).simulate_llm
     assert read({"upstream_url": "https://b.example"}, {"SEMCACHE_SIMULATE_LLM": "1"}) == (
         Settings(upstream_url="https://b.example")
     )
@@ -161,6 +237,9 @@ def test_nonsense_is_one_sentence(flags: dict[str, Any], env: dict[str, str], sa
         ("[cache]\nport = 1", "above [cache]"),
         ("cache = 1", "table"),
         ("upstream_key = 's3cret'", "SEMCACHE_UPSTREAM_KEY"),
+        ("upstreams = 's3cret'", "must be a list of tables of name, url"),
+        ("[[upstreams]]\nkey = 's3cret'", "unknown field `key`"),
+        ("[[upstreams]]\nname = 'a'", "missing required field `url`"),
         ("port = true", "whole number"),
         ("bypass_personal = ['(']", "regular expression"),
         ("bypass_personal = 'x'", "list of regular expressions"),

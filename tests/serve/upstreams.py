@@ -39,7 +39,7 @@ class Setup:
 
 
 @asynccontextmanager
-async def serving(upstream_url: str, **options: Any) -> AsyncIterator[Setup]:
+async def serving(upstream_url: str | None, **options: Any) -> AsyncIterator[Setup]:
     """In front of that upstream; ``options`` as of ``service_for``."""
     if "redis_url" not in options and "store" not in options:
         options["store"] = MemoryStore()

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
+import redis.asyncio
 
 from semcache_async.config import CacheConfig
 from semcache_async.protocols import Store
@@ -187,3 +188,18 @@ async def relay(redis_url: str, directory: Path) -> AsyncIterator[tuple[Relay, s
             listening.close()
             one.release()
             await one.aclose()
+
+
+async def everything(client: redis.asyncio.Redis, name: str) -> bytes:
+    """All that lies under a name, as Redis gives it back."""
+    found = []
+    async for key in client.scan_iter(f"{name}:*", count=1_000):
+        kind = await client.type(key)
+        if kind == b"hash":
+            for field, value in (await client.hgetall(key)).items():
+                found += [key, field, value]
+        elif kind == b"stream":
+            found += [key, repr(await client.xrange(key)).encode()]
+        else:
+            found.append(key)
+    return b"\n".join(found)

@@ -23,7 +23,7 @@ from semcache_async.store.sealing import CLEAR, KeySealer, Sealer, sealer_of
 from semcache_async.store.wire import redis_pipelines
 from semcache_async.testing import AngleEmbedder
 from semcache_async.types import Answer, EntryKey, Scope, Source, VectorQuery
-from tests.store.helpers import open_store, record, text_of, unit
+from tests.store.helpers import everything, open_store, record, text_of, unit
 
 pytestmark = pytest.mark.anyio
 
@@ -132,21 +132,6 @@ async def test_without_the_package_it_is_said_what_to_do(
 
 
 # -- in Redis
-
-
-async def everything(client: redis.asyncio.Redis, name: str) -> bytes:
-    """All that lies under a name, as Redis gives it back."""
-    found = []
-    async for key in client.scan_iter(f"{name}:*", count=1_000):
-        kind = await client.type(key)
-        if kind == b"hash":
-            for field, value in (await client.hgetall(key)).items():
-                found += [key, field, value]
-        elif kind == b"stream":
-            found += [key, repr(await client.xrange(key)).encode()]
-        else:
-            found.append(key)
-    return b"\n".join(found)
 
 
 async def test_redis_holds_nothing_in_clear(

@@ -19,7 +19,7 @@ from semcache_async.serve.completions.produce import garbage
 from semcache_async.serve.errors import Problem
 from semcache_async.serve.http.access import caller_of, signed
 from semcache_async.serve.http.body import parse_object, read_body
-from semcache_async.serve.http.responses import Ready
+from semcache_async.serve.http.responses import AtOnce
 from semcache_async.serve.protocol import Broken, Handler, Render, broken_event
 from semcache_async.serve.service import Service
 from semcache_async.serve.upstream.answered import NO_RETRY
@@ -71,7 +71,7 @@ def _given(
     """A whole answer."""
     alive = request.version == HttpVersion11 and request.keep_alive and not service.draining
     if alive and len(body) <= _SMALL and "Origin" not in request.headers:
-        return Ready(body, headers)
+        return AtOnce(body, headers)
     return web.Response(body=body, headers=headers)
 
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from semcache_async.serve.apis.api import NO_USAGE, Api, Frame, Request, Usage
 from semcache_async.serve.apis.crossing import Crossing, told_in
 from semcache_async.serve.errors import Problem, UpstreamFailed, problem_of
+from semcache_async.serve.http.middleware import BROKE_OFF
 from semcache_async.serve.sse import data_of
 
 __all__ = ["BrokeOffError", "ReaderLeftError", "STREAM", "Stream", "begun"]
@@ -90,6 +91,7 @@ class Stream:
             problem = problem_of(error) or UpstreamFailed("The answer broke off.", code="broke_off")
             await _write(response, broken(problem))
             await response.write_eof()
+            response[BROKE_OFF] = True
             raise BrokeOffError(response, problem.status) from error
         await response.write_eof()
         return usage

@@ -22,8 +22,8 @@ from semcache_async.serve.errors import UpstreamFailed
 from semcache_async.serve.journal import Journal
 from semcache_async.serve.metrics.metrics import Metrics
 from semcache_async.serve.settings import Settings
-from semcache_async.serve.upstream.client import Upstream
 from semcache_async.serve.upstream.passing import Passing
+from semcache_async.serve.upstream.routing import Upstreams
 from semcache_async.types import Answer, Neighbour, Source, Timings
 
 __all__ = ["Completed", "Completions", "CorruptError", "text_of"]
@@ -50,20 +50,20 @@ class Completions:
     def __init__(
         self,
         cache: SemanticCache,
-        upstream: Upstream,
+        upstreams: Upstreams,
         settings: Settings,
         metrics: Metrics,
         journal: Journal,
     ) -> None:
         self._cache = cache
-        self._upstream = upstream
+        self._upstreams = upstreams
         self._metrics = metrics
         self._journal = journal
         self._hide_similarity = settings.hide_similarity
         self._keeping = Keeping(settings.finish_reasons, settings.pure_tools)
         self.again = Again(settings.regenerate_s)
         self.passing = Passing(settings)
-        self.planner = Planner(settings, upstream.identity)
+        self.planner = Planner(settings, upstreams.identity_of)
 
     async def whole(self, plan: Plan, control: Control) -> Completed:
         """The answer for a caller who wants no stream."""
@@ -95,6 +95,7 @@ class Completions:
         """The reply to read the answer from, as it comes."""
         cacheable = plan.reason is None
         write = control.write and cacheable
+        upstream = self._upstreams.of(plan.request.model)
 
         def unkept(why: Unkept) -> None:
             if write:
@@ -102,7 +103,7 @@ class Completions:
 
         return self._cache.reply(
             plan.prompt,
-            producer(self._upstream, plan.request, control.passed, self._keeping, unkept),
+            producer(upstream, plan.request, control.passed, self._keeping, unkept),
             emits=Frame,
             scope=plan.scope,
             tags=control.tags,

@@ -65,11 +65,11 @@ class Planner:
     """Plans requests by one service's settings, and remembers the plans of small ones: exact hits
     are mostly the same bytes again."""
 
-    def __init__(self, settings: Settings, upstream: str) -> None:
-        """``upstream``: the identity of the service that answers misses."""
+    def __init__(self, settings: Settings, upstream_of: Callable[[str], str]) -> None:
+        """``upstream_of``: the identity of the service that answers misses, by the model."""
         self._settings = settings
         self._pure = PureTools(settings.pure_tools)
-        self._upstream = upstream
+        self._upstream_of = upstream_of
         self._is_personal = _wording(settings.bypass_personal, is_personal)
         self._is_time_bound = _wording(settings.bypass_time_bound, is_time_bound)
         self._asks_anew = _wording(settings.bypass_anew, asks_anew)
@@ -171,7 +171,7 @@ class Planner:
             first += 1
         system = _encode(messages[:first]).decode() if first else ""
         api = request.api.name if neutral is None else _ANY
-        parameters = {"api": api, "upstream": self._upstream}
+        parameters = {"api": api, "upstream": self._upstream_of(request.model)}
         parameters |= {name: text for name, text in told.items() if text}
         if at > first:
             parameters["turns"] = _digest(_encode(messages[first:at]))

@@ -23,6 +23,11 @@ def admit(request: web.Request, access: Access, keys: KeyRing) -> None:
     caller = keys.caller(request.headers)
     if access is Access.ADMIN and not caller.admin:
         raise Forbidden("This needs an admin's API key.", code="admin_only")
+    if access is Access.OWN_KEY and keys.passing:
+        raise Forbidden(
+            "This needs a key of the service itself, and callers bring the upstream's here.",
+            code="own_key_only",
+        )
     request[_CALLER] = caller
 
 

@@ -22,11 +22,13 @@ from semcache_async.serve.http.responses import REQUEST_ID, render_problem
 from semcache_async.serve.protocol import Protocol, Render, Route, broken_event
 from semcache_async.serve.service import Service
 
-__all__ = ["REQUEST_ID", "Middleware", "UndeclaredRouteError"]
+__all__ = ["BROKE_OFF", "REQUEST_ID", "Middleware", "UndeclaredRouteError"]
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _log = logging.getLogger(__name__)
+BROKE_OFF = web.ResponseKey("broke_off", bool)
+"""Marks a stream that ended with an error."""
 _RESPONSE = web.RequestKey("response", web.StreamResponse)
 
 
@@ -87,8 +89,9 @@ class Middleware:
         assert task is not None
         self.tasks.add(task)
         self._metrics.under_way += 1
+        route = self._declared.get(request.match_info.route)
+        result = "failed"
         try:
-            route = self._declared.get(request.match_info.route)
             if self._service.draining and not (route is not None and route.when_draining):
                 raise Draining("This process is about to end; try again.", code="draining")
             self._hosts.admit(request)
@@ -99,7 +102,9 @@ class Middleware:
                 admit(request, route.access, self._service.keys)
             elif request.method == "OPTIONS" and (methods := _methods(request)):
                 return web.Response(status=204, headers={"Allow": methods})
-            return await handler(request)
+            response = await handler(request)
+            result = _result_of(response)
+            return response
         except ConnectionError:  # the client left
             raise
         except asyncio.CancelledError:
@@ -116,6 +121,8 @@ class Middleware:
             return self.render_of(request.path)(problem)
         finally:
             self._metrics.under_way -= 1
+            if route is not None and route.counted_as:
+                self._metrics.count("protocol_requests", route.counted_as, result)
             self.tasks.discard(task)
 
     async def before_headers(self, request: web.Request, response: web.StreamResponse) -> None:
@@ -161,6 +168,13 @@ class Middleware:
         await response.write((protocol.broken if protocol else broken_event)(render, problem))
         await response.write_eof()
         return response
+
+
+def _result_of(response: web.StreamResponse) -> str:
+    """What the cache says that it did, where it did anything."""
+    if response.status >= 400 or response.get(BROKE_OFF):
+        return "failed"
+    return response.headers.get("x-semcache-status", "other")
 
 
 def _methods(request: web.Request) -> str:

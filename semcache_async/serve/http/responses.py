@@ -13,7 +13,7 @@ from aiohttp import web
 
 from semcache_async.serve.errors import Problem
 
-__all__ = ["NO_STORE", "REQUEST_ID", "Ready", "error_response", "json_response", "render_problem"]
+__all__ = ["NO_STORE", "REQUEST_ID", "AtOnce", "error_response", "json_response", "render_problem"]
 
 REQUEST_ID = web.RequestKey("request_id", str)
 
@@ -23,20 +23,21 @@ _STILL_SENDING = (408, 413)
 """The client may still be sending, so the connection cannot be used again."""
 
 
-class Ready(web.StreamResponse):
+class AtOnce(web.StreamResponse):
     """A small whole answer of status 200, written in one piece: what is answered most, without most
     of what a response can do. ``headers``: with its kind, and none with a line end in it."""
 
     keep_alive = True
 
     def __init__(self, body: bytes, headers: Mapping[str, str]) -> None:
-        self._whole, self._more = body, headers
+        super().__init__(headers=headers)
+        self._whole = body
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Write it."""
         if request.transport is None:
             raise ConnectionResetError("the client left")
-        lines = [f"{name}: {value}\r\n" for name, value in self._more.items()]
+        lines = [f"{name}: {value}\r\n" for name, value in self.headers.items()]
         head = "".join((_head(int(time.time())), *lines))
         given, length = request[REQUEST_ID], len(self._whole)
         head = f"{head}X-Request-Id: {given}\r\nContent-Length: {length}\r\n\r\n"

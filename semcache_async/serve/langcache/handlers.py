@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from aiohttp import web
@@ -18,6 +18,7 @@ from semcache_async.serve.langcache.forms import (
     ConversationalSearchResponse,
     DeleteRequest,
     DeleteResponse,
+    Hit,
     SearchRequest,
     SearchResponse,
     SetRequest,
@@ -36,6 +37,8 @@ __all__ = [
     "search",
     "search_conversation",
 ]
+
+_MISSED = "missed"
 
 
 async def keep(service: Service, request: web.Request) -> web.Response:
@@ -65,7 +68,7 @@ async def search(service: Service, request: web.Request) -> web.Response:
     form = read_form(await read_json(request, service), SearchRequest)
     questions = [read_text("prompt", form.prompt).strip()]
     hits = await find(service, _narrowed(scope, form.attributes), form, questions)
-    return json_response(SearchResponse(hits))
+    return json_response(SearchResponse(hits), headers=_status(hits))
 
 
 async def search_conversation(service: Service, request: web.Request) -> web.Response:
@@ -77,7 +80,8 @@ async def search_conversation(service: Service, request: web.Request) -> web.Res
     ]
     questions = [text.strip() for text in questions]
     hits = await find(service, _narrowed(scope, form.attributes), form, questions)
-    return json_response(ConversationalSearchResponse("\n".join(questions), hits))
+    found = ConversationalSearchResponse("\n".join(questions), hits)
+    return json_response(found, headers=_status(hits))
 
 
 async def delete_by_attributes(service: Service, request: web.Request) -> web.Response:
@@ -100,6 +104,10 @@ async def flush(service: Service, request: web.Request) -> web.Response:
     scope = _scope(request)
     await service.cache.invalidate(scope=scope)
     return web.Response(status=204)
+
+
+def _status(hits: Sequence[Hit]) -> dict[str, str]:
+    return {"x-semcache-status": hits[0].search_strategy if hits else _MISSED}
 
 
 def _scope(request: web.Request) -> Scope:

@@ -45,7 +45,9 @@ def _route(
         ok=ok,
         parameters=(_CACHE, *more),
     )
-    return Route(method, f"{_BASE}{path}", Access.KEY, handler, described)
+    return Route(
+        method, f"{_BASE}{path}", Access.OWN_KEY, handler, described, counted_as="langcache"
+    )
 
 
 ROUTES = (

@@ -7,25 +7,28 @@ processes share have it from here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import NamedTuple
 
 from semcache_async.serve.bypass import Bypass, Unkept
 from semcache_async.serve.metrics.histogram import CELLS
+from semcache_async.serve.settings import DEFAULT
 from semcache_async.stats import Stats
 from semcache_async.types import Source, Timings
 
 __all__ = [
-    "AT",
     "COUNTERS",
     "DURATIONS",
     "GAUGES",
     "OWN",
+    "PROTOCOLS",
     "RESULTS",
     "STATUSES",
-    "WIDTH",
     "Counted",
     "Family",
+    "Layout",
+    "Table",
 ]
 
 STATUSES = (400, 401, 403, 404, 405, 408, 413, 415, 424, 429, 500, 502, 503, 504)
@@ -45,6 +48,16 @@ class Family(NamedTuple):
     name: str
     label: str
     values: tuple[str, ...]
+    meaning: str
+
+
+class Table(NamedTuple):
+    """Numbers that differ in two labels."""
+
+    name: str
+    labels: tuple[str, str]
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
     meaning: str
 
 
@@ -72,6 +85,14 @@ RESULTS = tuple(
     if counted.name in (*(source.value for source in Source), "shed", "failed")
 )
 """Those counters of which each request is in exactly one."""
+PROTOCOLS = Table(
+    *("protocol_requests", ("protocol", "result")),
+    ("chat", "completions", "messages", "responses", "embeddings", "langcache", "plain"),
+    (*(source.value for source in Source), "missed", "other", "failed"),
+    "Requests by protocol and result; missed: a lookup that asks no LLM, other: what reads nothing "
+    "of the cache, failed: an error, or a caller who left",
+)
+"""What the routes' ``counted_as`` names."""
 OWN = (
     Family(
         *("bypass_reasons", "reason", tuple(reason.value for reason in Bypass)),
@@ -113,22 +134,44 @@ DURATIONS = (
         "What requests waited in each stage",
     ),
 )
-"""Histograms."""
+"""Histograms that every service has."""
 
 
-class _Layout:
-    """Where each number is in a row."""
+class Layout:
+    """Where each number is in a row, for upstreams of these names."""
 
-    def __init__(self) -> None:
+    def __init__(self, upstreams: Sequence[str] = (DEFAULT,)) -> None:
+        names = tuple(upstreams)
+        self.tables = (
+            PROTOCOLS,
+            Table(
+                *("upstream_calls", ("upstream", "outcome"), names),
+                ("ok", "error", "timeout", "unreached", "broken", "left"),
+                "Calls of each upstream, retries not counted apart; broken: no answer, or half of "
+                "one, left: nobody waited any more",
+            ),
+        )
+        first_byte = "From a call to the first byte of its answer, retries each for itself"
+        self.durations_of = (
+            *DURATIONS,
+            Family("upstream_first_byte_seconds", "upstream", names, first_byte),
+        )
         self.width = 0
         self.counters = self._take(len(COUNTERS))
         self.gauges = self._take(len(GAUGES))
-        self.own = {
+        self.numbers: dict[tuple[str, ...], int] = {
             (family.name, value): self._take(1) for family in OWN for value in family.values
+        }
+        """Those of families by name and label, and of tables by name and both."""
+        self.numbers |= {
+            (table.name, row, column): self._take(1)
+            for table in self.tables
+            for row in table.rows
+            for column in table.columns
         }
         self.durations = {
             (family.name, value): self._take(CELLS)
-            for family in DURATIONS
+            for family in self.durations_of
             for value in family.values
         }
         self.alive = self._take(1)
@@ -138,8 +181,3 @@ class _Layout:
         start = self.width
         self.width += cells
         return start
-
-
-AT = _Layout()
-WIDTH = AT.width
-"""Numbers in one process's row."""

@@ -15,7 +15,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from semcache_async import __version__
-from semcache_async.serve.metrics.counters import COUNTERS, DURATIONS, GAUGES, OWN, RESULTS
+from semcache_async.serve.metrics.counters import COUNTERS, GAUGES, OWN, RESULTS, Table
 from semcache_async.serve.metrics.histogram import BOUNDS, Histogram
 from semcache_async.serve.metrics.metrics import Metrics
 
@@ -60,6 +60,8 @@ class _Collector(Collector):
             )
         for family in OWN:
             yield _counter(family.name, family.meaning, family.label, metrics.own(family.name))
+        for table in metrics.layout.tables:
+            yield _table(table, metrics.table(table.name))
         yield CounterMetricFamily(
             "semcache_saved_usd",
             "Estimated price of the saved tokens in US dollars.",
@@ -75,7 +77,7 @@ class _Collector(Collector):
             for bound in ("share", "low", "high"):
                 wrong.add_metric((bound,), measured[bound])
         yield wrong
-        for family in DURATIONS:
+        for family in metrics.layout.durations_of:
             yield _histograms(
                 family.name, family.meaning, family.label, metrics.durations(family.name)
             )
@@ -91,6 +93,14 @@ def _counter(name: str, text: str, label: str, values: Mapping[str, float]) -> M
     family = CounterMetricFamily(f"semcache_{name}", f"{text}.", labels=(label,))
     for value, count in values.items():
         family.add_metric((value,), count)
+    return family
+
+
+def _table(table: Table, values: Mapping[str, Mapping[str, float]]) -> Metric:
+    family = CounterMetricFamily(f"semcache_{table.name}", f"{table.meaning}.", labels=table.labels)
+    for row, numbers in values.items():
+        for column, count in numbers.items():
+            family.add_metric((row, column), count)
     return family
 
 

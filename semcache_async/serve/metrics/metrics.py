@@ -10,14 +10,12 @@ from semcache_async.bounds.intervals import measured
 from semcache_async.cache import SemanticCache
 from semcache_async.serve.bypass import Bypass
 from semcache_async.serve.metrics.counters import (
-    AT,
     COUNTERS,
-    DURATIONS,
     GAUGES,
     OWN,
     RESULTS,
     STATUSES,
-    WIDTH,
+    Layout,
 )
 from semcache_async.serve.metrics.histogram import CELLS, Histogram, observe
 from semcache_async.serve.metrics.shared_rows import SharedRows
@@ -27,11 +25,6 @@ from semcache_async.types import Source, Timings
 __all__ = ["Metrics"]
 
 _PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
-_WHOLE = {source: AT.durations["request_seconds", source.value] for source in Source}
-_STAGES = [
-    (f"{stage}_s", at) for (name, stage), at in AT.durations.items() if name == "stage_seconds"
-]
-_VALUES = {family.name: family.values for family in (*OWN, *DURATIONS)}
 _KNOWN = frozenset(STATUSES)
 
 
@@ -40,7 +33,15 @@ class Metrics:
 
     def __init__(self, settings: Settings | None = None, rows: SharedRows | None = None) -> None:
         settings = settings or Settings()
-        self.rows = rows or SharedRows(WIDTH)
+        self.layout = at = Layout(settings.upstream_names)
+        self.rows = rows or SharedRows(at.width)
+        self._whole = {source: at.durations["request_seconds", source.value] for source in Source}
+        self._stages = [
+            (f"{stage}_s", cell)
+            for (name, stage), cell in at.durations.items()
+            if name == "stage_seconds"
+        ]
+        self._values = {family.name: family.values for family in (*OWN, *at.durations_of)}
         self._mine = self.rows.mine
         self._prices = (
             settings.usd_per_million_tokens_in / 1e6,
@@ -50,8 +51,8 @@ class Metrics:
         self.under_way = 0
         """Requests this process is answering; the middleware keeps it."""
         # What a worker that died in this one's place had counted stays counted.
-        self._before = list(self._mine[: AT.gauges])
-        for cell in range(AT.gauges, AT.gauges + len(GAUGES)):
+        self._before = list(self._mine[: at.gauges])
+        for cell in range(at.gauges, at.gauges + len(GAUGES)):
             self._mine[cell] = 0.0
 
     def watch(self, cache: SemanticCache) -> None:
@@ -60,9 +61,13 @@ class Metrics:
 
     # -- noting
 
-    def count(self, name: str, value: str, number: float = 1.0) -> None:
-        """Add to the number of ``OWN`` with that name and label."""
-        self._mine[AT.own[name, value]] += number
+    def count(self, name: str, *labels: str, number: float = 1.0) -> None:
+        """Add to the number of a family with that name and label, or of a table with both."""
+        self._mine[self.layout.numbers[name, *labels]] += number
+
+    def observe(self, name: str, label: str, seconds: float) -> None:
+        """Count a duration of a family of histograms."""
+        observe(self._mine, self.layout.durations[name, label], seconds)
 
     def answered(
         self,
@@ -74,13 +79,13 @@ class Metrics:
     ) -> None:
         """One request was answered; the tokens are those that its LLM call would have cost."""
         mine = self._mine
-        observe(mine, _WHOLE[source], timings.total_s)
-        for name, at in _STAGES:
+        observe(mine, self._whole[source], timings.total_s)
+        for name, at in self._stages:
             if seconds := getattr(timings, name):
                 observe(mine, at, seconds)
         if saved_prompt_tokens or saved_completion_tokens:
-            self.count("saved_tokens", "prompt", saved_prompt_tokens)
-            self.count("saved_tokens", "completion", saved_completion_tokens)
+            self.count("saved_tokens", "prompt", number=saved_prompt_tokens)
+            self.count("saved_tokens", "completion", number=saved_completion_tokens)
 
     def bypassed(self, reason: Bypass) -> None:
         """One request was answered without the cache."""
@@ -100,9 +105,9 @@ class Metrics:
             values["embed_pack_fill"] = stats.embed_fill * stats.embed_batches
             for cell, counted in enumerate(COUNTERS):
                 mine[cell] = self._before[cell] + values[counted.name]
-        for cell, counted in enumerate(GAUGES, AT.gauges):
+        for cell, counted in enumerate(GAUGES, self.layout.gauges):
             mine[cell] = values.get(counted.name, 0.0)
-        mine[AT.alive] = time.monotonic()
+        mine[self.layout.alive] = time.monotonic()
 
     # -- reading, over all processes
 
@@ -115,13 +120,23 @@ class Metrics:
 
     def own(self, name: str) -> dict[str, float]:
         """A family of ``OWN`` by label."""
-        return {value: self.rows.total(AT.own[name, value]) for value in _VALUES[name]}
+        at = self.layout.numbers
+        return {value: self.rows.total(at[name, value]) for value in self._values[name]}
+
+    def table(self, name: str) -> dict[str, dict[str, float]]:
+        """A table by row and column."""
+        at = self.layout.numbers
+        (table,) = (one for one in self.layout.tables if one.name == name)
+        return {
+            row: {column: self.rows.total(at[name, row, column]) for column in table.columns}
+            for row in table.rows
+        }
 
     def durations(self, name: str) -> dict[str, Histogram]:
-        """A family of ``DURATIONS`` by label."""
+        """A family of histograms by label."""
         found = {}
-        for value in _VALUES[name]:
-            at = AT.durations[name, value]
+        for value in self._values[name]:
+            at = self.layout.durations[name, value]
             found[value] = Histogram(self.rows.totals(at, at + CELLS))
         return found
 
@@ -164,6 +179,7 @@ class Metrics:
                 for family in OWN
                 if family.name != "saved_tokens"
             },
+            **{table.name: self._told(table.name) for table in self.layout.tables},
             "saved": {
                 "tokens": int(prompt + completion),
                 "prompt_tokens": int(prompt),
@@ -173,6 +189,15 @@ class Metrics:
             "wrong_hits": self.wrong_hits(counts),
             "latency_ms": _percentiles(self.durations("request_seconds")),
             "stage_ms": _percentiles(self.durations("stage_seconds")),
+            "first_byte_ms": _percentiles(self.durations("upstream_first_byte_seconds")),
+        }
+
+    def _told(self, name: str) -> dict[str, dict[str, int]]:
+        """A table without its zeros."""
+        return {
+            row: {column: int(number) for column, number in numbers.items() if number}
+            for row, numbers in self.table(name).items()
+            if any(numbers.values())
         }
 
 

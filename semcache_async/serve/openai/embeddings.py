@@ -52,7 +52,7 @@ async def create(service: Service, request: web.Request) -> web.Response:
     asked = await read_json(request, service)
     if isinstance(model := asked.get("model"), str) and model not in MODELS:
         passed = service.completions.passing.of(request.headers, request.query)
-        return json_response(await service.upstream.embeddings(asked, passed))
+        return json_response(await service.upstreams.of(model).embeddings(asked, passed))
     form = _read(asked, service.cache.embedder)
     texts = [form.input] if isinstance(form.input, str) else form.input
     fields = (

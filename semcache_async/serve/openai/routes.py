@@ -116,11 +116,11 @@ _EMBEDDINGS = operation(
 )
 
 ROUTES = (
-    Route("POST", "/v1/chat/completions", Access.KEY, asking(CHAT, render), _CHAT),
-    Route("POST", "/v1/completions", Access.KEY, asking(TEXT, render), _TEXT),
+    Route("POST", "/v1/chat/completions", Access.KEY, asking(CHAT, render), _CHAT, "chat"),
+    Route("POST", "/v1/completions", Access.KEY, asking(TEXT, render), _TEXT, "completions"),
     Route("GET", "/v1/models", Access.KEY, models, _MODELS),
     Route("GET", "/v1/models/{id:.+}", Access.KEY, model, _MODEL),
-    Route("POST", "/v1/embeddings", Access.KEY, create, _EMBEDDINGS),
+    Route("POST", "/v1/embeddings", Access.KEY, create, _EMBEDDINGS, "embeddings"),
 )
 
 SCHEMAS: dict[str, Schema] = {

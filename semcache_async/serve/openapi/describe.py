@@ -51,7 +51,8 @@ def describe(protocols: Iterable[Protocol]) -> dict[str, Any]:
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "An API key; without a keys file, none is needed.",
+                    "description": "An API key, also as x-api-key or api-key; without a keys file, "
+                    "none is needed.",
                 }
             },
         },

@@ -76,18 +76,20 @@ async def answer(service: Service, request: web.Request) -> web.Response:
     messages = [{"role": "user", "content": form.prompt}]
     if form.system:
         messages.insert(0, {"role": "system", "content": form.system})
-    model = form.model or await service.upstream.only_model()
+    completions = service.completions
+    passed = completions.passing.of(request.headers, request.query)
+    model = form.model or await service.upstreams.only_model(passed)
     if model is None:
         raise Invalid(
-            "Name a model: the LLM's service does not have just one.",
+            "Name a model: there is not just one here.",
             param="model",
             code="missing_field",
         )
     chat = CHAT.read({"model": model, "messages": messages})
-    plan = service.completions.planner.plan(chat, tenant, form.locale or "")
+    plan = completions.planner.plan(chat, tenant, form.locale or "", passed=passed.scope)
     tags = signed(request, form.tags or ())
-    control = Control(locale=form.locale or "", max_distance=limit, tags=tags)
-    done = await service.completions.whole(plan, control)
+    control = Control(locale=form.locale or "", max_distance=limit, tags=tags, passed=passed)
+    done = await completions.whole(plan, control)
     told = _told(service, plan, done, limit)
     if form.explain:
         told.neighbours = await _near(service, plan, done, limit)

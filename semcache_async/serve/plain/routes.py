@@ -37,7 +37,7 @@ _REACHES = operation(
 )
 
 ROUTES = (
-    Route("POST", "/semantic-cache/answer", Access.KEY, answer, _ANSWER),
+    Route("POST", "/semantic-cache/answer", Access.KEY, answer, _ANSWER, "plain"),
     Route("POST", "/semantic-cache/feedback", Access.ADMIN, feedback, _FEEDBACK),
     Route("GET", "/semantic-cache/reaches", Access.ADMIN, reaches, _REACHES),
     Route("GET", "/semantic-cache/metrics", Access.KEY, metrics, _METRICS),
@@ -45,6 +45,10 @@ ROUTES = (
 
 _PERCENTILES = obj({"p50": number(), "p95": number(), "p99": number(), "count": count()})
 _SHARE = number(minimum=0, maximum=1)
+_TABLE = {
+    "type": "object",
+    "additionalProperties": {"type": "object", "additionalProperties": count()},
+}
 _BY_NAME = {"type": "object", "additionalProperties": _PERCENTILES}
 SCHEMAS: dict[str, Schema] = {
     "Metrics": obj(
@@ -68,6 +72,12 @@ SCHEMAS: dict[str, Schema] = {
             },
             "latency_ms": {**_BY_NAME, "description": "Whole requests, by source."},
             "stage_ms": {**_BY_NAME, "description": "Waits, by stage."},
+            "first_byte_ms": {
+                **_BY_NAME,
+                "description": "From a call to the first byte of its answer, by upstream.",
+            },
+            "protocol_requests": {**_TABLE, "description": "By protocol and result."},
+            "upstream_calls": {**_TABLE, "description": "By upstream and outcome."},
         },
         description="Of all processes together; every counter of the cache is there by its name.",
     ),

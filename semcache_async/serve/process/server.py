@@ -19,14 +19,14 @@ from semcache_async.errors import ConfigError
 from semcache_async.serve.app import break_off, make_app, make_runner
 from semcache_async.serve.journal import open_journal
 from semcache_async.serve.keys import KeyRing
-from semcache_async.serve.metrics.counters import WIDTH
+from semcache_async.serve.metrics.counters import Layout
 from semcache_async.serve.metrics.metrics import Metrics
 from semcache_async.serve.metrics.shared_rows import SharedRows
 from semcache_async.serve.process.logs import quiet_logger
 from semcache_async.serve.service import Service
 from semcache_async.serve.settings import Settings
-from semcache_async.serve.upstream.client import open_upstream
 from semcache_async.serve.upstream.judge import judge_of
+from semcache_async.serve.upstream.routing import open_upstreams
 from semcache_async.shell import in_background
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """What one process of the service needs to know besides the settings."""
 
     redis_url: str | None
-    upstream_url: str
+    upstream_url: str | None
+    """Of the models that no table of the settings names; None: they are served by nobody."""
     port: int
     threads: int | None = None
     """CPUs for the model; None for all."""
@@ -75,23 +76,24 @@ async def open_service(
     settings: Settings, part: Part, *, embedder: Embedder | None = None
 ) -> AsyncIterator[Service]:
     """Everything that the handlers share, for as long as the ``async with`` lasts."""
-    keys = KeyRing.load(settings.api_keys_file, allow_anonymous=settings.allow_anonymous)
-    rows = SharedRows(WIDTH, row=part.row, rows=part.rows, fd=part.rows_fd)
+    keys = KeyRing.of(settings)
+    width = Layout(settings.upstream_names).width
+    rows = SharedRows(width, row=part.row, rows=part.rows, fd=part.rows_fd)
     metrics = Metrics(settings, rows)
     async with AsyncExitStack() as stack:
         if embedder is None:
             from semcache_async.embed import load_embedder
 
             embedder = await anyio.to_thread.run_sync(lambda: load_embedder(threads=part.threads))
-        upstream = await stack.enter_async_context(
-            open_upstream(part.upstream_url, settings, count=metrics.count)
+        upstreams = await stack.enter_async_context(
+            open_upstreams(part.upstream_url, settings, counts=metrics)
         )
         cache = await stack.enter_async_context(
             SemanticCache.open(
                 part.redis_url,
                 config=settings.cache,
                 embedder=embedder,
-                judge=judge_of(settings, upstream),
+                judge=judge_of(settings, upstreams),
             )
         )
         journal = await stack.enter_async_context(
@@ -109,7 +111,7 @@ async def open_service(
             cache=cache,
             settings=settings,
             keys=keys,
-            upstream=upstream,
+            upstreams=upstreams,
             metrics=metrics,
             journal=journal,
         )

@@ -10,6 +10,7 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
+from functools import partial
 
 import anyio
 import anyio.to_thread
@@ -17,7 +18,7 @@ import msgspec
 
 from semcache_async.errors import SemcacheError
 from semcache_async.serve.keys import KeyRing
-from semcache_async.serve.metrics.counters import AT, WIDTH
+from semcache_async.serve.metrics.counters import Layout
 from semcache_async.serve.metrics.shared_rows import SharedRows, shared_file
 from semcache_async.serve.process.server import Part, Ready, bind, serve_part
 from semcache_async.serve.process.worker import Assignment, encode_assignment, until_told
@@ -48,7 +49,7 @@ async def serve(settings: Settings) -> None:
         _warn_if_open(settings)
         async with AsyncExitStack() as stack:
             upstream_url = settings.upstream_url
-            if upstream_url is None:
+            if settings.simulate_llm:
                 from semcache_async.simulator import simulated
 
                 upstream_url = await stack.enter_async_context(simulated())
@@ -69,7 +70,7 @@ def _announce(settings: Settings, ready: Ready) -> None:
     facts = [
         f"Redis {ready.redis}",
         f"embedder {ready.embedder}",
-        f"upstream {settings.upstream_url or 'simulated'}",
+        f"upstream {_upstreams(settings)}",
     ]
     if settings.workers > 1:
         facts.append(f"{settings.workers} workers")
@@ -80,8 +81,16 @@ def _announce(settings: Settings, ready: Ready) -> None:
     )
 
 
+def _upstreams(settings: Settings) -> str:
+    if settings.simulate_llm:
+        return "simulated"
+    urls = [table.url for table in settings.upstreams]
+    return ", ".join([*urls, *([settings.upstream_url] if settings.upstream_url else ())])
+
+
 def _warn_if_open(settings: Settings) -> None:
-    if settings.api_keys_file is None and not settings.host.startswith(_LOOPBACK):
+    is_open = settings.api_keys_file is None and not settings.pass_keys
+    if is_open and not settings.host.startswith(_LOOPBACK):
         _log.warning(
             "NO API KEYS: everybody who reaches %s:%s may ask, see and delete everything, and "
             "spend the upstream's key. Set --api-keys-file.",
@@ -101,13 +110,13 @@ async def _serve_many(
     from semcache_async.embed.encoders import usable_cpus
     from semcache_async.store import redis_at
 
-    KeyRing.load(settings.api_keys_file)  # a mistake there is said once
+    KeyRing.of(settings)  # a mistake there is said once
     await anyio.to_thread.run_sync(pull_model)
-    rows = settings.workers
+    rows, layout = settings.workers, Layout(settings.upstream_names)
     async with AsyncExitStack() as stack:
         port = stack.enter_context(_reserved(settings.host, settings.port)).getsockname()[1]
         redis_url = await stack.enter_async_context(redis_at(settings.redis_url))
-        rows_fd = stack.enter_context(shared_file(rows, WIDTH))
+        rows_fd = stack.enter_context(shared_file(rows, layout.width))
         assignments = [
             Assignment(
                 settings,
@@ -123,8 +132,11 @@ async def _serve_many(
             )
             for row in range(rows)
         ]
-        numbers = SharedRows(WIDTH, rows=rows, fd=rows_fd)
-        workers = [_Worker(assignment, numbers) for assignment in assignments]
+        numbers = SharedRows(layout.width, rows=rows, fd=rows_fd)
+        workers = [
+            _Worker(assignment, partial(numbers.of, cell=layout.alive))
+            for assignment in assignments
+        ]
         try:
             async with anyio.create_task_group() as group:
                 first, *others = workers
@@ -153,9 +165,10 @@ def _reserved(host: str, port: int) -> Iterator[socket.socket]:
 class _Worker:
     """One place for a worker: the process in it, and its successors."""
 
-    def __init__(self, assignment: Assignment, numbers: SharedRows) -> None:
+    def __init__(self, assignment: Assignment, seen_at: Callable[[int], float]) -> None:
+        """``seen_at``: when the worker of that row last said that it lives."""
         self._assignment = assignment
-        self._numbers = numbers
+        self._seen_at = seen_at
         self._process: Process | None = None
         self._serves = False
 
@@ -209,7 +222,7 @@ class _Worker:
             now = time.monotonic()
             if not self._serves or now - began > 2 * tick_s:
                 continue  # it is starting; or all of us were stopped, and nobody had a chance
-            silent_s = now - self._numbers.of(row, AT.alive)
+            silent_s = now - self._seen_at(row)
             if silent_s > limit_s and self._process is not None:
                 _log.error("Worker %d has been silent for %.0f s; it is killed.", row, silent_s)
                 self._serves = False

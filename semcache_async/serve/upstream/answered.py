@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import aiohttp
@@ -16,9 +16,19 @@ from semcache_async.serve.errors import (
     UpstreamTimedOut,
     UpstreamUnreached,
 )
+from semcache_async.serve.keys import CHALLENGE
 from semcache_async.serve.upstream.said import error_in
 
-__all__ = ["LONGEST_ERROR", "NO_RETRY", "Body", "check_status", "late", "said_error", "translated"]
+__all__ = [
+    "LONGEST_ERROR",
+    "NO_RETRY",
+    "Body",
+    "check_status",
+    "late",
+    "outcome_of",
+    "said_error",
+    "translated",
+]
 
 NO_RETRY = {"x-should-retry": "false"}
 """Tells the SDKs that asking again would not help."""
@@ -31,17 +41,27 @@ _EVENT = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?::|data:|event:|retry:|id:)")
 _PASSED_ON = ("retry-after", "retry-after-ms", "x-should-retry")
 _OURS_TO_SOLVE = (401, 403, 407)
 """Statuses that concern the service's own key: to a client they would look like its own."""
+_OF_A_KEY = (401, 403)
+_OUR_AFFAIR = ("upstream_key_refused", "upstream_status")
 
 
 class Body:
     """The body of a response, as it comes. Its first byte has to be there at ``first_at``, by the
     loop's clock, and each further piece ``idle_s`` after the one before; any byte counts, a comment
-    of a stream too, since it says that the upstream is at work."""
+    of a stream too, since it says that the upstream is at work. ``on_first`` is told of it."""
 
-    def __init__(self, response: aiohttp.ClientResponse, *, first_at: float, idle_s: float) -> None:
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        *,
+        first_at: float,
+        idle_s: float,
+        on_first: Callable[[], None] | None = None,
+    ) -> None:
         self.response = response
         self._due_at = first_at
         self._idle_s = idle_s
+        self._on_first = on_first
         self._began = False
         self._ahead = b""
 
@@ -90,6 +110,8 @@ class Body:
             if self._began:
                 raise late(f"sent nothing for {self._idle_s:g} s in mid-answer") from error
             raise late("did not begin to answer in time") from error
+        if not self._began and self._on_first is not None:
+            self._on_first()
         self._began = True
         self._due_at = asyncio.get_running_loop().time() + self._idle_s
         return data
@@ -100,14 +122,24 @@ def late(what: str) -> UpstreamTimedOut:
     return UpstreamTimedOut(f"The upstream {what}.", code="upstream_timeout")
 
 
-async def check_status(body: Body) -> None:
+def outcome_of(error: UpstreamFailed) -> str:
+    """What a call that failed so is counted as."""
+    if isinstance(error, UpstreamAnswered) or error.code in _OUR_AFFAIR:
+        return "error"
+    if error.code == "upstream_timeout":
+        return "timeout"
+    return "unreached" if error.code == "upstream_unreachable" else "broken"
+
+
+async def check_status(body: Body, *, callers_key: bool) -> None:
     """Raises ``UpstreamFailed`` for anything but a 200, ``UpstreamAnswered`` if the caller may see
-    what it says."""
+    what it says. ``callers_key``: it was asked with the caller's own."""
     response = body.response
     status = response.status
     if status == 200:
         return
-    if status in _OURS_TO_SOLVE:
+    callers_to_solve = callers_key and status in _OF_A_KEY
+    if status in _OURS_TO_SOLVE and not callers_to_solve:
         raise UpstreamFailed(
             f"The upstream refused this service's own key ({status}); whoever runs the service "
             "has to solve that.",
@@ -126,11 +158,9 @@ async def check_status(body: Body) -> None:
     }
     if "x-request-id" in response.headers:
         headers["x-upstream-request-id"] = response.headers["x-request-id"]
-    said = await body.beginning(LONGEST_ERROR)
-    key = response.request_info.headers.get("Authorization", "").removeprefix("Bearer ")
-    if key:  # which is no caller's to see, should the upstream repeat it
-        said = said.replace(key.encode(), b"(the service's key)")
-    raise said_error(status, said, headers)
+    if callers_to_solve:
+        headers |= CHALLENGE
+    raise said_error(status, await body.beginning(LONGEST_ERROR), headers)
 
 
 def said_error(status: int, body: bytes, headers: Mapping[str, str]) -> UpstreamAnswered:

@@ -1,4 +1,5 @@
-"""The client of the LLM's own service: one fixed URL, its own key, everything bounded."""
+"""The client of an LLM's service: one fixed URL, one key unless callers bring theirs, everything
+bounded."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import msgspec
@@ -17,25 +18,29 @@ from yarl import URL
 from semcache_async.serve.apis.api import UNREADABLE, Api
 from semcache_async.serve.apis.chat import CHAT
 from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed, UpstreamUnreached
-from semcache_async.serve.settings import Settings
+from semcache_async.serve.settings import DEFAULT, Settings
 from semcache_async.serve.upstream.answered import (
     LONGEST_ERROR,
     Body,
     check_status,
     late,
+    outcome_of,
     translated,
 )
+from semcache_async.serve.upstream.credentials import shown_key, standing_headers
 from semcache_async.serve.upstream.passing import NOTHING, Passed
-from semcache_async.serve.upstream.retries import Count, Retries
+from semcache_async.serve.upstream.retries import Retries
 from semcache_async.serve.upstream.usage import UsageOption
 
-__all__ = ["SIMULATED", "Upstream", "identity_of", "open_upstream"]
+__all__ = ["SIMULATED", "Counts", "Upstream", "identity_of", "open_upstream"]
 
 SIMULATED = "simulated"
 """The identity of a simulated LLM, wherever it listens."""
 
 _MOST_VECTORS = 256 * 2**20
 """Bytes: 2,048 texts of 4,096 dimensions, as text."""
+_SHORTEST_KEY = 8
+_OWN_KEY, _CALLERS_KEY = b"(the service's key)", b"(the caller's key)"
 _LINGER_S = 1.0
 _STALE_S = 2.0
 """A connection that was used before, and that is closed so soon after it was used again, had been
@@ -45,17 +50,28 @@ _WHOLE_FACTOR, _STREAM_FACTOR = 4, 64
 come in 200 bytes of JSON."""
 
 
+class Counts(Protocol):
+    """What counts calls, by ``serve.metrics``' names."""
+
+    def count(self, name: str, *labels: str) -> None: ...
+
+    def observe(self, name: str, label: str, seconds: float) -> None: ...
+
+
 @asynccontextmanager
 async def open_upstream(
-    url: str, settings: Settings, *, count: Count | None = None
+    url: str,
+    settings: Settings,
+    *,
+    name: str = DEFAULT,
+    key: str | None = None,
+    apis: tuple[str, ...] = (),
+    counts: Counts | None = None,
 ) -> AsyncIterator[Upstream]:
-    """The service whose base URL is ``url``: what goes before ``/chat/completions``. ``count``
-    counts its retries."""
+    """The service whose base URL is ``url``: what goes before ``/chat/completions``. ``key``: the
+    one for it, unless that is ``settings.upstream_key``; ``apis``: which it is known to speak."""
     headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
-    if settings.upstream_key:
-        headers["Authorization"] = f"Bearer {settings.upstream_key}"
-        if (URL(url).host or "").endswith(".azure.com"):
-            headers["api-key"] = settings.upstream_key
+    headers |= standing_headers(URL(url).host or "")
     longest = settings.cache.max_answer_bytes
     trace = aiohttp.TraceConfig()
     trace.on_connection_reuseconn.append(_used_again)
@@ -69,6 +85,9 @@ async def open_upstream(
         upstream = Upstream(
             session,
             URL(url),
+            name=name,
+            key=settings.upstream_key if key is None else key,
+            apis=apis,
             identity=SIMULATED if settings.simulate_llm else identity_of(url),
             limits=_Limits(
                 whole_s=min(settings.upstream_timeout_s, settings.cache.generate_timeout_s),
@@ -77,7 +96,10 @@ async def open_upstream(
                 max_body=_WHOLE_FACTOR * longest + LONGEST_ERROR,
                 max_stream=_STREAM_FACTOR * longest + LONGEST_ERROR,
             ),
-            retries=Retries(settings.upstream_retry_share, count=count),
+            retries=Retries(
+                settings.upstream_retry_share, count=None if counts is None else counts.count
+            ),
+            counts=counts,
         )
         try:
             yield upstream
@@ -125,15 +147,24 @@ class Upstream:
         session: aiohttp.ClientSession,
         url: URL,
         *,
+        name: str,
+        key: str,
+        apis: tuple[str, ...],
         identity: str,
         limits: _Limits,
         retries: Retries,
+        counts: Counts | None,
     ) -> None:
+        self.name = name
+        self.apis = apis
+        """Which it is known to speak; (): that is to be found out."""
         self.identity = identity
         """What tells its answers from those of other services with models of the same names."""
         self.retries = retries
         self._session = session
         self._url = url
+        self._key = key
+        self._counts = counts
         self._limits = limits
         self._usage = UsageOption()
         self.lingering: set[asyncio.Task[None]] = set()
@@ -143,52 +174,61 @@ class Upstream:
 
     def lacks(self, api: Api) -> bool:
         """Is it known not to answer in ``api``?"""
-        return api.name in self._lacking
+        return api.name in self._lacking or bool(self.apis and api.name not in self.apis)
 
     def note_lacking(self, api: Api) -> None:
         """It was asked in ``api``, and has no such path."""
         self._lacking.add(api.name)
 
-    async def only_model(self) -> str | None:
-        """The name of the one model there is; None where there are none or several. Asked once."""
-        if self._only_model is None:
-            try:
-                found = msgspec.json.decode(await self.models(), type=_Models).data
-            except (UpstreamAnswered, *UNREADABLE):
-                return None
-            if len(found) == 1:
-                self._only_model = found[0].id
-        return self._only_model
+    async def only_model(self, passed: Passed = NOTHING) -> str | None:
+        """The name of the one model there is; None where there are none or several. Asked once, but
+        for callers with keys of their own: each may be shown others."""
+        if self._only_model is not None and not passed.key:
+            return self._only_model
+        try:
+            found = msgspec.json.decode(await self.models(passed), type=_Models).data
+        except UpstreamAnswered as error:
+            if error.status in (401, 403):
+                raise
+            return None
+        except UNREADABLE:
+            return None
+        only = found[0].id if len(found) == 1 else None
+        if not passed.key:
+            self._only_model = only
+        return only
 
     async def models(self, passed: Passed = NOTHING, name: str = "") -> bytes:
         """The list of models, or the one of that name. Raises as ``complete`` does."""
-        async with self._bounded():
+        async with self._bounded(passed):
             path = f"models/{name}" if name else "models"
-            return await self._whole(await self._begin("GET", path, passed), self._limits.max_body)
+            answer = await self._begin("GET", path, passed)
+            return await self._whole(answer, self._limits.max_body, passed)
 
     async def pass_on(
         self, method: str, path: str, passed: Passed, body: Mapping[str, Any] | None = None
     ) -> bytes:
         """What it answers at another path, unseen. Raises as ``complete`` does."""
-        async with self._bounded():
+        async with self._bounded(passed):
             if body is not None:
                 answer = await self._ask(path, passed, body)
             else:
                 answer = await self._begin(method, path, passed)
-            return await self._whole(answer, self._limits.max_body)
+            return await self._whole(answer, self._limits.max_body, passed)
 
     async def embeddings(self, body: Mapping[str, Any], passed: Passed = NOTHING) -> bytes:
         """The vectors of another model than the cache's. Raises as ``complete`` does."""
-        async with self._bounded():
-            return await self._whole(await self._ask("embeddings", passed, body), _MOST_VECTORS)
+        async with self._bounded(passed):
+            answer = await self._ask("embeddings", passed, body)
+            return await self._whole(answer, _MOST_VECTORS, passed)
 
     async def complete(
         self, body: Mapping[str, Any], passed: Passed = NOTHING, api: Api = CHAT
     ) -> bytes:
         """The body of a 200. Raises ``UpstreamAnswered`` or ``UpstreamFailed``."""
-        async with self._bounded():
+        async with self._bounded(passed):
             answer = await self._ask(api.path, passed, body)
-            return await self._whole(answer, self._limits.max_body)
+            return await self._whole(answer, self._limits.max_body, passed)
 
     @asynccontextmanager
     async def stream(
@@ -197,7 +237,7 @@ class Upstream:
         """The bytes of a 200 as they come, or its whole body where it is no stream. Its usage is
         asked for too, where the upstream lets us. Leave the context when enough was read. Raises as
         ``complete`` does, in mid-stream too."""
-        async with self._bounded():
+        async with self._bounded(passed):
             ask = partial(self._ask, api.path, passed)
             answer = await (self._usage.asking(ask, body) if api.asks_usage else ask(body))
             response = answer.response
@@ -219,17 +259,27 @@ class Upstream:
         await asyncio.gather(*self.lingering, return_exceptions=True)
 
     @asynccontextmanager
-    async def _bounded(self) -> AsyncIterator[None]:
-        """One whole call: in its time, and with its errors as ours."""
+    async def _bounded(self, passed: Passed) -> AsyncIterator[None]:
+        """One whole call: in its time, with its errors as ours, and counted."""
         limit = asyncio.timeout(self._limits.whole_s)
+        outcome = "left"
         try:
             with translated():
                 async with limit:
                     yield
+            outcome = "ok"
         except UpstreamFailed as error:
+            outcome = outcome_of(error)
             if limit.expired():
+                outcome = "timeout"
                 raise late(f"took longer than {self._limits.whole_s:g} s") from error
+            if isinstance(error, UpstreamAnswered):
+                error.body = self._hide(error.body, passed)
+                error.message = self._hide(error.message.encode(), passed).decode()
             raise
+        finally:
+            if self._counts is not None:
+                self._counts.count("upstream_calls", self.name, outcome)
 
     async def _ask(self, path: str, passed: Passed, body: Mapping[str, Any]) -> Body:
         """The answer to ``body``, a 200, asked for more than once where that is allowed."""
@@ -245,6 +295,7 @@ class Upstream:
         began = asyncio.get_running_loop().time()
         first_at = began + self._limits.first_byte_s
         seen = SimpleNamespace(used_again=False)
+        key = shown_key(url.host or "", passed.key or self._key)
         with translated():
             try:
                 async with asyncio.timeout_at(first_at):
@@ -252,7 +303,7 @@ class Upstream:
                         method,
                         url.update_query(passed.query),
                         data=data,
-                        headers=passed.headers,
+                        headers=(*key.items(), *passed.headers),
                         allow_redirects=False,
                         trace_request_ctx=seen,
                     )
@@ -265,18 +316,37 @@ class Upstream:
                         at_once=True,
                     ) from None
                 raise
-        answer = Body(response, first_at=first_at, idle_s=self._limits.idle_s)
+        answer = Body(
+            response,
+            first_at=first_at,
+            idle_s=self._limits.idle_s,
+            on_first=partial(self._observe, began) if response.status == 200 else None,
+        )
         try:
             with translated():
-                await check_status(answer)
+                await check_status(answer, callers_key=bool(passed.key))
         except BaseException:
             response.release()
             raise
         return answer
 
-    async def _whole(self, answer: Body, most: int) -> bytes:
+    def _observe(self, began: float) -> None:
+        if self._counts is not None:
+            took_s = asyncio.get_running_loop().time() - began
+            self._counts.observe("upstream_first_byte_seconds", self.name, took_s)
+
+    async def _whole(self, answer: Body, most: int, passed: Passed) -> bytes:
         async with answer.response:
-            return await answer.whole(most)
+            body = await answer.whole(most)
+        return self._hide(body, passed) if b'"error"' in body else body
+
+    def _hide(self, said: bytes, passed: Passed) -> bytes:
+        """``said`` without the key, which is nobody's to see, should an error repeat it. A short
+        one is a word that stands for a key, where none is needed."""
+        key = passed.key or self._key
+        if len(key) < _SHORTEST_KEY:
+            return said
+        return said.replace(key.encode(), _CALLERS_KEY if passed.key else _OWN_KEY)
 
     def _part(self, response: aiohttp.ClientResponse) -> None:
         """Enough was read. What still comes is the end: wait for it in the background, so that the

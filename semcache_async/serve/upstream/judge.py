@@ -1,15 +1,16 @@
-"""Who says in the service whether a stored answer was right: a model of the upstream, or nobody."""
+"""Who says in the service whether a stored answer was right: a model of an upstream, or nobody."""
 
 from __future__ import annotations
 
 import msgspec
 
-from semcache_async.errors import SemcacheError
+from semcache_async.errors import ConfigError, SemcacheError
 from semcache_async.evidence.judging import same
 from semcache_async.protocols import Judge
 from semcache_async.serve.apis import content_of, readable
+from semcache_async.serve.errors import NotFound
 from semcache_async.serve.settings import Settings
-from semcache_async.serve.upstream.client import Upstream
+from semcache_async.serve.upstream.routing import Upstreams
 from semcache_async.types import Case
 
 __all__ = ["NoVerdictError", "judge_of"]
@@ -33,12 +34,13 @@ class NoVerdictError(SemcacheError):
     """The model said neither yes nor no."""
 
 
-def judge_of(settings: Settings, upstream: Upstream) -> Judge | None:
-    """``settings.judge_model``; without one, where the cache would compare the answers themselves,
-    somebody who cannot tell: a completion is never the same as another, and two good answers to one
-    question seldom are. Then people's verdicts are all that it learns from."""
+def judge_of(settings: Settings, upstreams: Upstreams) -> Judge | None:
+    """``settings.judge_model``, asked with the service's own key; without one, where the cache
+    would compare the answers themselves, somebody who cannot tell: a completion is never the same
+    as another, and two good answers to one question seldom are. Then people's verdicts are all that
+    it learns from. Raises ``ConfigError`` for a model that nobody serves."""
     if settings.judge_model is not None:
-        return _asking(upstream, settings.judge_model)
+        return _asking(upstreams, settings.judge_model)
     return _cannot_tell if settings.cache.learns or settings.cache.shadow else None
 
 
@@ -46,7 +48,12 @@ async def _cannot_tell(_case: Case) -> None:
     return None
 
 
-def _asking(upstream: Upstream, model: str) -> Judge:
+def _asking(upstreams: Upstreams, model: str) -> Judge:
+    try:
+        upstream = upstreams.of(model)
+    except NotFound:
+        raise ConfigError(f"judge_model: no upstream serves {model!r}.") from None
+
     async def judge(case: Case) -> float | None:
         stored = readable(case.stored_text)
         if max(len(case.prompt), len(case.matched_prompt)) > _PROMPT or len(stored) > _ANSWER:

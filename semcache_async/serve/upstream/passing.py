@@ -1,12 +1,13 @@
-"""What of a caller's own headers and query goes upstream with what it asks."""
+"""What of a caller's own headers and query goes upstream with what it asks, and its key."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from semcache_async.serve.keys import key_of
 from semcache_async.serve.settings import HEADERS, Settings
 
 __all__ = ["NOTHING", "Passed", "Passing"]
@@ -16,13 +17,20 @@ _USUAL = frozenset([("anthropic-version", "2023-06-01")])
 """What every client says: the form of the API that is spoken here."""
 
 
-class Passed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Passed:
     """What one request passes on."""
 
     headers: tuple[tuple[str, str], ...] = ()
     query: tuple[tuple[str, str], ...] = ()
     scope: str = ""
     """The part that may change the answer."""
+    key: str = field(default="", repr=False)
+    """The caller's own, in place of the service's; "" where callers have none to bring."""
+
+    def without_key(self) -> Passed:
+        """The same with the service's own key."""
+        return replace(self, key="")
 
 
 NOTHING = Passed()
@@ -34,6 +42,7 @@ class Passing:
     def __init__(self, settings: Settings) -> None:
         self._headers = tuple(map(str.lower, settings.upstream_headers))
         self._query = settings.upstream_query
+        self._keys = settings.pass_keys
 
     def of(
         self, headers: Mapping[str, str], query: Mapping[str, str], wanted: Iterable[str] = ()
@@ -42,13 +51,14 @@ class Passing:
         names = (*self._headers, *wanted) if wanted else self._headers
         given = [(name, headers[name]) for name in names if name in headers]
         asked = tuple((name, query[name]) for name in self._query if name in query)
+        key = key_of(headers) or "" if self._keys else ""
         if not given and not asked:
-            return NOTHING
+            return Passed(key=key) if key else NOTHING
         sane = tuple(pair for pair in given if _is_sane(pair[1]))
         telling = [pair for pair in sane if pair[0] not in HEADERS and pair not in _USUAL]
         if not telling and not asked:
-            return Passed(sane)
-        return Passed(sane, asked, msgspec.json.encode([telling, asked]).decode())
+            return Passed(sane, key=key)
+        return Passed(sane, asked, msgspec.json.encode([telling, asked]).decode(), key)
 
 
 def _is_sane(value: str) -> bool:

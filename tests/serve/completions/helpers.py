@@ -21,4 +21,4 @@ def body(*messages: Any, **fields: Any) -> dict[str, Any]:
 def planned(asked: dict[str, Any], tenant: str = "", locale: str = "", **options: Any) -> Plan:
     request = CHAT.read(asked)
     namespace = read_control(request.cache, {}).namespace
-    return Planner(Settings(**options), UPSTREAM).plan(request, tenant, locale, namespace)
+    return Planner(Settings(**options), lambda _: UPSTREAM).plan(request, tenant, locale, namespace)

@@ -126,7 +126,7 @@ async def test_a_simulated_answer_is_never_served_as_the_real_models() -> None:
     real = msgspec.json.encode(completion("Real."))
     async with scripted(answer(WHOLE)) as (simulated, _), scripted(answer(real)) as (url, script):
         async with service_for(store=store, upstream_url=simulated, simulate_llm=True) as service:
-            assert service.upstream.identity == "simulated"
+            assert service.upstreams.identity_of("m") == "simulated"
             await whole(service, asks())
         async with service_for(store=store, upstream_url=url) as service:
             found = await whole(service, asks())

@@ -218,8 +218,8 @@ def test_what_the_operator_masks_counts_for_nothing() -> None:
 def test_the_upstream_is_scope() -> None:
     assert scope(body()).parameters["upstream"] == UPSTREAM
     request = CHAT.read(body())
-    other = Planner(Settings(), "simulated").plan(request, "", "").scope
-    assert other != Planner(Settings(), UPSTREAM).plan(request, "", "").scope
+    other = Planner(Settings(), lambda _: "simulated").plan(request, "", "").scope
+    assert other != Planner(Settings(), lambda _: UPSTREAM).plan(request, "", "").scope
 
 
 def test_who_asks_and_where_is_scope() -> None:
@@ -235,7 +235,7 @@ def test_order_of_keys_is_none_of_the_scope() -> None:
 
 
 def test_a_plan_is_remembered_by_its_bytes_and_asker() -> None:
-    planner = Planner(Settings(), UPSTREAM)
+    planner = Planner(Settings(), lambda _: UPSTREAM)
     raw = msgspec.json.encode(body())
     plan = planner.plan(CHAT.read(parse_object(raw)), "a", "")
     asker = ("a", "", "")

@@ -12,15 +12,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from semcache_async import CacheConfig, Scope, SemanticCache
 from semcache_async.serve.bypass import Bypass
-from semcache_async.serve.metrics.counters import COUNTERS, GAUGES, STATUSES, WIDTH
+from semcache_async.serve.metrics.counters import COUNTERS, GAUGES, STATUSES, Layout
 from semcache_async.serve.metrics.exposition import expose
 from semcache_async.serve.metrics.histogram import BOUNDS, Histogram
 from semcache_async.serve.metrics.metrics import Metrics
 from semcache_async.serve.metrics.shared_rows import SharedRows, shared_file
-from semcache_async.serve.settings import Settings
+from semcache_async.serve.settings import Settings, UpstreamTable
 from semcache_async.stats import Stats
 from semcache_async.testing import AngleEmbedder, MemoryStore
 from semcache_async.types import Source, Timings
+
+WIDTH = Layout().width
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
@@ -109,6 +111,36 @@ def test_errors_by_status() -> None:
     assert samples["semcache_http_errors_total", ("413",)] == 2
     assert samples["semcache_http_errors_total", ("500",)] == 1
     assert metrics.summary()["http_errors"] == {"413": 2, "500": 1}
+
+
+def test_each_upstream_has_its_numbers() -> None:
+    tables = tuple(
+        UpstreamTable(name=name, url="https://a.example/v1", models=("*",)) for name in "ab"
+    )
+    settings = Settings(upstreams=tables)
+    layout = Layout(settings.upstream_names)
+    with shared_file(2, layout.width) as fd:
+        parts = [
+            Metrics(settings, SharedRows(layout.width, row=row, rows=2, fd=fd)) for row in range(2)
+        ]
+        for part in parts:
+            part.count("upstream_calls", "a", "ok")
+            part.count("upstream_calls", "b", "timeout")
+            part.count("protocol_requests", "chat", "exact")
+            part.observe("upstream_first_byte_seconds", "a", 0.25)
+            part.publish()
+            with pytest.raises(KeyError):
+                part.count("upstream_calls", "default", "ok")
+        samples, summary = scraped(parts[0]), parts[1].summary()
+    assert samples["semcache_upstream_calls_total", ("ok", "a")] == 2
+    assert samples["semcache_upstream_calls_total", ("ok", "b")] == 0
+    assert samples["semcache_upstream_first_byte_seconds_count", ("a",)] == 2
+    assert samples["semcache_upstream_first_byte_seconds_sum", ("b",)] == 0
+    assert samples["semcache_protocol_requests_total", ("chat", "exact")] == 2
+    assert summary["upstream_calls"] == {"a": {"ok": 2}, "b": {"timeout": 2}}
+    assert summary["protocol_requests"] == {"chat": {"exact": 2}}
+    assert summary["first_byte_ms"]["a"]["p50"] == pytest.approx(250, rel=0.13)
+    assert summary["first_byte_ms"]["b"]["count"] == 0
 
 
 @pytest.mark.anyio

@@ -452,7 +452,7 @@ async def test_a_stream_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
         yield pieces()
 
     async with scene() as (setup, _):
-        monkeypatch.setattr(setup.service.upstream, "stream", hanging)
+        monkeypatch.setattr(setup.service.upstreams.of("m"), "stream", hanging)
         status, _, body = await told(setup, asks(stream=True))
         assert status == 200
         error = data_of(body[len(EVENTS[0]) :])

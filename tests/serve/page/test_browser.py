@@ -127,6 +127,26 @@ async def test_ask_judge_review_and_invalidate(
         await expect(page.locator("#latency")).to_contain_text("semantic")
 
 
+async def test_traffic_is_told(browser: Browser, redis_url: str, name: str) -> None:
+    async with (
+        serving(redis_url, name, AngleEmbedder()) as (url, _),
+        showing(browser, url) as page,
+    ):
+        await page.locator("#tab-near").focus()
+        await page.keyboard.press("5")
+        await expect(page.locator("#traffic")).to_contain_text("Nothing asked yet")
+        await ask(page, "refund at 10")
+        await ask(page, "refund at 10")
+        await page.get_by_role("button", name="Refresh").click()
+        rows = page.locator("#traffic tbody tr")
+        await expect(rows.nth(0)).to_have_text("plain21 exact, 1 generated")
+        await expect(rows.nth(1)).to_contain_text("default")
+        await expect(rows.nth(1)).to_contain_text("ok")
+        await expect(rows.nth(1)).to_contain_text("ms")
+        await page.set_viewport_size({"width": 360, "height": 740})
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
 async def test_quality_is_told(browser: Browser, redis_url: str, name: str) -> None:
     learning: dict[str, Any] = {"target_precision": 0.9, "audit_share": 1.0, "judge_rate": None}
     async with (

@@ -24,7 +24,7 @@ from semcache_async import CacheConfig
 from semcache_async.errors import ConfigError
 from semcache_async.serve.process.server import Part, bind, listening, open_service
 from semcache_async.serve.process.worker import Assignment, encode_assignment
-from semcache_async.serve.settings import Settings
+from semcache_async.serve.settings import Settings, UpstreamTable
 from semcache_async.testing import AngleEmbedder
 
 pytestmark = pytest.mark.anyio
@@ -331,7 +331,11 @@ async def test_a_worker_that_hangs_is_replaced() -> None:
 
 def test_an_assignment_survives_its_way(tmp_path: Path) -> None:
     settings = Settings(
-        api_keys_file=tmp_path / "keys.toml", bypass_personal=("x",), upstream_key="sk"
+        api_keys_file=tmp_path / "keys.toml",
+        bypass_personal=("x",),
+        upstream_key="sk",
+        upstreams=(UpstreamTable(name="a", url="http://a", models=("a-*",), apis=("chat",)),),
+        upstream_keys={"A_KEY": "sk-a"},
     )
     assignment = Assignment(settings, Part(redis_url=None, upstream_url="http://a", port=1))
     line = encode_assignment(assignment)

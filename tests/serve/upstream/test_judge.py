@@ -18,8 +18,8 @@ from semcache_async.serve.completions.plan import Plan
 from semcache_async.serve.errors import UpstreamAnswered
 from semcache_async.serve.service import Service
 from semcache_async.serve.settings import Settings
-from semcache_async.serve.upstream.client import open_upstream
 from semcache_async.serve.upstream.judge import NoVerdictError, judge_of
+from semcache_async.serve.upstream.routing import open_upstreams
 from semcache_async.simulator import SimulatorOptions
 from semcache_async.types import Case
 from tests.helpers import until
@@ -53,9 +53,9 @@ async def asking(said: str | None, **options: Any) -> AsyncIterator[tuple[Judge,
     settings = Settings(judge_model="small", **options)
     async with (
         scripted(answer(msgspec.json.encode(completion(said)))) as (url, script),
-        open_upstream(url, settings) as upstream,
+        open_upstreams(url, settings) as upstreams,
     ):
-        judge = judge_of(settings, upstream)
+        judge = judge_of(settings, upstreams)
         assert judge is not None
         yield judge, script
 
@@ -135,11 +135,11 @@ async def test_the_same_content_needs_no_model() -> None:
 
 
 async def test_without_a_model_nobody_but_people_can_tell() -> None:
-    async with open_upstream(NOWHERE, Settings()) as upstream:
-        assert judge_of(Settings(), upstream) is None
+    async with open_upstreams(NOWHERE, Settings()) as upstreams:
+        assert judge_of(Settings(), upstreams) is None
         for options in ({"shadow": True}, {"target_precision": 0.9}, {"verified": 0.9}):
             config = CacheConfig(**options)
-            judge = judge_of(Settings(cache=config), upstream)
+            judge = judge_of(Settings(cache=config), upstreams)
             assert judge is not None
             assert await judge(case(fresh_text=stored("By card."))) is None
 

@@ -88,10 +88,3 @@ async def test_a_query_of_the_upstreams_own() -> None:
         "/v1/models?api-version=2024-06-01",
     ]
     assert identity_of("https://a.example/v1?api-version=1") == "https://a.example/v1"
-
-
-async def test_azure_reads_the_key_elsewhere() -> None:
-    settings = Settings(upstream_key="sk-1")
-    for host, key in (("me.openai.azure.com", "sk-1"), ("llm.example", None)):
-        async with open_upstream(f"https://{host}/openai/v1", settings) as upstream:
-            assert upstream._session.headers.get("api-key") == key

@@ -706,18 +706,52 @@ async function loadQuality() {
   put("wrong-hits", measured
     ? `${percent(measured.share)} of the semantic hits were wrong (95 % sure: ${percent(measured.low)} to ${percent(measured.high)}), by ${plural(measured.audited, "audit", "audits")}.`
     : "No semantic hit has been audited yet.");
-  const head = ["Scope", "Serves up to", "Why"].map((name) => h("th", { scope: "col" }, name));
   $("quality").replaceChildren(reaches.length
-    ? h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "How far each scope serves" },
-      h("table", null, h("thead", null, h("tr", null, ...head)), h("tbody", null, ...reaches.map(reachRow))))
+    ? wide("How far each scope serves", ["Scope", "Serves up to", "Why"], reaches.map(reachRow))
     : empty("No scope has found its own distance", `With target_precision each does, and says here why. Everywhere ${dist(config.max_distance)} is the most.`));
 }
 $("quality-again").addEventListener("click", loadQuality);
 
+// -- traffic
+
+const sum = (numbers) => Object.values(numbers).reduce((all, one) => all + one, 0);
+const told = (numbers) => Object.entries(numbers).map(([name, n]) => `${many(n)} ${name}`).join(", ") || "none yet";
+
+function wide(label, heads, rows) {
+  const head = heads.map((name) => h("th", { scope: "col" }, name));
+  return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": label },
+    h("table", null, h("thead", null, h("tr", null, ...head)), h("tbody", null, ...rows)));
+}
+
+function trafficRow(name, numbers, ...more) {
+  return h("tr", null, h("th", { scope: "row" }, name), h("td", { class: "num" }, many(sum(numbers))),
+    ...more.map((one) => h("td", { class: "num" }, one)), h("td", null, told(numbers)));
+}
+
+async function loadTraffic() {
+  let metrics;
+  try {
+    metrics = await get("/semantic-cache/metrics");
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    failed($("traffic"), error, loadTraffic);
+    return;
+  }
+  const spoken = Object.entries(metrics.protocol_requests);
+  const first = (one) => (one.count ? `${ms(one.p50)} / ${ms(one.p95)} ms` : "–");
+  const upstreams = Object.entries(metrics.first_byte_ms).map(([name, one]) => trafficRow(name, metrics.upstream_calls[name] ?? {}, first(one)));
+  $("traffic").replaceChildren(
+    spoken.length ? wide("Requests by protocol", ["Protocol", "Requests", "Results"], spoken.map(([name, numbers]) => trafficRow(name, numbers)))
+      : empty("Nothing asked yet", "Requests are counted here by protocol and by what came of them."),
+    wide("Calls of each upstream", ["Upstream", "Calls", "First byte p50 / p95", "Outcomes"], upstreams));
+}
+$("traffic-again").addEventListener("click", loadTraffic);
+
 // -- tabs and keys
 
-const TABS = ["near", "reviews", "entries", "quality"];
-const LOADERS = { near: () => loadNear(true), reviews: loadReviews, entries: loadEntries, quality: loadQuality };
+const TABS = ["near", "reviews", "entries", "quality", "traffic"];
+const LOADERS = { near: () => loadNear(true), reviews: loadReviews, entries: loadEntries, quality: loadQuality, traffic: loadTraffic };
+const ANYBODYS = ["traffic"]; // they name no tenant
 let chosen = TABS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "near";
 
 function showTab(name) {
@@ -738,7 +772,7 @@ function choose(name, focus) {
 }
 
 function loadChosen() {
-  if (config.admin) LOADERS[chosen]();
+  if (config.admin || ANYBODYS.includes(chosen)) LOADERS[chosen]();
   else failed($(chosen), new Refused(403, "What others asked and what is stored are shown to admins. Enter an admin's API key."), () => $("key-button").click());
 }
 
@@ -765,7 +799,7 @@ document.addEventListener("keydown", (event) => {
     r: () => row?.querySelector('[data-verdict="right"]').click(),
     w: () => row?.querySelector('[data-verdict="wrong"]').click(),
     1: () => choose("near", true), 2: () => choose("reviews", true), 3: () => choose("entries", true),
-    4: () => choose("quality", true),
+    4: () => choose("quality", true), 5: () => choose("traffic", true),
   };
   if (actions[event.key]) {
     event.preventDefault();
