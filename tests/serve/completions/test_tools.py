@@ -55,7 +55,7 @@ def test_which_are_pure(patterns: tuple[str, ...], offered: tuple[str, ...], pur
 
 def test_requests_that_offer_others_bypass() -> None:
     assert planned(body(ASKED, tools=[tool("add")])).reason is Bypass.TOOLS
-    pure = {"pure_tools": ("add",)}
+    pure: dict[str, Any] = {"pure_tools": ("add",)}
     assert planned(body(ASKED, tools=[tool("add")]), **pure).reason is None
     assert planned(body(ASKED, tools=[tool("add"), tool("b")]), **pure).reason is Bypass.TOOLS
     assert planned(body(ASKED, tools=[{"type": "web"}]), pure_tools=("*",)).reason is Bypass.TOOLS

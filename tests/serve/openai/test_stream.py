@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,8 +16,7 @@ from aiohttp.test_utils import TestServer
 from semcache_async.serve.apis.chat.replay import DONE
 from semcache_async.serve.errors import UpstreamTimedOut
 from semcache_async.serve.sse import EventSplitter, data_of
-from semcache_async.simulator.pace import send
-from tests.helpers import SLOW_ON_DEBUG, check_sums, until
+from tests.helpers import check_sums, until
 from tests.serve.running import settled
 from tests.serve.upstreams import (
     EVENTS,
@@ -36,7 +34,6 @@ from tests.serve.upstreams import (
     event,
     scripted,
     serving,
-    simulated,
     told,
 )
 
@@ -44,7 +41,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 
 ALL = b"".join(EVENTS)
 STREAM: tuple[Piece, ...] = (STREAM_HEAD, chunk(ALL), LAST)
-STREAMS = 1_000
 DIRECTIONS = [(leader, follower) for leader in (False, True) for follower in (False, True)]
 
 
@@ -535,53 +531,3 @@ async def test_a_reader_who_does_not_read_holds_nobody_up() -> None:
             assert (status, body) == (200, sent)
             stuck.close()
         await until(lambda: setup.service.cache.stats().waiting == 0)
-
-
-async def crowd(setup: Setup, streams: int, sent: set[bytes], *, at_once: int) -> list[str]:
-    """Streamed requests, eight of a kind, of which a third leaves at a random byte. All others get
-    one of the streams that the upstream ``sent``, byte by byte, or a hit: those' sources."""
-    chance = random.Random(7)
-    seats = asyncio.Semaphore(at_once)
-    stayed: list[str] = []
-
-    async def ask(n: int) -> None:
-        leaves = chance.random() < 1 / 3
-        body = asks(f"question {n // 8}", seed=n // 8, stream=True, usage=True)
-        async with seats, session.post(setup.url, json=body) as response:
-            assert response.status == 200
-            if leaves:
-                await response.content.read(chance.randrange(1, 3_000))
-                response.close()
-                return
-            got = await response.read()
-        source = response.headers["x-semcache-status"]
-        stayed.append(source)
-        if source in ("generated", "shared"):
-            assert got in sent
-        assert f"question {n // 8} " in text_of(got)
-
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        await asyncio.gather(*[ask(n) for n in range(streams)])
-    return stayed
-
-
-@SLOW_ON_DEBUG
-async def test_a_crowd_of_which_many_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: set[bytes] = set()
-
-    async def recorded(response: web.StreamResponse, pieces: list[bytes], step_s: float) -> None:
-        sent.add(b"".join(pieces))
-        await send(response, pieces, step_s)
-
-    monkeypatch.setattr("semcache_async.simulator.app.send", recorded)
-    async with simulated(tokens=30, tokens_per_s=3_000, median_ms=2.0) as (url, simulator):
-        async with serving(url) as setup:
-            stayed = await crowd(setup, STREAMS, sent, at_once=100)
-            assert len(stayed) > STREAMS / 2
-            assert "shared" in stayed
-            await until(lambda: setup.service.cache.stats().flights == 0)
-            stats = check_sums(setup.service.cache)
-            assert stats.requests == STREAMS
-            assert stats.llm_calls == simulator.stats.calls == len(sent)
-            assert simulator.stats.left == 0
-        await until(lambda: simulator.stats.under_way == 0)
