@@ -54,8 +54,12 @@ KINDS = {
     for kind in schema["properties"]["type"]["enum"]
 }
 CHAT = "/v1/chat/completions"
+MESSAGES = "/v1/messages"
+ASKED = {"model": "m", "messages": [{"role": "user", "content": "a"}]}
 BODIES = [
     CHAT,
+    MESSAGES,
+    f"{MESSAGES}/count_tokens",
     "/v1/embeddings",
     "/v1/caches/shop/entries",
     "/v1/caches/shop/entries/search",
@@ -95,6 +99,9 @@ def check_form(path: str, status: int, body: bytes) -> None:
         if said["type"] == "/errors/invalid-data":
             assert all(field.keys() == {"field", "rule", "message"} for field in said["fields"])
             assert said["fields"]
+    elif path.startswith(MESSAGES):
+        assert (said["type"], bool(said["error"]["type"])) == ("error", True)
+        assert said["error"]["message"]
     elif path.startswith("/v1/"):
         assert said["error"].keys() == {"message", "type", "param", "code"}
         assert said["error"]["message"]
@@ -254,7 +261,9 @@ def strange_values() -> Iterator[Any]:
 async def test_values_of_any_kind(service: Live, path: str) -> None:
     """Each field of each body, with what does not belong there; some of it may be fine."""
     good: dict[str, dict[str, Any]] = {
-        CHAT: {"model": "m", "messages": [{"role": "user", "content": "a"}], "temperature": 0},
+        CHAT: {**ASKED, "temperature": 0},
+        MESSAGES: {**ASKED, "system": "s", "max_tokens": 9, "tools": [], "metadata": {}},
+        f"{MESSAGES}/count_tokens": {**ASKED, "system": "s"},
         "/v1/embeddings": {"model": "all-MiniLM-L6-v2", "input": "a", "dimensions": None},
         "/v1/caches/shop/entries": {"prompt": "a", "response": "b", "attributes": {"a": "b"}},
         "/v1/caches/shop/entries/search": {"prompt": "a", "searchStrategies": ["exact"]},
@@ -359,6 +368,7 @@ async def test_what_is_no_http(service: Live, sent: bytes) -> None:
     [
         "/v1/chat/completions/",
         "/v1/nothing",
+        "/v1/messages/nothing",
         "/v1/caches/shop/",
         "/v1/caches/a%00b/flush",
         "/v1/caches/%FF/flush",
