@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
 
+from semcache_async.serve.apis import CHAT as CHAT_API
 from semcache_async.serve.apis import MESSAGES
+from semcache_async.serve.apis.api import Usage
 from semcache_async.serve.apis.messages.saying import event
 from semcache_async.serve.sse import EventSplitter, data_of
 from tests.helpers import until
@@ -33,7 +36,9 @@ from tests.serve.anthropic.helpers import (
     told,
 )
 from tests.serve.running import settled
+from tests.serve.upstreams import EVENTS as CHUNKS
 from tests.serve.upstreams import LAST, STREAM_HEAD, answer, chunk
+from tests.serve.upstreams import asks as asks_chat
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 
@@ -208,3 +213,40 @@ async def test_an_upstream_that_does_not_stream() -> None:
             assert headers[STATUS] == status
             assert assembled(body)["content"] == message()["content"]
             await settled(setup.service)
+
+
+CHAT = "/v1/chat/completions"
+
+
+@pytest.mark.parametrize("leads", ["messages", "chat"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_flight_of_both_apis_where_that_is_wanted(leads: str, stream: bool) -> None:
+    gate = asyncio.Event()
+    pieces = streaming() if leads == "messages" else (STREAM_HEAD, chunk(b"".join(CHUNKS)), LAST)
+    ours = asks(stream=leads == "messages" or stream)
+    theirs = asks_chat(stream=leads == "chat" or stream, usage=True, max_tokens=64)
+    async with scene(gate, *pieces, across_apis=True) as (setup, script):
+        in_messages, in_chat = partial(told, setup, ours), partial(told, setup, theirs, CHAT)
+        first, second = (in_messages, in_chat) if leads == "messages" else (in_chat, in_messages)
+        leader = asyncio.create_task(first())
+        await until(lambda: setup.service.cache.stats().waiting == 1)
+        follower = asyncio.create_task(second())
+        await until(lambda: setup.service.cache.stats().waiting == 2)
+        gate.set()
+        assert (await leader)[2] == (ALL if leads == "messages" else b"".join(CHUNKS))
+        _, headers, body = await follower
+        assert (headers[STATUS], headers["x-semcache-api"]) == ("shared", leads)
+        api = CHAT_API if leads == "messages" else MESSAGES
+        if not stream:
+            whole = msgspec.json.decode(body)
+        else:
+            reader = api.reader()
+            for one in EventSplitter().feed(body):
+                reader.read(one)
+            assert reader.complete
+            whole = reader.answer()
+        said = api.said(whole)
+        assert said is not None
+        assert said.choices[0].text == "Like this."
+        assert said.usage == Usage(7, 3)
+        assert len(script.requests) == 1

@@ -111,6 +111,15 @@ async def test_a_stream_is_one_of_messages() -> None:
         assert assembled(body)["content"] == [{"type": "text", "text": "Like this."}]
 
 
+async def test_comments_keep_the_connection_alive() -> None:
+    async with scene() as (setup, upstream):
+        upstream.events = [b": at work\n\n", EVENTS[0], b": still\n\n", *EVENTS[1:]]
+        _, _, body = await told(setup, asks(stream=True))
+        assert body.startswith(b": at work\n\nevent: message_start")
+        assert b"\n\n: still\n\n" in body
+        assert assembled(body)["content"] == [{"type": "text", "text": "Like this."}]
+
+
 @pytest.mark.parametrize("first", [False, True])
 async def test_those_who_wait_for_the_same_call(first: bool) -> None:
     async with scene() as (setup, upstream):
