@@ -19,9 +19,11 @@ _NO_SUCH_PATH = (404, 405, 501)
 async def count(service: Service, request: web.Request) -> web.Response:
     """How many tokens a request has."""
     asked = await read_json(request, service)
+    model = asked.get("model")
+    upstream = service.upstreams.of(model if isinstance(model, str) else "")
     passed = service.completions.passing.of(request.headers, request.query, MESSAGES.headers)
     try:
-        return json_response(await service.upstream.pass_on("POST", _PATH, passed, asked))
+        return json_response(await upstream.pass_on("POST", _PATH, passed, asked))
     except UpstreamAnswered as error:
         if error.status not in _NO_SUCH_PATH or MESSAGES.is_error(error.body):
             raise

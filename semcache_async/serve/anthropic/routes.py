@@ -23,6 +23,7 @@ from semcache_async.serve.protocol import Access, Route
 
 __all__ = ["ROUTES", "SCHEMAS"]
 
+_answer = asking(MESSAGES, render, broken)
 _ERRORS = {
     "AnthropicError": "400 what is wrong, 401 no such key, 404 no such model, 413 too large, 429 "
     "too many; 5xx the upstream's error, or 503 with Retry-After."
@@ -43,8 +44,8 @@ _COUNT = operation(
 )
 
 ROUTES = (
-    Route("POST", "/v1/messages", Access.KEY, asking(MESSAGES, render, broken), _MESSAGE),
-    Route("POST", "/v1/messages/count_tokens", Access.KEY, count_tokens, _COUNT),
+    Route("POST", "/v1/messages", Access.KEY, _answer, _MESSAGE, "messages"),
+    Route("POST", "/v1/messages/count_tokens", Access.KEY, count_tokens, _COUNT, "messages"),
 )
 
 SCHEMAS: dict[str, Schema] = {

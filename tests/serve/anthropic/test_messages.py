@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from anthropic import AuthenticationError
 
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
 from tests.helpers import until
@@ -21,6 +22,7 @@ from tests.serve.anthropic.helpers import (
     error_of,
     message,
     scene,
+    sdk,
     told,
 )
 from tests.serve.upstreams import answer, completion
@@ -246,6 +248,16 @@ async def test_our_own_errors(
         assert (got, error_of(said)["type"]) == (status, kind)
         assert msgspec.json.decode(said)["request_id"] == "r-1"
         assert not script.requests
+
+
+async def test_the_sdk_shows_its_key_and_reads_our_errors() -> None:
+    keys = KeyRing({hash_key("k"): Caller("acme")})
+    async with scene(keys=keys) as (setup, _), sdk(str(setup.client.make_url("/"))) as client:
+        made = await client.messages.create(**asks())
+        assert made.content[0].to_dict() == message()["content"][0]
+        with pytest.raises(AuthenticationError) as caught:
+            await client.with_options(api_key="no").messages.create(**asks())
+        assert caught.value.type == "authentication_error"
 
 
 async def test_a_path_that_is_not_there() -> None:

@@ -46,7 +46,7 @@ def body(*messages: Any, **fields: Any) -> dict[str, Any]:
 
 
 def planned(asked: dict[str, Any], api: Api = MESSAGES, **options: Any) -> Plan:
-    return Planner(Settings(**options), UPSTREAM).plan(api.read(asked), "", "")
+    return Planner(Settings(**options), lambda _: UPSTREAM).plan(api.read(asked), "", "")
 
 
 BYPASSING: list[tuple[dict[str, Any], str | None]] = [
