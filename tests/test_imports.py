@@ -87,14 +87,15 @@ ROOMS: dict[str, set[str]] = {
     },
     "serve.openapi": {"serve.http", "serve.protocol", "serve.service"},
     "serve.asking": {
-        *("reply", "serve.apis", "serve.completions", "serve.errors", "serve.http"),
-        *("serve.protocol", "serve.service", "serve.sse", "serve.upstream"),
+        *("reply", "serve.apis", "serve.bypass", "serve.completions", "serve.errors", "serve.http"),
+        *("serve.openapi", "serve.protocol", "serve.service", "serve.sse", "serve.upstream"),
     },
     # The protocols, which know nothing of each other.
     "serve.openai": {
         *_PROTOCOL,
-        *("embed", "serve.apis", "serve.asking", "serve.bypass", "serve.upstream"),
+        *("embed", "serve.apis", "serve.asking", "serve.upstream"),
     },
+    "serve.anthropic": {*_PROTOCOL, "serve.apis", "serve.asking", "serve.sse"},
     "serve.langcache": {*_PROTOCOL, "serve.sizes", "text"},
     "serve.plain": {
         *(*_PROTOCOL, "bounds", "serve.apis", "serve.completions", "serve.keys", "text"),
@@ -104,7 +105,8 @@ ROOMS: dict[str, set[str]] = {
     # What puts all together, and what runs it.
     "serve.app": {
         *("serve.http", "serve.openapi", "serve.protocol", "serve.service"),
-        *("serve.langcache", "serve.openai", "serve.operations", "serve.page", "serve.plain"),
+        *("serve.anthropic", "serve.langcache", "serve.openai", "serve.operations", "serve.page"),
+        "serve.plain",
     },
     "serve.process": {
         *("cache", "embed", "shell", "simulator", "store"),

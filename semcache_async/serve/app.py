@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from semcache_async.serve import langcache, openai, operations, page, plain
+from semcache_async.serve import anthropic, langcache, openai, operations, page, plain
 from semcache_async.serve.http.connection import Runner
 from semcache_async.serve.http.middleware import Middleware
 from semcache_async.serve.openapi import describing
@@ -18,6 +18,7 @@ __all__ = ["PROTOCOLS", "break_off", "make_app", "make_runner"]
 
 _SPOKEN = (
     openai.PROTOCOL,
+    anthropic.PROTOCOL,
     langcache.PROTOCOL,
     plain.PROTOCOL,
     page.PROTOCOL,

@@ -97,6 +97,6 @@ def data_of(event: bytes) -> bytes | None:
     return b"\n".join(found) if found else None
 
 
-def event_of(data: bytes) -> bytes:
+def event_of(data: bytes, name: str = "") -> bytes:
     """The event that carries ``data``, which holds no line end."""
-    return b"data: %b\n\n" % data
+    return (b"event: %b\n" % name.encode() if name else b"") + b"data: %b\n\n" % data

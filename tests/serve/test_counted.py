@@ -34,7 +34,8 @@ ANSWER = answer(json.dumps(completion()))
 def test_routes_are_counted_as_what_there_is() -> None:
     named = {route.counted_as for protocol in PROTOCOLS for route in protocol.routes}
     assert named - {""} <= set(COUNTED.rows)
-    assert {"chat", "completions", "embeddings", "langcache", "plain"} <= named
+    others = {"embeddings", "langcache", "plain"}
+    assert {"chat", "completions", "messages", *others} <= named
 
 
 async def test_every_request_is_counted_once() -> None:

@@ -28,7 +28,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from semcache_async.serve import apis
-from semcache_async.serve.apis.chat.completion import Assembler
+from semcache_async.serve.apis.api import Api
 from semcache_async.serve.app import PROTOCOLS
 from semcache_async.serve.completions.keeping import Keeping
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
@@ -54,8 +54,12 @@ KINDS = {
     for kind in schema["properties"]["type"]["enum"]
 }
 CHAT = "/v1/chat/completions"
+MESSAGES = "/v1/messages"
+ASKED = {"model": "m", "messages": [{"role": "user", "content": "a"}]}
 BODIES = [
     CHAT,
+    MESSAGES,
+    f"{MESSAGES}/count_tokens",
     "/v1/embeddings",
     "/v1/caches/shop/entries",
     "/v1/caches/shop/entries/search",
@@ -95,6 +99,9 @@ def check_form(path: str, status: int, body: bytes) -> None:
         if said["type"] == "/errors/invalid-data":
             assert all(field.keys() == {"field", "rule", "message"} for field in said["fields"])
             assert said["fields"]
+    elif path.startswith(MESSAGES):
+        assert (said["type"], bool(said["error"]["type"])) == ("error", True)
+        assert said["error"]["message"]
     elif path.startswith("/v1/"):
         assert said["error"].keys() == {"message", "type", "param", "code"}
         assert said["error"]["message"]
@@ -254,7 +261,9 @@ def strange_values() -> Iterator[Any]:
 async def test_values_of_any_kind(service: Live, path: str) -> None:
     """Each field of each body, with what does not belong there; some of it may be fine."""
     good: dict[str, dict[str, Any]] = {
-        CHAT: {"model": "m", "messages": [{"role": "user", "content": "a"}], "temperature": 0},
+        CHAT: {**ASKED, "temperature": 0},
+        MESSAGES: {**ASKED, "system": "s", "max_tokens": 9, "tools": [], "metadata": {}},
+        f"{MESSAGES}/count_tokens": {**ASKED, "system": "s"},
         "/v1/embeddings": {"model": "all-MiniLM-L6-v2", "input": "a", "dimensions": None},
         "/v1/caches/shop/entries": {"prompt": "a", "response": "b", "attributes": {"a": "b"}},
         "/v1/caches/shop/entries/search": {"prompt": "a", "searchStrategies": ["exact"]},
@@ -283,11 +292,14 @@ async def test_messages_of_any_kind(service: Live) -> None:
             {"role": "user", "content": [{"type": "text", "text": value}]},
             {"role": "user", "content": [{"type": "image_url", "image_url": value}]},
             {"role": "assistant", "content": "a", "tool_calls": value},
+            {"role": "assistant", "content": [{"type": "tool_use", "input": value}]},
+            {"role": "user", "content": [{"type": "tool_result", "content": value}]},
         ):
-            body = json.dumps({"model": "m", "messages": [message]}).encode()
-            status, answer = await exchange(service, post(CHAT, body))
-            if status != 200:
-                check_form(CHAT, status, answer)
+            body = json.dumps({"model": "m", "max_tokens": 9, "messages": [message]}).encode()
+            for path in (CHAT, MESSAGES):
+                status, answer = await exchange(service, post(path, body))
+                if status != 200:
+                    check_form(path, status, answer)
     await check_others(service)
 
 
@@ -359,6 +371,7 @@ async def test_what_is_no_http(service: Live, sent: bytes) -> None:
     [
         "/v1/chat/completions/",
         "/v1/nothing",
+        "/v1/messages/nothing",
         "/v1/caches/shop/",
         "/v1/caches/a%00b/flush",
         "/v1/caches/%FF/flush",
@@ -417,14 +430,27 @@ def spoil(stream: bytes, chance: random.Random) -> bytes:
     return stream
 
 
-async def test_a_broken_upstream(redis_url: str, name: str) -> None:
-    """Its stream ends as one: whole, or with an error. Kept only if it says what it should."""
-    keeping, request = Keeping(("stop",)), apis.CHAT.read({})
-    chance = random.Random(0)
+def good_stream(api: Api) -> bytes:
     body = ChatBody(model="m", messages=[{"role": "user", "content": "a"}])
     good = completion_of(body, answer_to(body.asked(), Faults(), 3))
     good |= {"id": "chatcmpl-1", "created": 7}
-    whole = b"".join(chunks_of(good, include_usage=True))
+    if api is apis.CHAT:
+        return b"".join(chunks_of(good, include_usage=True))
+    said = apis.CHAT.said(good)
+    assert said is not None
+    made = api.replayed(json.dumps(api.wrote(said) | {"id": "msg_1"}), include_usage=True)
+    assert made is not None
+    return made[0]
+
+
+@pytest.mark.parametrize("api", [apis.CHAT, apis.MESSAGES], ids=lambda api: api.name)
+async def test_a_broken_upstream(redis_url: str, name: str, api: Api) -> None:
+    """Its stream ends as one: whole, or with an error. Kept only if it says what it should."""
+    keeping, request = Keeping(("stop", "end_turn")), api.read({})
+    chance = random.Random(0)
+    whole = good_stream(api)
+    final = EventSplitter().feed(whole)[-1]
+    path = f"/v1/{api.path}"
     sent = b""
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -434,34 +460,34 @@ async def test_a_broken_upstream(redis_url: str, name: str) -> None:
         return response
 
     llm = web.Application()
-    llm.router.add_post("/v1/chat/completions", answer)
+    llm.router.add_post(path, answer)
     ends, kept = Counter[str](), 0
     async with live(redis_url, name, llm=llm) as service, aiohttp.ClientSession() as session:
         for turn in range(400):
             sent = spoil(whole, chance)
             asked = {"model": "m", "messages": [{"role": "user", "content": f"turn {turn} at 0"}]}
             body_ = {**asked, "user": str(turn), "seed": turn, "stream": True}
-            async with session.post(f"{service.url}{CHAT}", json=body_) as response:
+            async with session.post(f"{service.url}{path}", json=body_) as response:
                 got = await response.read()
                 if response.status != 200:
                     assert response.status == 502, got
                     assert json.loads(got)["error"]["message"]
                     ends["refused"] += 1
                     continue
-            splitter, assembler = EventSplitter(), Assembler()
+            splitter, assembler = EventSplitter(), api.reader()
             events = splitter.feed(got)
             assert splitter.rest == b""
             for event in events:
                 assembler.read(event)
             last = data_of(events[-1]) or b""
-            done = last == b"[DONE]"
-            ends["error" if not done and "error" in json.loads(last) else "whole"] += 1
+            done = events[-1] == final
+            ends["error" if b'"error"' in last else "whole"] += 1
             await settled(service.service)
             async with session.post(
-                f"{service.url}{CHAT}", json=body_, headers={"Cache-Control": "only-if-cached"}
+                f"{service.url}{path}", json=body_, headers={"Cache-Control": "only-if-cached"}
             ) as again:
-                why = await keeping.why_not(assembler.answer(), request)
-                fit = assembler.complete and why is None
+                complete = assembler.complete
+                fit = complete and await keeping.why_not(assembler.answer(), request) is None
                 assert (again.status == 200) <= fit
                 assert (again.status == 200) == fit or not done  # what followed may have been cut
                 kept += again.status == 200

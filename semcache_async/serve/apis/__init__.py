@@ -10,10 +10,11 @@ import msgspec
 from semcache_async.serve.apis.api import UNREADABLE, Api
 from semcache_async.serve.apis.chat import CHAT, TEXT
 from semcache_async.serve.apis.chat.replay import is_text
+from semcache_async.serve.apis.messages import EVENTS, MESSAGES
 
-__all__ = ["APIS", "CHAT", "TEXT", "api_of", "content_of", "made_in", "readable"]
+__all__ = ["APIS", "CHAT", "MESSAGES", "TEXT", "api_of", "content_of", "made_in", "readable"]
 
-APIS: tuple[Api, ...] = (CHAT, TEXT)
+APIS: tuple[Api, ...] = (CHAT, TEXT, MESSAGES)
 _BY_NAME = {api.name: api for api in APIS}
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -24,6 +25,9 @@ def api_of(answer: Mapping[str, Any]) -> Api | None:
     if isinstance(choices, list):
         first = choices[0] if choices else None
         return TEXT if isinstance(first, dict) and is_text(first) else CHAT
+    kind = answer.get("type")
+    if MESSAGES.is_answer(answer) or (isinstance(kind, str) and kind in EVENTS):
+        return MESSAGES
     return None
 
 

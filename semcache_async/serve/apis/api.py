@@ -258,6 +258,10 @@ class Api(ABC):
         upstream's own word is wanted. Raises ``Invalid`` for what a chat cannot say."""
         return None
 
+    def is_error(self, body: bytes) -> bool:
+        """Is it an error in a form that this API alone has, so that whoever sent it knows it?"""
+        return False
+
     # -- whole answers
 
     @abstractmethod

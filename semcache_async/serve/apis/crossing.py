@@ -50,9 +50,10 @@ class Crossing:
         self._writer = api.writer()
 
     def cross(self, frame: Frame) -> Frame:
-        """What says the same; an empty one for what the other API does not tell."""
+        """What says the same; an empty one for what the other API does not tell. A comment stays:
+        it keeps the connection alive while a model thinks."""
         data = data_of(frame.raw)
-        return Frame(self._writer.write(self._source.deltas(data)) if data is not None else b"")
+        return Frame(frame.raw if data is None else self._writer.write(self._source.deltas(data)))
 
     def end(self) -> Frame:
         """What comes at the end."""

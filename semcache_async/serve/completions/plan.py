@@ -37,6 +37,8 @@ _PARTS = {
     "input_audio": Bypass.AUDIO,
     "file": Bypass.FILES,
     "input_file": Bypass.FILES,
+    "document": Bypass.FILES,
+    "container_upload": Bypass.FILES,
 }
 _ORDERS = ("system", "developer")
 _TOOLS = ("tool", "function")

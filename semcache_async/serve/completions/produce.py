@@ -53,7 +53,8 @@ def producer(
         try:
             text, answer = await ask(asked, emit)
         except UpstreamAnswered as error:
-            if error.status not in _NO_SUCH_PATH or asked is not request:
+            known = asked is not request or request.api.is_error(error.body)
+            if error.status not in _NO_SUCH_PATH or known:
                 raise
             instead = request.api.in_chat(request)
             if instead is None:

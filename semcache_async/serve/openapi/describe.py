@@ -41,7 +41,7 @@ def describe(protocols: Iterable[Protocol]) -> dict[str, Any]:
         "info": {
             "title": "semcache",
             "version": __version__,
-            "description": "A semantic cache in front of an LLM, in three protocols.",
+            "description": "A semantic cache in front of an LLM, in four protocols.",
         },
         "security": [{}, {"key": []}],
         "paths": paths,

@@ -214,4 +214,4 @@ def _chat_of(
         if rest or calls:
             called = {"tool_calls": calls} if calls else {}
             chat.append({"role": message.get("role"), "content": rest or None, **called})
-    return chat
+    return chat or [{"role": "user", "content": None}]

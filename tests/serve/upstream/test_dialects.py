@@ -30,9 +30,9 @@ class Dialect:
     asked: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def read(cls, name: str) -> Dialect:
+    def read(cls, name: str, folder: Path = HERE) -> Dialect:
         made = cls()
-        for section in (HERE / f"{name}.txt").read_text().removeprefix("== ").split("\n== "):
+        for section in (folder / f"{name}.txt").read_text().removeprefix("== ").split("\n== "):
             head, _, body = section.partition("\n")
             kind, *words = head.split()
             made.sections[kind] = words, body.rstrip().encode() + b"\n\n"

@@ -1,0 +1,30 @@
+"""POST /v1/messages/count_tokens: the upstream's, which alone knows its models' tokens."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from semcache_async.serve.apis import MESSAGES
+from semcache_async.serve.errors import NotFound, UpstreamAnswered
+from semcache_async.serve.http.body import read_json
+from semcache_async.serve.http.responses import json_response
+from semcache_async.serve.service import Service
+
+__all__ = ["count"]
+
+_PATH = "messages/count_tokens"
+_NO_SUCH_PATH = (404, 405, 501)
+
+
+async def count(service: Service, request: web.Request) -> web.Response:
+    """How many tokens a request has."""
+    asked = await read_json(request, service)
+    model = asked.get("model")
+    upstream = service.upstreams.of(model if isinstance(model, str) else "")
+    passed = service.completions.passing.of(request.headers, request.query, MESSAGES.headers)
+    try:
+        return json_response(await upstream.pass_on("POST", _PATH, passed, asked))
+    except UpstreamAnswered as error:
+        if error.status not in _NO_SUCH_PATH or MESSAGES.is_error(error.body):
+            raise
+        raise NotFound("The upstream does not count the tokens of messages.") from error
