@@ -28,6 +28,14 @@ class Bypass(_Reason):
     TOOLS = "tools", "It offers tools, and does not force a single one (bypass_tools)."
     N = "n", "It wants several choices (bypass_n)."
     WEB_SEARCH = "web_search", "Its answer comes from a web search."
+    STATE = (
+        "state",
+        (
+            "Its answer depends on what the upstream keeps: an earlier response, a conversation, "
+            "a container."
+        ),
+    )
+    BACKGROUND = "background", "It is answered later."
     AUDIO = "audio", "It sends or wants audio (bypass_images)."
     IMAGES = "images", "It has images (bypass_images)."
     FILES = "files", "It has files (bypass_images)."

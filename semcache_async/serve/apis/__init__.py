@@ -10,10 +10,11 @@ import msgspec
 from semcache_async.serve.apis.api import UNREADABLE, Api
 from semcache_async.serve.apis.chat import CHAT, TEXT
 from semcache_async.serve.apis.chat.replay import is_text
+from semcache_async.serve.apis.responses import RESPONSES
 
-__all__ = ["APIS", "CHAT", "TEXT", "api_of", "content_of", "made_in", "readable"]
+__all__ = ["APIS", "CHAT", "RESPONSES", "TEXT", "api_of", "content_of", "made_in", "readable"]
 
-APIS: tuple[Api, ...] = (CHAT, TEXT)
+APIS: tuple[Api, ...] = (CHAT, TEXT, RESPONSES)
 _BY_NAME = {api.name: api for api in APIS}
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -24,6 +25,8 @@ def api_of(answer: Mapping[str, Any]) -> Api | None:
     if isinstance(choices, list):
         first = choices[0] if choices else None
         return TEXT if isinstance(first, dict) and is_text(first) else CHAT
+    if RESPONSES.is_answer(answer) or str(answer.get("type")).startswith("response."):
+        return RESPONSES
     return None
 
 
