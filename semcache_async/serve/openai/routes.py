@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from semcache_async.serve.apis.chat import CHAT, TEXT
+from semcache_async.serve.asking.describing import completing
 from semcache_async.serve.asking.handler import asking
-from semcache_async.serve.bypass import Bypass, Unkept
 from semcache_async.serve.openai.embeddings import create
 from semcache_async.serve.openai.errors import render
 from semcache_async.serve.openai.models import model, models
@@ -23,94 +23,41 @@ from semcache_async.serve.openapi.shapes import (
     text,
 )
 from semcache_async.serve.protocol import Access, Route
-from semcache_async.types import Source
 
-__all__ = ["ROUTES", "SCHEMAS"]
+__all__ = ["ERRORS", "ROUTES", "SCHEMAS"]
 
-_ERRORS = {
+ERRORS = {
     "OpenAIError": "400 what is wrong, 401 no such key, 404 no such model, 413 too large, 429 too "
     "many; 5xx the upstream's error, or 503 with Retry-After."
 }
+"""Of all that OpenAI's API answers."""
 
 
-def _meanings(reasons: type[Bypass] | type[Unkept]) -> str:
-    return " ".join(f"{reason.value}: {reason.meaning}" for reason in reasons)
-
-
-def _completing(summary: str, asked: str, made: str, description: str) -> Schema:
-    return operation(
-        *(summary, _ERRORS),
-        body=asked,
-        answer={
-            **content(JSON, ref(made)),
-            **content("text/event-stream", {"description": "Chunks, then data: [DONE]."}),
-        },
-        description=description,
-        parameters=[
-            parameter("Cache-Control", "header", text(), "no-cache, no-store, max-age, ..."),
-            parameter(
-                "x-semcache-max-distance",
-                "header",
-                number(minimum=0, maximum=2),
-                "May only tighten.",
-            ),
-            parameter(
-                "x-semcache-similarity-threshold",
-                "header",
-                number(minimum=-1, maximum=1),
-                "1 - distance; may only tighten.",
-            ),
-            parameter("x-semcache-locale", "header", text(), "Part of the scope, such as de-CH."),
-            parameter("x-semcache-tags", "header", text(), "Comma-separated; to invalidate by."),
-        ],
-        sends={
-            "Cache-Status": text("RFC 9211."),
-            "x-semcache-status": text(enum=[source.value for source in Source]),
-            "x-semcache-similarity": text("1 - distance."),
-            "x-semcache-distance": text(),
-            "x-semcache-entry-id": text(),
-            "x-semcache-shadow": text(
-                "In shadow mode: what would have been served instead.", enum=["exact", "semantic"]
-            ),
-            "x-semcache-not-stored": text(
-                "Why a new answer, unless streamed, was not kept. " + _meanings(Unkept),
-                enum=[reason.value for reason in Unkept],
-            ),
-            "x-semcache-api": text(
-                "The API in which the upstream answered, where it is another than the request's."
-            ),
-            "x-semcache-reason": text(
-                "Why the cache was bypassed. " + _meanings(Bypass),
-                enum=[reason.value for reason in Bypass],
-            ),
-            "Age": text("Seconds."),
-        },
-    )
-
-
-_CHAT = _completing(
+_CHAT = completing(
     "Answer a chat",
+    ERRORS,
     "ChatRequest",
     "ChatCompletion",
     "The last user message is looked up, by meaning, among those of the same scope: tenant, "
     "model, upstream, every other message and parameter. A miss goes upstream, once for all "
     "who ask the same meanwhile.",
 )
-_TEXT = _completing(
+_TEXT = completing(
     "Complete a text",
+    ERRORS,
     "TextRequest",
     "TextCompletion",
     "OpenAI's older form. The prompt is looked up as a chat's question is; several prompts at once "
     "and tokens go upstream past the cache.",
 )
-_MODELS = operation("The upstream's models", _ERRORS, answer=content(JSON, ref("Models")))
+_MODELS = operation("The upstream's models", ERRORS, answer=content(JSON, ref("Models")))
 _MODEL = operation(
-    *("One of the upstream's models", _ERRORS),
+    *("One of the upstream's models", ERRORS),
     answer=content(JSON, ref("Model")),
     parameters=[parameter("id", "path", text(), "Its name, slashes and all.")],
 )
 _EMBEDDINGS = operation(
-    *("Embed texts with the cache's own model, or another of the upstream", _ERRORS),
+    *("Embed texts with the cache's own model, or another of the upstream", ERRORS),
     body="EmbeddingsRequest",
     answer=content(JSON, ref("Embeddings")),
 )
