@@ -177,17 +177,26 @@ class Responder:
 
 
 @asynccontextmanager
-async def responding(
-    said: dict[str, Any] | None = None, **options: Any
-) -> AsyncIterator[tuple[Setup, Responder]]:
-    """The service in front of one; ``options`` as of ``serving``."""
+async def answering(
+    said: dict[str, Any] | None = None,
+) -> AsyncIterator[tuple[str, Responder]]:
+    """One's base URL, and itself."""
     upstream = Responder(said)
     app = web.Application()
     app.router.add_post(PATH, upstream.create)
     app.router.add_route("*", f"{PATH}/{{id}}", upstream.named)
     app.router.add_post(f"{PATH}/{{id}}/cancel", upstream.named)
     app.router.add_get(f"{PATH}/{{id}}/input_items", upstream.items)
-    async with TestServer(app) as server, serving(str(server.make_url("/v1")), **options) as setup:
+    async with TestServer(app) as server:
+        yield str(server.make_url("/v1")), upstream
+
+
+@asynccontextmanager
+async def responding(
+    said: dict[str, Any] | None = None, **options: Any
+) -> AsyncIterator[tuple[Setup, Responder]]:
+    """The service in front of one; ``options`` as of ``serving``."""
+    async with answering(said) as (url, upstream), serving(url, **options) as setup:
         yield setup, upstream
 
 

@@ -46,6 +46,7 @@ def _named(summary: str, answer: Schema, *query: str, description: str = "") -> 
 
 def _parameters(query: Iterable[str]) -> Iterable[Schema]:
     yield parameter("id", "path", text(), "Its id, or that of a hit.")
+    yield parameter("model", "query", text(), "Any of the upstream's that has it.")
     for name in query:
         yield parameter(name, "query", text(), "The upstream's to understand.")
 
@@ -80,7 +81,7 @@ _ITEMS = _named(
 
 _PATH = "/v1/responses"
 ROUTES = (
-    Route("POST", _PATH, Access.KEY, asking(RESPONSES, render, broken), _CREATE),
+    Route("POST", _PATH, Access.KEY, asking(RESPONSES, render, broken), _CREATE, "responses"),
     Route("GET", f"{_PATH}/{{id}}", Access.KEY, retrieve, _RETRIEVE),
     Route("DELETE", f"{_PATH}/{{id}}", Access.KEY, delete, _DELETE),
     Route("POST", f"{_PATH}/{{id}}/cancel", Access.KEY, cancel, _CANCEL),

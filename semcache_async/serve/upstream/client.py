@@ -248,9 +248,9 @@ class Upstream:
         self, path: str, passed: Passed
     ) -> AsyncIterator[AsyncIterator[bytes] | bytes]:
         """What it has at another path, unseen, as ``stream`` gives it. Raises as that does."""
-        async with self._bounded(passed):
-            async with self._coming(await self._begin("GET", path, passed)) as told:
-                yield told
+        begun = self._begin("GET", path, passed)
+        async with self._bounded(passed), self._coming(await begun) as told:
+            yield told
 
     async def aclose(self) -> None:
         """Let go of what is still open."""

@@ -29,7 +29,7 @@ def body(given: Any = ASKED, **fields: Any) -> dict[str, Any]:
 
 
 def planned(asked: dict[str, Any], **options: Any) -> Plan:
-    return Planner(Settings(**options), UPSTREAM).plan(RESPONSES.read(asked), "", "")
+    return Planner(Settings(**options), lambda _: UPSTREAM).plan(RESPONSES.read(asked), "", "")
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -10,17 +10,25 @@ from typing import Any
 import msgspec
 import pytest
 from multidict import CIMultiDict
-from openai import APIStatusError, AsyncOpenAI, NotFoundError, PermissionDeniedError
+from openai import (
+    APIStatusError,
+    AsyncOpenAI,
+    BadRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from openai.types.responses import Response, ResponseErrorEvent
 from pydantic import BaseModel
 from yarl import URL
 
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
+from semcache_async.serve.settings import UpstreamTable
 from semcache_async.serve.sse import EventSplitter, data_of
 from tests.helpers import check_sums, until
 from tests.serve.responding import (
     PATH,
     USED,
+    answering,
     asks,
     called,
     event,
@@ -536,6 +544,48 @@ async def test_what_the_upstream_keeps_is_nobodys_where_tenants_are_apart() -> N
         async with responding(**options) as (setup, _), sdk_of(setup, "sk-a") as a:
             made = await a.responses.create(model="m", input="pay at 10")
             assert (await a.responses.retrieve(made.id)).id == made.id
+
+
+async def test_of_several_upstreams_the_one_that_has_it_is_asked() -> None:
+    async with answering() as (url, far), answering(response(id="resp_n")) as (other, near):
+        table = UpstreamTable(name="near", url=other, models=("n",))
+        lacking = UpstreamTable(name="chats", url=other, models=("c",), apis=("chat",))
+        async with serving(url, upstreams=(lacking, table)) as setup, sdk_of(setup) as sdk:
+            for model, upstream in (("m", far), ("n", near)):
+                made = await sdk.responses.create(model=model, input="pay at 10")
+                hit = await sdk.responses.create(model=model, input="pay at 10")
+                assert (await sdk.responses.retrieve(hit.id)).id == hit.id
+                assert upstream.targets[-1] == f"GET {PATH}/{made.id}"
+                await sdk.responses.delete(made.id)
+                assert upstream.kept == {}
+            with pytest.raises(NotFoundError, match="not found"):
+                await sdk.responses.retrieve(made.id)
+            near.targets.clear()
+            with pytest.raises(NotFoundError):
+                await sdk.responses.retrieve(made.id, extra_query={"model": "m"})
+            assert near.targets == []
+            assert far.targets[-1] == f"GET {PATH}/{made.id}"
+
+
+async def test_a_callers_own_key_goes_to_the_upstream_it_is_for() -> None:
+    own: dict[str, Any] = {"pass_keys": True, "cache": {"secret": "s3cret"}}
+    async with scene(answer(msgspec.json.encode(response())), **own) as (setup, script):
+        async with sdk_of(setup, "sk-ann-0123456789") as sdk:
+            assert (await sdk.responses.retrieve("resp_1")).id == "resp_1"
+        assert script.requests[0][0]["Authorization"] == "Bearer sk-ann-0123456789"
+        url = next(iter(setup.service.upstreams)).identity
+        table = UpstreamTable(name="near", url=url, models=("n",))
+        script.requests.clear()
+        async with (
+            serving(url, upstreams=(table,), **own) as several,
+            sdk_of(several, "sk-ann-0123456789") as sdk,
+        ):
+            with pytest.raises(BadRequestError, match="model"):
+                await sdk.responses.retrieve("resp_1")
+            assert script.requests == []
+            found = await sdk.responses.retrieve("resp_1", extra_query={"model": "n"})
+            assert found.id == "resp_1"
+            assert script.targets[-1] == f"{PATH}/resp_1"
 
 
 async def test_tenants_share_nothing() -> None:
