@@ -21,6 +21,7 @@ from openai.types.responses import Response, ResponseErrorEvent
 from pydantic import BaseModel
 from yarl import URL
 
+from semcache_async.serve.app import break_off
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
 from semcache_async.serve.settings import UpstreamTable
 from semcache_async.serve.sse import EventSplitter, data_of
@@ -295,6 +296,20 @@ async def test_an_error_in_mid_stream_is_told_and_nothing_kept() -> None:
                     assert kinds[-1] == "error"
                     with pytest.raises(RuntimeError, match="completed"):
                         await helper.get_final_response()
+
+
+async def test_a_stream_that_the_service_ends_says_so() -> None:
+    gate = asyncio.Event()
+    async with (
+        scene(STREAM_HEAD, chunk(EVENTS[0]), gate, chunk(b"".join(EVENTS[1:])), LAST) as (setup, _),
+        setup.client.post(PATH, json=asks(stream=True)) as got,
+    ):
+        assert await got.content.readexactly(len(EVENTS[0])) == EVENTS[0]
+        setup.service.draining = True
+        assert break_off(setup.client.app) == 1
+        (last,) = decoded(await got.read())
+        assert (last["type"], last["code"]) == ("error", "draining")
+        gate.set()
 
 
 async def test_an_error_instead_of_an_answer_is_the_upstreams() -> None:
