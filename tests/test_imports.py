@@ -87,13 +87,14 @@ ROOMS: dict[str, set[str]] = {
     },
     "serve.openapi": {"serve.http", "serve.protocol", "serve.service"},
     "serve.asking": {
-        *("reply", "serve.apis", "serve.bypass", "serve.completions", "serve.errors", "serve.http"),
-        *("serve.openapi", "serve.protocol", "serve.service", "serve.sse", "serve.upstream"),
+        *("reply", "serve.apis", "serve.bypass", "serve.completions", "serve.errors"),
+        *("serve.http", "serve.openapi", "serve.protocol", "serve.service", "serve.sse"),
+        *("serve.upstream",),
     },
     # The protocols, which know nothing of each other.
     "serve.openai": {
         *_PROTOCOL,
-        *("embed", "serve.apis", "serve.asking", "serve.upstream"),
+        *("embed", "serve.apis", "serve.asking", "serve.sse", "serve.upstream"),
     },
     "serve.anthropic": {*_PROTOCOL, "serve.apis", "serve.asking", "serve.sse"},
     "serve.langcache": {*_PROTOCOL, "serve.sizes", "text"},

@@ -18,6 +18,7 @@ __all__ = ["PROTOCOLS", "break_off", "make_app", "make_runner"]
 
 _SPOKEN = (
     openai.PROTOCOL,
+    openai.RESPONSES,
     anthropic.PROTOCOL,
     langcache.PROTOCOL,
     plain.PROTOCOL,

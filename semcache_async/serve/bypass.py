@@ -35,6 +35,7 @@ class Bypass(_Reason):
             "a container."
         ),
     )
+    BACKGROUND = "background", "It is answered later."
     AUDIO = "audio", "It sends or wants audio (bypass_images)."
     IMAGES = "images", "It has images (bypass_images)."
     FILES = "files", "It has files (bypass_images)."

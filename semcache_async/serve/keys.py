@@ -88,6 +88,14 @@ class KeyRing:
         return self._callers is None
 
     @property
+    def several_tenants(self) -> bool:
+        """Whether callers who are no admins have more tenants than one."""
+        callers = [caller for _, caller in (self._callers or {}).values()]
+        if self._callers is not None and self._without_key is not None:
+            callers.append(self._without_key)
+        return len({caller.tenant for caller in callers if not caller.admin}) > 1
+
+    @property
     def keyless(self) -> bool:
         """Whether anybody is let in without a key."""
         return self._without_key is not None

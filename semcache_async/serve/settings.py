@@ -280,6 +280,13 @@ class Settings:
         "whatever limit of tokens a request has: a longer stored answer is none for it.",
         group=_CACHE,
     )
+    kept_by_id: bool = option(
+        False,
+        "Where keys have several tenants: callers may name what the upstream keeps (an earlier "
+        "response, a conversation, a file) by its id. Whoever knows an id can read what it names, "
+        "of any tenant.",
+        group=_WHO,
+    )
     finish_reasons: tuple[str, ...] = option(
         ("stop", "eos", "eos_token", "end", "end_turn", "stop_sequence", "completed"),
         "What upstreams call the end of an answer that is whole, in any case; others are not "

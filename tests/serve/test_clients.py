@@ -358,6 +358,26 @@ async def test_langchain(service: Live) -> None:
     assert service.simulator.stats.calls == 1
 
 
+async def test_langchain_by_responses(service: Live) -> None:
+    def work() -> None:
+        with openai.DefaultHttpxClient() as http:
+            chat = langchain(service, http_client=http, use_responses_api=True)
+            made = chat.invoke("refund at 10")
+            hit = chat.invoke("money back at 15")
+            assert hit.text == made.text
+            assert hit.text.startswith("Answer to: refund at 10")
+            first, *chunks = chat.stream("money back at 15")
+            whole = sum(chunks, first)
+            assert (whole.text, whole.usage_metadata) == (made.text, made.usage_metadata)
+            name = hit.response_metadata["id"]
+            assert name != made.response_metadata["id"]
+            more = chat.invoke("And then?", previous_response_id=name)
+            assert more.text.startswith("Answer to: And then?")
+
+    await in_thread(work)
+    assert service.simulator.stats.calls == 2
+
+
 async def test_langchain_async(service: Live) -> None:
     async with openai.DefaultAsyncHttpxClient() as http:
         chat = langchain(service, http_async_client=http)

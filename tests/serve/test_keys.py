@@ -36,6 +36,16 @@ def test_keys_as_other_clients_send_them(name: str) -> None:
     assert ring.caller(CIMultiDict({"x-api-key": "sk-root", "api-key": "sk-acme"})).admin
 
 
+def test_whether_there_are_several_tenants() -> None:
+    acme, other = {hash_key("sk-a"): Caller(tenant="acme")}, {hash_key("sk-b"): Caller(tenant="b")}
+    root = {hash_key("sk-root"): Caller(admin=True)}
+    assert not KeyRing().several_tenants
+    assert not KeyRing({**acme, **root}).several_tenants
+    assert not KeyRing({}, secret="s").several_tenants
+    assert KeyRing({**acme, **other}).several_tenants
+    assert KeyRing(acme, allow_anonymous=True).several_tenants
+
+
 def sent(authorization: str | None = None) -> CIMultiDict[str]:
     return CIMultiDict({} if authorization is None else {"Authorization": authorization})
 

@@ -11,10 +11,21 @@ from semcache_async.serve.apis.api import UNREADABLE, Api
 from semcache_async.serve.apis.chat import CHAT, TEXT
 from semcache_async.serve.apis.chat.replay import is_text
 from semcache_async.serve.apis.messages import EVENTS, MESSAGES
+from semcache_async.serve.apis.responses import RESPONSES
 
-__all__ = ["APIS", "CHAT", "MESSAGES", "TEXT", "api_of", "content_of", "made_in", "readable"]
+__all__ = [
+    "APIS",
+    "CHAT",
+    "MESSAGES",
+    "RESPONSES",
+    "TEXT",
+    "api_of",
+    "content_of",
+    "made_in",
+    "readable",
+]
 
-APIS: tuple[Api, ...] = (CHAT, TEXT, MESSAGES)
+APIS: tuple[Api, ...] = (CHAT, TEXT, MESSAGES, RESPONSES)
 _BY_NAME = {api.name: api for api in APIS}
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -25,9 +36,11 @@ def api_of(answer: Mapping[str, Any]) -> Api | None:
     if isinstance(choices, list):
         first = choices[0] if choices else None
         return TEXT if isinstance(first, dict) and is_text(first) else CHAT
-    kind = answer.get("type")
-    if MESSAGES.is_answer(answer) or (isinstance(kind, str) and kind in EVENTS):
+    kind = str(answer.get("type"))
+    if MESSAGES.is_answer(answer) or kind in EVENTS:
         return MESSAGES
+    if RESPONSES.is_answer(answer) or kind.startswith("response."):
+        return RESPONSES
     return None
 
 

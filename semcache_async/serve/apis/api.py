@@ -80,6 +80,8 @@ class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What that JSON has to fit, where the request gives one."""
     echo: bool = False
     """The answer repeats the prompt."""
+    refers: bool = False
+    """It names by its id what the upstream keeps of earlier calls."""
     user: str = ""
     """On whose behalf."""
 

@@ -8,7 +8,7 @@ import msgspec
 
 from semcache_async.serve.apis import api_of, made_in
 from semcache_async.serve.apis.api import UNREADABLE, Api, Frame
-from semcache_async.serve.sse import data_of
+from semcache_async.serve.sse import EventSplitter, data_of
 
 __all__ = ["Crossing", "given_in", "told_in"]
 
@@ -47,6 +47,7 @@ class Crossing:
 
     def __init__(self, source: Api, api: Api) -> None:
         self._source = source
+        self._api = api
         self._writer = api.writer()
 
     def cross(self, frame: Frame) -> Frame:
@@ -55,6 +56,7 @@ class Crossing:
         data = data_of(frame.raw)
         return Frame(frame.raw if data is None else self._writer.write(self._source.deltas(data)))
 
-    def end(self) -> Frame:
+    def end(self) -> list[Frame]:
         """What comes at the end."""
-        return Frame(self._writer.end())
+        reader = self._api.reader()
+        return [reader.read(event) for event in EventSplitter().feed(self._writer.end())]

@@ -35,7 +35,29 @@ def begun(body: dict[str, Any], api: Api) -> Request:
         model=model if isinstance(model, str) else "",
         temperature=temperature if isinstance(temperature, int | float) else None,
         user=str(body.get("user")),
+        refers=body.get("container") is not None or _names_files(body),
     )
+
+
+def _names_files(body: dict[str, Any]) -> bool:
+    """Does a message have a file that the upstream keeps, by its id?"""
+    for name in ("messages", "input"):
+        turns = body.get(name)
+        for turn in turns if isinstance(turns, list) else ():
+            if isinstance(turn, dict) and _has_files(turn.get("content")):
+                return True
+    return False
+
+
+def _has_files(parts: object) -> bool:
+    for part in parts if isinstance(parts, list) else ():
+        if isinstance(part, dict):
+            places = (part, part.get("file"), part.get("source"))
+            if any("file_id" in place for place in places if isinstance(place, dict)):
+                return True
+            if _has_files(part.get("content")):  # a tool's result
+                return True
+    return False
 
 
 def is_known(body: dict[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from aiohttp import HttpVersion11, web
 
 from semcache_async.reply import Reply
 from semcache_async.serve.apis.api import Api, Frame
+from semcache_async.serve.asking.kept import admit_kept
 from semcache_async.serve.asking.sending import STREAM, BrokeOffError, ReaderLeftError, begun
 from semcache_async.serve.completions.control import Control, read_control
 from semcache_async.serve.completions.flow import CorruptError, text_of
@@ -92,6 +93,8 @@ async def _read(service: Service, request: web.Request, api: Api) -> tuple[Plan,
         tenant, locale, telling = asker
         plan = planner.plan(asked, tenant, locale, control.namespace, telling)
         planner.remember(plan, raw, api.name, *asker)
+    if plan.request.refers:
+        admit_kept(service, request)
     tags, author = signed(request, control.tags), caller_of(request).author
     again = control.read and completions.again.asked(plan, author)
     if tags or author or again or passed != NOTHING:

@@ -104,8 +104,8 @@ class Stream:
             yield frame if crossing is None else crossing.cross(frame)
         async for frame in self._frames:
             yield frame if crossing is None else crossing.cross(frame)
-        if crossing is not None:
-            yield crossing.end()
+        for frame in () if crossing is None else crossing.end():
+            yield frame
 
 
 def _more(before: Usage, told: Usage) -> Usage:

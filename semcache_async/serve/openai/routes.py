@@ -24,17 +24,18 @@ from semcache_async.serve.openapi.shapes import (
 )
 from semcache_async.serve.protocol import Access, Route
 
-__all__ = ["ROUTES", "SCHEMAS"]
+__all__ = ["ERRORS", "ROUTES", "SCHEMAS"]
 
-_ERRORS = {
+ERRORS = {
     "OpenAIError": "400 what is wrong, 401 no such key, 404 no such model, 413 too large, 429 too "
     "many; 5xx the upstream's error, or 503 with Retry-After."
 }
+"""Of all that OpenAI's API answers."""
 
 
 _CHAT = completing(
     "Answer a chat",
-    _ERRORS,
+    ERRORS,
     "ChatRequest",
     "ChatCompletion",
     "The last user message is looked up, by meaning, among those of the same scope: tenant, "
@@ -43,20 +44,20 @@ _CHAT = completing(
 )
 _TEXT = completing(
     "Complete a text",
-    _ERRORS,
+    ERRORS,
     "TextRequest",
     "TextCompletion",
     "OpenAI's older form. The prompt is looked up as a chat's question is; several prompts at once "
     "and tokens go upstream past the cache.",
 )
-_MODELS = operation("The upstream's models", _ERRORS, answer=content(JSON, ref("Models")))
+_MODELS = operation("The upstream's models", ERRORS, answer=content(JSON, ref("Models")))
 _MODEL = operation(
-    *("One of the upstream's models", _ERRORS),
+    *("One of the upstream's models", ERRORS),
     answer=content(JSON, ref("Model")),
     parameters=[parameter("id", "path", text(), "Its name, slashes and all.")],
 )
 _EMBEDDINGS = operation(
-    *("Embed texts with the cache's own model, or another of the upstream", _ERRORS),
+    *("Embed texts with the cache's own model, or another of the upstream", ERRORS),
     body="EmbeddingsRequest",
     answer=content(JSON, ref("Embeddings")),
 )

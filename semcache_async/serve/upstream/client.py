@@ -240,17 +240,17 @@ class Upstream:
         async with self._bounded(passed):
             ask = partial(self._ask, api.path, passed)
             answer = await (self._usage.asking(ask, body) if api.asks_usage else ask(body))
-            response = answer.response
-            try:
-                if await answer.is_stream():
-                    async with aclosing(answer.pieces(self._limits.max_stream)) as pieces:
-                        yield pieces
-                else:
-                    yield await answer.whole(self._limits.max_body)
-            except BaseException:
-                response.close()
-                raise
-            self._part(response)
+            async with self._coming(answer) as told:
+                yield told
+
+    @asynccontextmanager
+    async def follow(
+        self, path: str, passed: Passed
+    ) -> AsyncIterator[AsyncIterator[bytes] | bytes]:
+        """What it has at another path, unseen, as ``stream`` gives it. Raises as that does."""
+        begun = self._begin("GET", path, passed)
+        async with self._bounded(passed), self._coming(await begun) as told:
+            yield told
 
     async def aclose(self) -> None:
         """Let go of what is still open."""
@@ -334,6 +334,20 @@ class Upstream:
         if self._counts is not None:
             took_s = asyncio.get_running_loop().time() - began
             self._counts.observe("upstream_first_byte_seconds", self.name, took_s)
+
+    @asynccontextmanager
+    async def _coming(self, answer: Body) -> AsyncIterator[AsyncIterator[bytes] | bytes]:
+        """Its bytes as they come, or all of them where it is no stream."""
+        try:
+            if await answer.is_stream():
+                async with aclosing(answer.pieces(self._limits.max_stream)) as pieces:
+                    yield pieces
+            else:
+                yield await answer.whole(self._limits.max_body)
+        except BaseException:
+            answer.response.close()
+            raise
+        self._part(answer.response)
 
     async def _whole(self, answer: Body, most: int, passed: Passed) -> bytes:
         async with answer.response:

@@ -468,7 +468,7 @@ def test_a_message_as_a_chat_and_back(whole: dict[str, Any]) -> None:
     splitter, reader = EventSplitter(), CHAT.reader()
     frames = splitter.feed(replayed(whole))
     crossed = [crossing.cross(MESSAGES.reader().read(one)).raw for one in frames]
-    for one in EventSplitter().feed(b"".join([*crossed, crossing.end().raw])):
+    for one in EventSplitter().feed(b"".join([*crossed, *[frame.raw for frame in crossing.end()]])):
         reader.read(one)
     assert reader.complete
     back = CHAT.said(reader.answer())

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.anyio
 
 HERE = Path(__file__).parent / "dialects"
 DIALECTS = sorted(path.stem for path in HERE.glob("*.txt"))
+RESPONSES = sorted(f"responses/{path.stem}" for path in HERE.glob("responses/*.txt"))
 
 
 @dataclass
@@ -59,7 +60,8 @@ async def spoken(name: str) -> AsyncIterator[tuple[Dialect, AsyncOpenAI, AsyncOp
     """The upstream, a client of it, a client of the service before it, and that."""
     dialect = Dialect.read(name)
     app = web.Application()
-    app.router.add_post("/v1/chat/completions", dialect.complete)
+    for path in ("/v1/chat/completions", "/v1/responses"):
+        app.router.add_post(path, dialect.complete)
     async with TestServer(app) as server, serving(url := str(server.make_url("/v1"))) as setup:
         ours = str(setup.client.make_url("/v1"))
         async with (
@@ -141,3 +143,67 @@ async def test_an_error_keeps_its_status_and_its_words(name: str, stream: bool) 
         body: Any = told[1].body
         said = str(body["message"]).rpartition(": ")[2]
         assert said.encode() in dialect.sections["error"][1]
+
+
+# -- responses
+
+
+async def followed(sdk: AsyncOpenAI) -> tuple[str, list[str], Any]:
+    """Text by its pieces and by its end, and what else the end says, as the SDK reads it."""
+    pieces, last = "", None
+    kinds: list[str] = []
+    async for event in await sdk.responses.create(model="m", input="pay at 10", stream=True):
+        kinds.append(event.type)
+        if event.type == "response.output_text.delta":
+            pieces += event.delta
+        if event.type == "response.completed":
+            last = event.response
+    return pieces, kinds, last
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+async def test_a_stream_of_a_response_then_hits(name: str) -> None:
+    async with spoken(name) as (dialect, straight, through, setup):
+        text, kinds, end = await followed(straight)
+        assert (text, kinds[-1]) == ("Like this.", "response.completed")
+        assert await followed(through) == (text, kinds, end)
+        await settled(setup.service)
+        calls = len(dialect.asked)
+        said, again, last = await followed(through)
+        assert (said, last.usage) == (text, end.usage)
+        assert set(kinds) <= set(again)
+        whole = await through.responses.create(model="m", input="pay at 10")
+        assert whole.output_text == last.output_text == text
+        assert len(dialect.asked) == calls
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+async def test_a_whole_response_then_hits(name: str) -> None:
+    own = {"id", "created_at", "completed_at"}
+    async with spoken(name) as (dialect, straight, through, _):
+        direct = await straight.responses.create(model="m", input="pay at 10")
+        for _ in range(2):
+            found = await through.responses.create(model="m", input="pay at 10")
+            assert found.output_text == "Like this."
+            for one in (*found.output, *direct.output):
+                one.id = ""
+            assert found.model_dump(exclude=own) == direct.model_dump(exclude=own)
+        async with through.responses.stream(model="m", input="pay at 10") as stream:
+            assert (await stream.get_final_response()).output_text == "Like this."
+        assert len(dialect.asked) == 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", RESPONSES)
+async def test_an_error_of_responses_keeps_its_status_and_its_words(
+    name: str, stream: bool
+) -> None:
+    async with spoken(name) as (dialect, straight, through, _):
+        told = []
+        for sdk in (straight, through):
+            with pytest.raises(APIStatusError) as caught:
+                await sdk.responses.create(model="wrong", input="pay at 10", stream=stream)
+            told.append(caught.value)
+        assert told[1].status_code == told[0].status_code
+        body: Any = told[1].body
+        assert str(body["message"]).encode() in dialect.sections["error"][1]

@@ -1,0 +1,93 @@
+"""A response, from a stream's events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from semcache_async.serve.apis.api import UNREADABLE, Frame
+from semcache_async.serve.apis.responses.saying import ENDS
+from semcache_async.serve.sse import data_of
+
+__all__ = ["ResponseReader"]
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class ResponseReader:
+    """Reads one stream's events in order. The last one holds the whole response; some servers leave
+    its items out, which came before. Never raises: of a stream with more than ``max_bytes`` of them
+    the items are not known."""
+
+    def __init__(self, max_bytes: int = 8 * 1024 * 1024) -> None:
+        self.error: Any = None
+        """The stream's own error, if it sent one."""
+        self.garbage = False
+        """An event's data was no JSON object."""
+        self.ended = False
+        """Its last event has come, or ``[DONE]``."""
+        self._left = max_bytes
+        self._response: dict[str, Any] | None = None
+        self._items: dict[int, dict[str, Any]] = {}
+        self._sizes: dict[tuple[int, int], list[int]] = {}
+
+    def read(self, event: bytes) -> Frame:
+        """Take one whole event in."""
+        data = data_of(event)
+        if data is None or data == b"[DONE]":
+            self.ended = self.ended or data is not None
+            return Frame(event)
+        try:
+            told = _decode(data)
+        except UNREADABLE:
+            self.garbage = True
+            return Frame(event)
+        kind = told.get("type")
+        if kind == "error" or (kind is None and told.get("error")):
+            self.error = told.get("error") or told
+        elif kind in ENDS:
+            self.ended = True
+            response = told.get("response")
+            self._response = response if isinstance(response, dict) else None
+        elif kind == "response.output_item.done":
+            self._add_item(told, len(data))
+        elif kind == "response.output_text.delta":
+            self._add_piece(told)
+        return Frame(event)
+
+    @property
+    def complete(self) -> bool:
+        """All of it arrived."""
+        return self._response is not None
+
+    @property
+    def sizes(self) -> list[list[int]]:
+        """Characters of the pieces in which each of its texts came."""
+        return [
+            self._sizes.get((at, n), [])
+            for at, item in enumerate(self.answer().get("output") or ())
+            if isinstance(item, dict) and isinstance(item.get("content"), list)
+            for n, part in enumerate(item["content"])
+            if isinstance(part, dict) and part.get("type") == "output_text"
+        ]
+
+    def answer(self) -> dict[str, Any]:
+        """The response as it would have been without streaming."""
+        response = self._response or {}
+        if response.get("output") or not self._items:
+            return response
+        return {**response, "output": [self._items[at] for at in sorted(self._items)]}
+
+    def _add_item(self, told: dict[str, Any], size: int) -> None:
+        at, item = told.get("output_index"), told.get("item")
+        self._left -= size
+        if self._left < 0:
+            self._items.clear()
+        elif type(at) is int and isinstance(item, dict):
+            self._items[at] = item
+
+    def _add_piece(self, told: dict[str, Any]) -> None:
+        at, n, delta = (told.get(name) for name in ("output_index", "content_index", "delta"))
+        if type(at) is int and type(n) is int and isinstance(delta, str) and delta:
+            self._sizes.setdefault((at, n), []).append(len(delta))
