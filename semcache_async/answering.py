@@ -88,16 +88,16 @@ class Answering(Generic[C]):
     async def seek(self, attempt: Attempt, produce: Produce[C]) -> Answer | Seat[C, Outcome]:
         """A stored answer, or else a seat in a flight."""
         query = attempt.query
-        shadow = self._config.shadow and query.reads
+        key, shadow = query.flight, self._config.shadow and query.reads
         if query.reads:
-            seat = None if shadow else self._flights.join(query.key, query.tags, query.policy)
+            seat = None if shadow else self._flights.join(key, query.tags, query.policy)
             if seat is not None:
                 return seat
             found = await self._tiers.find(attempt)
             if found is not None:
                 return found
         flight: Flight[C, Outcome] = Flight(
-            query.key,
+            key,
             query.prompt,
             attempt.vector,
             query.tags,

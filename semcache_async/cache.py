@@ -311,6 +311,7 @@ class SemanticCache:
         max_age_s: float | None = None,
         read: bool = True,
         write: bool = True,
+        crew: str = "",
     ) -> Reply[C]:
         """What services are built on: ``async with cache.reply(...) as reply`` says where the
         answer comes from before it is there, and hands out what ``produce`` emits as it comes.
@@ -319,8 +320,9 @@ class SemanticCache:
 
         ``max_age_s``: older entries are misses. Without ``read``, the LLM is called and its answer
         replaces what is stored (callers who want the same at once share that call); without
-        ``write``, nothing is stored; without both, the request bypasses the cache. Raises as
-        ``get_or_generate`` does.
+        ``write``, nothing is stored; without both, the request bypasses the cache. Stored answers
+        serve everybody, but an LLM call is shared by those alone who name the same ``crew``, and
+        one with a name by those of this process. Raises as ``get_or_generate`` does.
         """
         self._check_loop()
         if read and max_age_s is None:
@@ -335,8 +337,9 @@ class SemanticCache:
             max_age_s=max_age_s,
             reads=read,
             writes=write,
+            crew=crew,
         )
-        attempt = Attempt(query, emits=emits)
+        attempt = Attempt(query, emits=None if crew else emits)
         return Reply(self._counters, self._answering, attempt, produce)
 
     async def lookup(

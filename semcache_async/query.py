@@ -30,6 +30,17 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     """May be answered from the cache or another's flight."""
     writes: bool = True
     """Its answer may be kept for others."""
+    crew: str = ""
+    """Whose LLM call it may share: that of callers who name the same."""
+
+    @property
+    def flight(self) -> EntryKey:
+        """Under what its LLM call is found by others."""
+        if not self.crew:
+            return self.key
+        scope = self.key.scope
+        attributes = {**scope.attributes, "crew": self.crew}
+        return EntryKey(msgspec.structs.replace(scope, attributes=attributes), self.key.normalised)
 
     def record(
         self,
@@ -68,6 +79,7 @@ def read_query(
     max_age_s: float | None = None,
     reads: bool = True,
     writes: bool = True,
+    crew: str = "",
 ) -> Query:
     """``policy`` gives a scope's own, which ``max_distance`` may tighten. Raises ``PromptError`` or
     ``ConfigError`` for arguments that make no sense."""
@@ -87,7 +99,7 @@ def read_query(
     else:
         wording = normalise(text)
     key = EntryKey(scope, wording)
-    return Query(text, key, wanted, known_tags, ttl_s, max_age_s, reads, writes)
+    return Query(text, key, wanted, known_tags, ttl_s, max_age_s, reads, writes, crew)
 
 
 def is_oversize(prompt: str, config: CacheConfig) -> bool:

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.anyio
 
 PROMPT = "refund at 10"
 GREETED = [{"role": "system", "content": "Hi"}, {"role": "user", "content": PROMPT}]
+LIMITS = {"chat": "max_tokens", "responses": "max_output_tokens"}
 NAMES = ("chat", "messages", "responses")
 
 
@@ -82,7 +83,7 @@ async def test_not_by_default(redis_url: str, name: str, asker: str) -> None:
         ({"stop": "x"}, {"stop_sequences": ["y"]}, False),
         ({"model": "n"}, {}, False),
         ({"seed": 1}, {}, False),
-        ({"max_tokens": 9_000}, {"max_tokens": 8_000}, True),
+        ({"max_tokens": 9_000}, {"max_tokens": 8_000}, True),  # of what is stored
         ({}, {"top_k": 5}, False),
         ({}, {"system": "Be brief."}, False),
         (
@@ -126,8 +127,8 @@ async def test_an_answer_over_the_callers_limit_is_none_for_it(redis_url: str, n
             assert found == status
 
 
-@pytest.mark.parametrize(("leader", "follower"), [("chat", "messages"), ("messages", "responses")])
-async def test_a_stream_is_shared_live(
+@pytest.mark.parametrize(("leader", "follower"), [("chat", "responses"), ("responses", "chat")])
+async def test_a_stream_is_shared_live_by_those_with_one_limit(
     redis_url: str, name: str, monkeypatch: pytest.MonkeyPatch, leader: str, follower: str
 ) -> None:
     gate = asyncio.Event()
@@ -143,9 +144,12 @@ async def test_a_stream_is_shared_live(
         await until(lambda: stats().waiting == 1)
         followed = asyncio.create_task(told(running, follower, body(follower, stream=True)))
         await until(lambda: stats().waiting == 2)
+        limited = {**body(follower, stream=True), LIMITS[follower]: 999}
+        less = asyncio.create_task(told(running, follower, limited))
+        await until(lambda: stats().flights == 2)
         gate.set()
         one, other = await led, await followed
+        assert (await less)[0] != "shared"
         assert (one[0], other[0]) == ("generated", "shared")
         assert other[1] == leader
         assert text_in(leader, one[2]) == text_in(follower, other[2]) != ""
-        assert stats().llm_calls == 1

@@ -112,6 +112,7 @@ class Completions:
             max_age_s=control.max_age_s,
             read=control.read and cacheable,
             write=write,
+            crew=str(plan.request.limit or "") if plan.neutral else "",
         )
 
     async def stored(self, plan: Plan, control: Control) -> Answer | None:
