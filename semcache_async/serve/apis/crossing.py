@@ -12,6 +12,7 @@ from semcache_async.serve.sse import EventSplitter, data_of
 
 __all__ = ["Crossing", "given_in", "told_in"]
 
+_COMMENT = b":\n\n"
 _REMEMBERED, _LONGEST_REMEMBERED = 1_024, 8_192
 
 
@@ -51,10 +52,12 @@ class Crossing:
         self._writer = api.writer()
 
     def cross(self, frame: Frame) -> Frame:
-        """What says the same; an empty one for what the other API does not tell. A comment stays:
-        it keeps the connection alive while a model thinks."""
+        """What says the same. A comment stays, and stands for what the other API does not tell: it
+        keeps the connection alive while a model thinks."""
         data = data_of(frame.raw)
-        return Frame(frame.raw if data is None else self._writer.write(self._source.deltas(data)))
+        if data is None:
+            return frame
+        return Frame(self._writer.write(self._source.deltas(data)) or _COMMENT)
 
     def end(self) -> list[Frame]:
         """What comes at the end."""

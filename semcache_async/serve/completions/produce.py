@@ -84,9 +84,11 @@ async def _streamed(
             return _made(answer, api)
         async for piece in answer:
             for event in splitter.feed(piece):
+                if reader.ended and data_of(event) != b"[DONE]":
+                    break  # some say it after an end that is one without it
                 _take(event, reader, emit)
-                if reader.ended:
-                    return _assembled(reader)
+            if reader.ended:
+                return _assembled(reader)
         for event in splitter.end():
             _take(event, reader, emit)
             if reader.ended:

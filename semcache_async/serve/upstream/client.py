@@ -4,6 +4,7 @@ bounded."""
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ _MOST_VECTORS = 256 * 2**20
 """Bytes: 2,048 texts of 4,096 dimensions, as text."""
 _SHORTEST_KEY = 8
 _OWN_KEY, _CALLERS_KEY = b"(the service's key)", b"(the caller's key)"
+_LACKING_S = 600.0
+"""So long an API that was not there is not asked for again."""
 _LINGER_S = 1.0
 _STALE_S = 2.0
 """A connection that was used before, and that is closed so soon after it was used again, had been
@@ -170,15 +173,17 @@ class Upstream:
         self.lingering: set[asyncio.Task[None]] = set()
         """One for each stream whose last bytes are still waited for."""
         self._only_model: str | None = None
-        self._lacking: set[str] = set()
+        self._lacking: dict[str, float] = {}
 
     def lacks(self, api: Api) -> bool:
         """Is it known not to answer in ``api``?"""
-        return api.name in self._lacking or bool(self.apis and api.name not in self.apis)
+        if self.apis:
+            return api.name not in self.apis
+        return time.monotonic() < self._lacking.get(api.name, 0.0)
 
     def note_lacking(self, api: Api) -> None:
         """It was asked in ``api``, and has no such path."""
-        self._lacking.add(api.name)
+        self._lacking[api.name] = time.monotonic() + _LACKING_S
 
     async def only_model(self, passed: Passed = NOTHING) -> str | None:
         """The name of the one model there is; None where there are none or several. Asked once, but

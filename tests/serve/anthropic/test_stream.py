@@ -193,8 +193,10 @@ async def test_a_stream_that_goes_wrong(last: bytes, kind: str) -> None:
 
 
 async def test_the_end_is_message_stop_not_the_connections_end() -> None:
-    async with scene(STREAM_HEAD, chunk(ALL + b"data: [DONE]\n\n"), "hang") as (setup, _):
-        assert (await told(setup, asks(stream=True)))[2] == ALL
+    """Some say ``[DONE]`` after it, and what comes then is nobody's."""
+    done = ALL + b"data: [DONE]\n\n"
+    async with scene(STREAM_HEAD, chunk(done + EVENTS[0]), "hang") as (setup, _):
+        assert (await told(setup, asks(stream=True)))[2] == done
         await settled(setup.service)
         assert (await told(setup, asks()))[1][STATUS] == "exact"
 

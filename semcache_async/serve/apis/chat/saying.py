@@ -54,13 +54,11 @@ def _choice(choice: Any) -> Choice | None:
         return Choice(finish, text if isinstance(text, str) else None)
     if not isinstance(message, dict):
         return None
-    content = message.get("content")
-    return Choice(
-        finish,
-        content if isinstance(content, str) else None,
-        tuple(_calls(message)),
-        refused=bool(message.get("refusal")),
-    )
+    text, refusal = message.get("content"), message.get("refusal")
+    if refusal and not text:
+        text = refusal
+    said = text if isinstance(text, str) else None
+    return Choice(finish, said, tuple(_calls(message)), refused=bool(refusal))
 
 
 def _calls(message: Mapping[str, Any]) -> Iterator[Call]:
@@ -128,7 +126,8 @@ def _deltas(chunk: Mapping[str, Any]) -> Iterator[Delta]:
         delta = choice.get("delta") or {}
         if "role" in delta:
             yield Began(str(chunk.get("model") or ""))
-        if text := delta.get("content"):
+        text = delta.get("content") or delta.get("refusal")
+        if text and isinstance(text, str):
             yield Part(text)
         for at, call in enumerate(delta.get("tool_calls") or ()):
             function = call.get("function") or {}
@@ -139,7 +138,7 @@ def _deltas(chunk: Mapping[str, Any]) -> Iterator[Delta]:
                 call.get("id") or "",
             )
         if finish := choice.get("finish_reason"):
-            yield Ended(finish)
+            yield Ended(str(finish))
     if chunk.get("usage"):
         yield Ended("", _usage(chunk["usage"]))
 
