@@ -181,6 +181,51 @@ SERVED = [
 ]
 
 
+FACTS = (
+    "Gift cards are valid as long as the shop exists and are not paid out in cash.",
+    "Our shop in the old town is open from Monday to Saturday.",
+    "Gutscheine verfallen niemals und werden nicht bar ausgezahlt.",
+    "I forgot it and cannot log in to my account any more.",
+    "礼品卡在商店关闭之前一直有效不能兑换现金。",
+)
+CONTEXT = "Context:\nYou can pay by card, by invoice or with a bank transfer."
+
+LONG = (
+    "Shipping is free above fifty euros, and a parcel takes a week to get anywhere in the country, "
+    "islands not included."
+)
+
+
+@pytest.mark.parametrize("fact", FACTS)
+@pytest.mark.parametrize(
+    "question",
+    [
+        "How long is a gift card valid?",
+        "礼品卡的有效期是多久",
+        f"How long is a gift card valid?\n\n{CONTEXT}",
+        f"{CONTEXT}\n\nHow long is a gift card valid?",
+        f"How long is a gift card valid?\n\n{CONTEXT}\n\n{LONG}",
+    ],
+)
+def test_a_fact_that_only_one_of_them_tells_is_no_rewording(question: str, fact: str) -> None:
+    for told in (f"{question}\n\n{fact}", f"{fact} {question}", f"{question}\n{fact}\n{fact}"):
+        for one, two in ((question, told), (told, question)):
+            assert not verdict(analyse(one), analyse(two)).served
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        "Hi there, I hope you are doing well. {}",
+        "{} Thanks a lot in advance for your help!",
+        "I was wondering if you could please tell me: {}",
+    ],
+)
+def test_courtesies_tell_nothing(around: str) -> None:
+    question = "How can I reset my password?"
+    assert verdict(analyse(question), analyse(around.format(question))).served
+
+
 @pytest.mark.parametrize(
     ("guard", "one", "two"),
     [(guard, *pair) for guard, pairs in REFUSED.items() for pair in pairs],

@@ -57,6 +57,9 @@ def doubtful(d: Difference) -> bool:
     return unspaced_doubt(d) or _doubt(d)
 
 
+_FACT = 3
+"""Words of content that one prompt has besides the other, whole, with which it says something more:
+a fact, a wish, another question."""
 _SHARED = 2
 """So many words that both prompts have make a frame for a word in the place of another."""
 
@@ -67,6 +70,7 @@ def _doubt(d: Difference) -> bool:
         return False
     if left and right:
         return d.near(2) and (d.common > 0 or min(len(d.a.words), len(d.b.words)) > _SHARED)
+    more = left or right
     if not d.near(1):
-        return False
-    return (left or right)[0].kind != "name"
+        return len(more) >= _FACT and d.contained()
+    return more[0].kind != "name"

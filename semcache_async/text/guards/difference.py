@@ -172,6 +172,11 @@ class Difference:
                 self._apart = max(len(one), len(two)) - sum(ends(one, two))
         return self._apart <= words
 
+    def contained(self) -> bool:
+        """Whether one prompt is the other one with more words in one place."""
+        one, two = self.a.words, self.b.words
+        return sum(ends(one, two)) == min(len(one), len(two))
+
     def alike(self, share: float) -> bool:
         """Whether so great a share of the words as written is in both prompts, in any order."""
         one, two = self.a.words, self.b.words

@@ -89,7 +89,7 @@ def reworded(d: Difference) -> bool:
     """Whether the words around are so different that the frame is none."""
     one, two = d.a.words, d.b.words
     start, end = ends(one, two)
-    return start + end < 0.6 * max(len(one), len(two)) or start + end < _FRAME
+    return start + end < 0.6 * min(len(one), len(two)) or start + end < _FRAME
 
 
 def entities(d: Difference) -> bool:

@@ -74,14 +74,17 @@ def unspaced_opposites(d: Difference) -> bool:
 
 
 def unspaced_doubt(d: Difference) -> bool:
-    """Whether few signs differ in otherwise equal text, or none is shared: what a model of
-    spaced scripts says about such text is no evidence."""
+    """Whether few signs differ in otherwise equal text, or none is shared, or so many come to one
+    side that they say something more: what a model of spaced scripts says about such text is no
+    evidence."""
     left, right = _middles(d)
     if not (left or right):
         return False
     size = max(len(left), len(right))
     longer = max(len(d.a.unspaced), len(d.b.unspaced))
     few = 8 if "\u0e00" <= (left or right)[0] <= "\u17ff" else 4
+    if not (left and right) and size > 2 * few:
+        return True
     if size < longer:
         return size <= few
     if size <= 2:
