@@ -1,0 +1,16 @@
+"""The service that the clients ask."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.serve.running import Live, live
+
+
+@pytest.fixture
+async def service(redis_url: str, name: str) -> AsyncIterator[Live]:
+    """Its own retries off, so that the clients' are seen."""
+    async with live(redis_url, name, upstream_retry_share=0.0) as running:
+        yield running
