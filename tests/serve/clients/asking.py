@@ -6,9 +6,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-__all__ = ["MODEL", "Asking", "Opened", "RefusedError", "status_of"]
+__all__ = ["MODEL", "TOKENS", "Asking", "Opened", "RefusedError", "status_of"]
 
 MODEL = "m"
+TOKENS = 1_000
+"""At most in an answer, where that has to be said."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from pydantic import SecretStr
 
-from tests.serve.clients.asking import MODEL, Asking, Opened
+from tests.serve.clients.asking import MODEL, TOKENS, Asking, Opened, RefusedError
 from tests.serve.clients.helpers import asked
 
 if TYPE_CHECKING:
@@ -20,22 +20,56 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessageChunk
     from pydantic_ai.models import Model as PydanticModel
 
-__all__ = ["agents_chat", "langchain_chat", "litellm_by", "litellm_text", "pydantic_ai_chat"]
+__all__ = [
+    "agents_chat",
+    "agents_responses",
+    "langchain_by",
+    "langchain_messages",
+    "litellm_by",
+    "litellm_responses",
+    "litellm_text",
+    "pydantic_ai_chat",
+    "pydantic_ai_messages",
+    "pydantic_ai_responses",
+]
+
+
+def langchain_by(*, responses: bool = False) -> Opened:
+    """``responses``: instead of chats."""
+
+    @asynccontextmanager
+    async def opened(url: str) -> AsyncIterator[Asking]:
+        from langchain_openai import ChatOpenAI
+
+        async with DefaultAsyncHttpxClient() as http:
+            chat = ChatOpenAI(
+                base_url=f"{url}/v1",
+                api_key=SecretStr("k"),
+                model=MODEL,
+                max_retries=0,
+                http_async_client=http,
+                use_responses_api=responses,
+            )
+            yield _langchain(chat)
+
+    return opened
 
 
 @asynccontextmanager
-async def langchain_chat(url: str) -> AsyncIterator[Asking]:
-    from langchain_openai import ChatOpenAI
+async def langchain_messages(url: str) -> AsyncIterator[Asking]:
+    from langchain_anthropic import ChatAnthropic
 
-    async with DefaultAsyncHttpxClient() as http:
-        chat = ChatOpenAI(
-            base_url=f"{url}/v1",
-            api_key=SecretStr("k"),
-            model=MODEL,
-            max_retries=0,
-            http_async_client=http,
-        )
-        yield _langchain(chat)
+    chat = ChatAnthropic(
+        base_url=url,
+        api_key=SecretStr("k"),
+        model_name=MODEL,
+        max_tokens_to_sample=TOKENS,
+        max_retries=0,
+        timeout=None,
+        stop=None,
+    )
+    yield _langchain(chat)
+    await chat._async_client.close()
 
 
 def _langchain(chat: BaseChatModel) -> Asking:
@@ -97,6 +131,38 @@ async def litellm_text(url: str) -> AsyncIterator[Asking]:
         yield Asking(ask, stream)
 
 
+@asynccontextmanager
+async def litellm_responses(url: str) -> AsyncIterator[Asking]:
+    litellm = _litellm()
+    streaming = {"litellm_provider": "openai", "supports_native_streaming": True}
+    litellm.register_model({MODEL: streaming})  # else it would ask for a whole, and cut it up
+    known: dict[str, Any] = {"api_base": f"{url}/v1", "api_key": "k", "max_retries": 0}
+    known["model"] = f"openai/{MODEL}"
+
+    async def ask(prompt: str) -> str:
+        return str((await litellm.aresponses(input=prompt, **known)).output_text)
+
+    async def stream(prompt: str) -> AsyncGenerator[str, None]:
+        last = ""
+        events = await litellm.aresponses(input=prompt, stream=True, **known)
+        try:
+            async for event in events:
+                last = event.type
+                if last == "response.output_text.delta":
+                    yield event.delta
+        finally:
+            await events.response.aclose()
+        if last != "response.completed":
+            raise RefusedError(f"it ended with {last!r}")
+
+    yield Asking(ask, stream)
+    await litellm.close_litellm_async_clients()
+
+
+def _openai(url: str) -> AsyncOpenAI:
+    return AsyncOpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0)
+
+
 def _litellm() -> Any:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it asks for it at github.com
     import litellm
@@ -109,8 +175,16 @@ def _litellm() -> Any:
 async def agents_chat(url: str) -> AsyncIterator[Asking]:
     from agents import OpenAIChatCompletionsModel
 
-    async with AsyncOpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0) as client:
+    async with _openai(url) as client:
         yield _agent(OpenAIChatCompletionsModel(MODEL, client))
+
+
+@asynccontextmanager
+async def agents_responses(url: str) -> AsyncIterator[Asking]:
+    from agents import OpenAIResponsesModel
+
+    async with _openai(url) as client:
+        yield _agent(OpenAIResponsesModel(MODEL, client))
 
 
 def _agent(model: Model) -> Asking:
@@ -142,8 +216,29 @@ async def pydantic_ai_chat(url: str) -> AsyncIterator[Asking]:
     from pydantic_ai.models.openai import OpenAIChatModel
     from pydantic_ai.providers.openai import OpenAIProvider
 
-    async with AsyncOpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0) as client:
+    async with _openai(url) as client:
         yield _pydantic_ai(OpenAIChatModel(MODEL, provider=OpenAIProvider(openai_client=client)))
+
+
+@asynccontextmanager
+async def pydantic_ai_responses(url: str) -> AsyncIterator[Asking]:
+    from pydantic_ai.models.openai import OpenAIResponsesModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+
+    async with _openai(url) as client:
+        provider = OpenAIProvider(openai_client=client)
+        yield _pydantic_ai(OpenAIResponsesModel(MODEL, provider=provider))
+
+
+@asynccontextmanager
+async def pydantic_ai_messages(url: str) -> AsyncIterator[Asking]:
+    from anthropic import AsyncAnthropic
+    from pydantic_ai.models.anthropic import AnthropicModel
+    from pydantic_ai.providers.anthropic import AnthropicProvider
+
+    async with AsyncAnthropic(base_url=url, api_key="k", max_retries=0) as client:
+        provider = AnthropicProvider(anthropic_client=client)
+        yield _pydantic_ai(AnthropicModel(MODEL, provider=provider))
 
 
 def _pydantic_ai(model: PydanticModel) -> Asking:

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.serve.clients.asking import MODEL, Asking, Opened, RefusedError
+from tests.serve.clients.asking import MODEL, TOKENS, Asking, Opened, RefusedError
 from tests.serve.clients.helpers import asked
 
-__all__ = ["curl_chat", "curl_text", "instructor_in", "node"]
+__all__ = ["curl_chat", "curl_messages", "curl_responses", "curl_text", "instructor_in", "node"]
 
 ROOT = Path(__file__).resolve().parents[3]
 NODE = ROOT / "tests" / "serve" / "node"
@@ -174,5 +174,29 @@ def _said(answer: dict[str, Any]) -> str:
     return choice.get("text") or message.get("content") or ""
 
 
+def _of_message(answer: dict[str, Any]) -> str:
+    kind = answer["type"]
+    if kind == "error":
+        raise RefusedError(answer["error"]["message"])
+    if kind == "content_block_delta":
+        return str(answer["delta"].get("text", ""))
+    parts = answer["content"] if kind == "message" else []
+    return "".join(part["text"] for part in parts)
+
+
+def _of_response(answer: dict[str, Any]) -> str:
+    kind = answer.get("type", "")
+    if kind in ("error", "response.failed"):
+        raise RefusedError(json.dumps(answer))
+    if kind == "response.output_text.delta":
+        return str(answer["delta"])
+    parts = [part for item in answer.get("output", ()) for part in item.get("content", ())]
+    return "".join(part["text"] for part in parts)
+
+
 curl_chat = _curl("/v1/chat/completions", asked, _said)
 curl_text = _curl("/v1/completions", lambda prompt: {"model": MODEL, "prompt": prompt}, _said)
+curl_messages = _curl("/v1/messages", lambda prompt: asked(prompt, max_tokens=TOKENS), _of_message)
+curl_responses = _curl(
+    "/v1/responses", lambda prompt: {"model": MODEL, "input": prompt}, _of_response
+)

@@ -11,6 +11,7 @@ const openai = createOpenAI(settings);
 const models = {
   chat: () => openai.chat("m"),
   text: () => openai.completion("m"),
+  responses: () => openai.responses("m"),
   compatible: () => createOpenAICompatible({ ...settings, name: "semcache" })("m"),
 };
 

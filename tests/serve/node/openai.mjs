@@ -18,6 +18,17 @@ const protocols = {
     if (stream) for await (const chunk of answer) yield chunk.choices[0]?.text;
     else yield answer.choices[0].text;
   },
+
+  async *responses(prompt, stream, signal) {
+    const answer = await client.responses.create({ model: "m", input: prompt, stream }, { signal });
+    if (!stream) return yield answer.output_text;
+    let last;
+    for await (const event of answer) {
+      last = event.type;
+      if (last === "response.output_text.delta") yield event.delta;
+    }
+    if (last !== "response.completed" && !signal.aborted) throw new Error(`it ended with ${last}`);
+  },
 };
 
 serve(protocols[protocol]);
