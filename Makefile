@@ -12,18 +12,19 @@ BENCH ?=
 # The tool that writes the bill of materials, apart from what it describes
 SBOM := .venv-sbom
 CONTENDERS := $(basename $(notdir $(wildcard benchmarks/contenders/requirements/*.txt)))
+PROGRAMS := $(basename $(notdir $(wildcard benchmarks/programs/requirements/*)))
 
 # OpenVINO where it can gain: CPUs with bfloat16 or AVX-512
 EXTRAS := $(shell grep -sqwE 'avx512_bf16|amx_bf16|avx512f' /proc/cpuinfo && echo embedded,openvino || echo embedded)
 
-.PHONY: demo test check format bench bench-envs bench-smoke bench-parts bench-quality bench-readme \
-	constraints sbom clean
+.PHONY: demo test check format clients node-clients program-envs bench bench-envs bench-smoke \
+	bench-parts bench-quality bench-readme constraints sbom clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## install, then run the main job
 	$(BIN)/semcache demo
 
-test: check bench-smoke  ## install, then pass the checks, the cost budgets and the tests
+test: check bench-smoke clients  ## install, then pass the checks, the cost budgets and the tests
 	-scripts/install-browser
 	$(BIN)/python -m pytest -q
 
@@ -36,6 +37,16 @@ format: $(VENV)/.installed-dev  ## format, and mend what can be mended
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
+clients: $(VENV)/.installed-dev node-clients  ## what tests of clients need besides .venv
+	scripts/pinned-env instructor
+
+node-clients:  ## the clients for Node, where there is one
+	if command -v npm >/dev/null; then \
+		cd tests/serve/node && npm install --no-package-lock --no-audit --no-fund --silent; fi
+
+program-envs: $(VENV)/.installed-dev  ## programs that people run: python -m benchmarks.programs
+	for name in $(PROGRAMS); do scripts/pinned-env $$name || exit 1; done
+
 bench: $(VENV)/.installed-dev  ## the whole comparison, half an hour: benchmarks/results/CPU/bench.md
 	$(BIN)/python -m benchmarks.bench $(BENCH)
 
@@ -43,7 +54,7 @@ bench-readme: $(VENV)/.installed-dev  ## the README's numbers, from the committe
 	$(BIN)/python -m benchmarks.readme
 
 bench-envs: $(VENV)/.installed-dev  ## what is compared with, each in an environment of its own
-	for name in $(CONTENDERS); do scripts/contender-env $$name || exit 1; done
+	for name in $(CONTENDERS); do scripts/pinned-env $$name || exit 1; done
 
 bench-smoke: $(VENV)/.installed-dev  ## what a lookup costs, counted, against budgets
 	$(BIN)/python -m benchmarks.smoke
@@ -84,4 +95,4 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	touch $@ $(VENV)/.installed
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) $(SBOM) build .mypy_cache .pytest_cache .ruff_cache .hypothesis benchmarks/out
+	rm -rf $(VENV) $(SBOM) tests/serve/node/node_modules build .mypy_cache .pytest_cache .ruff_cache .hypothesis benchmarks/out

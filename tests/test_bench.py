@@ -76,7 +76,7 @@ def lookups() -> Row:
     about = {"what": "torch", "versions": {"python": "3"}, "environment": ".venv"}
     return {
         "about": dict.fromkeys(SPEEDS, about),
-        "left_out": {"gptcache": "no environment; make it: scripts/contender-env gptcache"},
+        "left_out": {"gptcache": "no environment; make it: scripts/pinned-env gptcache"},
         "failures": [],
         "redis": {"version": "8.2", "modules": {"search": 1}},
         "entries": 1_000,
@@ -356,7 +356,7 @@ async def test_proxies_answer_from_what_was_asked_before(name: str) -> None:
             opening = open_proxy(name, upstream, 0.1)
             proxy = await opening.__aenter__()
         except ContenderError as error:
-            if "contender-env" not in str(error):
+            if "pinned-env" not in str(error):
                 raise
             pytest.skip(str(error))
         try:

@@ -115,7 +115,7 @@ def test_unknown_contenders_and_absent_environments_are_named() -> None:
         load("no-such")
     with pytest.raises(LookupError, match="is no contender"):
         load("worker")
-    with pytest.raises(ContenderError, match="scripts/contender-env no-such"):
+    with pytest.raises(ContenderError, match="scripts/pinned-env no-such"):
         interpreter("no-such")
 
 

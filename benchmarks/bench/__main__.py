@@ -8,7 +8,7 @@ Each stage is bounded in time and leaves its figures in ``bench.json``; one that
 the report, and the others stand. The directory of a whole run is ``benchmarks/results/KIND``, by
 the kind of CPU, of any other ``benchmarks/out``. ``--render`` measures nothing and draws what is
 there. ``--tiny`` only shows that it all works. Contenders whose environments
-``scripts/contender-env`` has not made are left out, and named. ``--against`` compares with another
+``scripts/pinned-env`` has not made are left out, and named. ``--against`` compares with another
 checkout of ours, and with nobody else.
 """
 

@@ -19,7 +19,18 @@ from benchmarks.contenders.ours_unpacked import write_padded
 from benchmarks.contenders.process import ROOT, ContenderError, interpreter
 from semcache_async.store.embedded import embedded_redis
 
-__all__ = ["PROXIES", "Proxy", "Served", "open_bare", "open_llm", "open_ours", "open_proxy"]
+__all__ = [
+    "PROXIES",
+    "Proxy",
+    "Served",
+    "free_port",
+    "open_bare",
+    "open_llm",
+    "open_ours",
+    "open_proxy",
+    "semcache",
+    "serving",
+]
 
 _READY_S = 120.0
 _QUIT_S = 10.0
@@ -55,28 +66,28 @@ class Served:
 @asynccontextmanager
 async def open_llm(median_s: float) -> AsyncIterator[str]:
     """The URL of a simulated LLM that answers after about ``median_s``."""
-    port = _free_port()
+    port = free_port()
     command = (
-        *(_semcache(), "simulate-llm", "--port", str(port)),
+        *(semcache(), "simulate-llm", "--port", str(port)),
         *("--median-ms", f"{median_s * 1e3:g}", "--tokens-per-s", "0"),
     )
-    async with _serving("the simulated LLM", command, {}, port, "/v1/models"):
+    async with serving("the simulated LLM", command, {}, port, "/v1/models"):
         yield f"http://127.0.0.1:{port}/v1"
 
 
 @asynccontextmanager
 async def open_bare() -> AsyncIterator[Served]:
     """An aiohttp handler that does nothing else."""
-    port = _free_port()
+    port = free_port()
     command = (sys.executable, "-m", "benchmarks.bare", str(port))
-    async with _serving("aiohttp alone", command, {}, port, "/readyz") as pid:
+    async with serving("aiohttp alone", command, {}, port, "/readyz") as pid:
         yield Served("aiohttp alone", port, pid)
 
 
 @asynccontextmanager
 async def open_ours(upstream: str, max_distance: float) -> AsyncIterator[Served]:
     """``semcache serve`` as a stranger would have it, but for what bypasses the cache."""
-    port = _free_port()
+    port = free_port()
     async with embedded_redis() as redis_url:
         env = {
             "SEMCACHE_UPSTREAM_URL": upstream,
@@ -86,8 +97,8 @@ async def open_ours(upstream: str, max_distance: float) -> AsyncIterator[Served]
             "SEMCACHE_BYPASS_TIME_BOUND": "false",
             "SEMCACHE_EMBEDDING_CACHE_SIZE": "0",
         }
-        command = (_semcache(), "serve", "--port", str(port))
-        async with _serving("semcache serve", command, env, port, "/readyz") as pid:
+        command = (semcache(), "serve", "--port", str(port))
+        async with serving("semcache serve", command, env, port, "/readyz") as pid:
             yield Served("ours", port, pid)
 
 
@@ -115,7 +126,7 @@ async def _bare(_upstream: str, _max_distance: float) -> AsyncIterator[Proxy]:
 
 @asynccontextmanager
 async def _cachellm(upstream: str, max_distance: float) -> AsyncIterator[Proxy]:
-    python, port = interpreter("cachellm"), _free_port()
+    python, port = interpreter("cachellm"), free_port()
     with tempfile.TemporaryDirectory(prefix="cachellm-") as scratch:
         model = Path(scratch)
         await asyncio.to_thread(write_model, model)
@@ -135,7 +146,7 @@ async def _cachellm(upstream: str, max_distance: float) -> AsyncIterator[Proxy]:
             **{f"CACHELLM_THRESHOLD_{kind}": similarity for kind in kinds},
         }
         command = (str(python), "-c", _CACHELLM, str(port), scratch)
-        async with _serving("cachellm-proxy", command, env, port, "/readyz", b'"ready"'):
+        async with serving("cachellm-proxy", command, env, port, "/readyz", b'"ready"'):
             about = "cachellm-proxy 0.3.0, memory backend, fastembed given an unfused export of "
             about += "the same weights; its PII guard, temperature limit and memory of embeddings "
             yield Proxy("cachellm-proxy", f"{about}off", f"http://127.0.0.1:{port}")
@@ -145,7 +156,7 @@ PROXIES = {"ours": _ours, "cachellm-proxy": _cachellm, "aiohttp alone": _bare}
 
 
 @asynccontextmanager
-async def _serving(
+async def serving(
     what: str,
     command: Sequence[str],
     env: dict[str, str],
@@ -196,11 +207,11 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-def _semcache() -> str:
+def semcache() -> str:
     return str(Path(sys.executable).with_name("semcache"))
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]

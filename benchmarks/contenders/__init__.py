@@ -1,7 +1,7 @@
 """What people would use instead, each in an environment and a process of its own.
 
 Contender ``some-name`` is the module ``some_name`` here: ``ENVIRONMENT`` (the venv
-``.venv-ENVIRONMENT`` that ``scripts/contender-env`` makes from ``requirements/``; "" for the
+``.venv-ENVIRONMENT`` that ``scripts/pinned-env`` makes from ``requirements/``; "" for the
 driver's own), ``PACKAGES`` (whose versions are reported) and ``open_contender``. The driver
 imports it too, so its packages are imported inside functions.
 """

@@ -31,7 +31,7 @@ def interpreter(environment: str) -> Path:
         return Path(sys.executable)
     python = ROOT / f".venv-{environment}" / "bin" / "python"
     if not python.exists() or not (python.parents[1] / ".installed").exists():
-        raise ContenderError(f"no environment; make it: scripts/contender-env {environment}")
+        raise ContenderError(f"no environment; make it: scripts/pinned-env {environment}")
     return python
 
 

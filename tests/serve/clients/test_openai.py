@@ -1,49 +1,29 @@
-"""The clients that people have, unchanged but for the URL."""
+"""The ``openai`` package, unchanged but for the URL."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import shutil
-import subprocess
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio.from_thread
-import anyio.to_thread
 import openai
 import pytest
 from aiohttp import web
-from langcache import LangCache
-from langcache import errors as langcache_errors
-from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletionChunk
-from pydantic import SecretStr
 
-from semcache_async.serve.errors import Forbidden, Problem
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
 from semcache_async.serve.openai.embeddings import MODELS
 from semcache_async.simulator import SimulatorOptions
 from semcache_async.simulator.pace import send
 from tests.helpers import until
+from tests.serve.clients.helpers import asked, in_thread
 from tests.serve.running import Live, live, settled
 
 pytestmark = pytest.mark.anyio
 
 KEYS = KeyRing({hash_key("sk-a"): Caller(tenant="a"), hash_key("sk-b"): Caller(tenant="b")})
 STATUS = "x-semcache-status"
-
-
-@pytest.fixture
-async def service(redis_url: str, name: str) -> AsyncIterator[Live]:
-    """Its own retries off, so that the clients' are seen."""
-    async with live(redis_url, name, upstream_retry_share=0.0) as running:
-        yield running
-
-
-def asked(prompt: str, **fields: Any) -> dict[str, Any]:
-    return {"model": "m", "messages": [{"role": "user", "content": prompt}], **fields}
 
 
 def sdk(service: Live, **options: Any) -> OpenAI:
@@ -55,15 +35,8 @@ def async_sdk(service: Live, **options: Any) -> AsyncOpenAI:
     return AsyncOpenAI(base_url=f"{service.url}/v1", **options)
 
 
-async def in_thread(work: Callable[[], None]) -> None:
-    await anyio.to_thread.run_sync(work)
-
-
 def joined(chunks: list[ChatCompletionChunk]) -> str:
     return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
-
-
-# -- openai
 
 
 async def test_openai_sync(service: Live) -> None:
@@ -336,148 +309,3 @@ async def test_openai_unknown_models(redis_url: str, name: str) -> None:
         with pytest.raises(openai.NotFoundError) as caught:
             await client.chat.completions.create(**asked("refund at 10"))
         assert caught.value.code == "model_not_found"
-
-
-# -- langchain-openai
-
-
-async def test_langchain(service: Live) -> None:
-    def work() -> None:
-        with openai.DefaultHttpxClient() as http:
-            chat = langchain(service, http_client=http)
-            made = chat.invoke("refund at 10")
-            assert str(made.content).startswith("Answer to: refund at 10")
-            assert chat.invoke("money back at 15").content == made.content
-            first, *chunks = chat.stream("money back at 15")
-            whole = sum(chunks, first)
-            assert whole.content == made.content
-            assert whole.usage_metadata == made.usage_metadata
-            assert whole.response_metadata["finish_reason"] == "stop"
-
-    await in_thread(work)
-    assert service.simulator.stats.calls == 1
-
-
-async def test_langchain_by_responses(service: Live) -> None:
-    def work() -> None:
-        with openai.DefaultHttpxClient() as http:
-            chat = langchain(service, http_client=http, use_responses_api=True)
-            made = chat.invoke("refund at 10")
-            hit = chat.invoke("money back at 15")
-            assert hit.text == made.text
-            assert hit.text.startswith("Answer to: refund at 10")
-            first, *chunks = chat.stream("money back at 15")
-            whole = sum(chunks, first)
-            assert (whole.text, whole.usage_metadata) == (made.text, made.usage_metadata)
-            name = hit.response_metadata["id"]
-            assert name != made.response_metadata["id"]
-            more = chat.invoke("And then?", previous_response_id=name)
-            assert more.text.startswith("Answer to: And then?")
-
-    await in_thread(work)
-    assert service.simulator.stats.calls == 2
-
-
-async def test_langchain_async(service: Live) -> None:
-    async with openai.DefaultAsyncHttpxClient() as http:
-        chat = langchain(service, http_async_client=http)
-        pieces = [str(chunk.content) async for chunk in chat.astream("refund at 10")]
-        assert len(pieces) > 3
-        answer = await chat.ainvoke("refund at 10")
-    assert answer.content == "".join(pieces)
-    assert service.simulator.stats.calls == 1
-
-
-def langchain(service: Live, **client: Any) -> ChatOpenAI:
-    """``client``: its own, for those it makes by itself outlive the event loop."""
-    return ChatOpenAI(
-        base_url=f"{service.url}/v1",
-        api_key=SecretStr("k"),
-        model="m",
-        stream_usage=True,
-        max_retries=0,
-        **client,
-    )
-
-
-# -- langcache: what its SDK makes of each error (its calls are in langcache/test_handlers.py)
-
-
-@pytest.mark.parametrize(
-    ("problem", "error", "kind"),
-    [
-        (
-            Forbidden("no"),
-            langcache_errors.ForbiddenErrorResponseContent,
-            "insufficient-permissions",
-        ),
-        (
-            Problem("no", status=429),
-            langcache_errors.TooManyRequestsErrorResponseContent,
-            "too-many-requests",
-        ),
-        (Problem("no"), langcache_errors.UnexpectedErrorResponseContent, "unexpected-error"),
-        (ValueError("no"), langcache_errors.UnexpectedErrorResponseContent, "unexpected-error"),
-    ],
-)
-async def test_langcache_errors(
-    service: Live, problem: Exception, error: type[Any], kind: str
-) -> None:
-    class Refusing(KeyRing):
-        def caller(self, request: Any) -> Caller:
-            raise problem
-
-    service.service.keys = Refusing()
-
-    def work() -> None:
-        with LangCache(
-            server_url=service.url, cache_id="shop", api_key="k", timeout_ms=10_000
-        ) as client:
-            for call in (
-                lambda: client.search(prompt="a"),
-                lambda: client.conversational_search(prompt="a"),
-                lambda: client.set(prompt="a", response="b"),
-                lambda: client.delete_by_id(entry_id="a"),
-                lambda: client.delete_query(attributes={"a": "b"}),
-                lambda: client.flush(),
-            ):
-                with pytest.raises(error) as caught:
-                    call()
-                assert caught.value.data.type == f"/errors/{kind}"
-
-    await in_thread(work)
-
-
-# -- curl
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
-async def test_curl(service: Live) -> None:
-    def curl(*arguments: str) -> tuple[str, str]:
-        done = subprocess.run(
-            ["curl", "-sSNi", "--max-time", "20", "--noproxy", "*", *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        head, _, body = done.stdout.replace("\r\n", "\n").partition("\n\n")
-        return head.lower(), body
-
-    def work() -> None:
-        url = f"{service.url}/v1/chat/completions"
-        body = ("-H", "Content-Type: application/json", "-d")
-        head, answer = curl(url, *body, json.dumps(asked("refund at 10")))
-        assert "cache-status: semcache; fwd=miss; stored" in head
-        head, stream = curl(url, *body, json.dumps(asked("money back at 15", stream=True)))
-        assert "cache-status: semcache; hit\n" in head
-        assert "content-type: text/event-stream" in head
-        assert stream.endswith("data: [DONE]\n\n")
-        assert json.loads(answer)["choices"][0]["message"]["content"] in stream
-        head, refusal = curl(url, *body, "{")
-        assert head.startswith("http/1.1 400")
-        assert json.loads(refusal)["error"]["code"] == "invalid_json"
-        # as curl says it by itself: a form, which must not matter
-        head, _ = curl(url, "-d", json.dumps(asked("refund at 10")))
-        assert "x-semcache-status: exact" in head
-
-    await in_thread(work)
