@@ -69,6 +69,7 @@ async def ask_each(
         upstream = {
             "SEMCACHE_UPSTREAM_URL": str(llm.make_url("/v1")),
             "SEMCACHE_REDIS_URL": redis_url,
+            **program.service,
         }
         command = (semcache(), "serve", "--port", str(port))
         async with serving("semcache serve", command, upstream, port, "/readyz"):

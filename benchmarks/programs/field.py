@@ -43,6 +43,8 @@ class Program:
     """How it is asked."""
     setting: Mapping[str, str] = field(default_factory=dict)
     """More of its environment's variables."""
+    service: Mapping[str, str] = field(default_factory=dict)
+    """Options of the service, as variables; none: as it comes."""
     why: str = ""
     """Why what does not hit does not, or what else the figures need; told below the table."""
     streams: bool = True
@@ -144,7 +146,15 @@ PROGRAMS: dict[str, Program] = {
         environment="llamaindex",
         command=_script("langgraph_tools"),
         about="a ReAct agent with a tool",
-        why=("offers of tools bypass unless the service knows the tools as pure (docs/http.md)."),
+        why="offers of tools bypass unless the operator says that the tools are pure.",
+    ),
+    "langgraph-pure": Program(
+        package="langgraph",
+        environment="llamaindex",
+        command=_script("langgraph_tools"),
+        about="the same, with `--pure-tools look_up`",
+        service={"SEMCACHE_PURE_TOOLS": "look_up"},
+        why="with tools only the very same conversation hits, never a reworded one.",
     ),
     "haystack": Program(
         package="haystack-ai",
@@ -166,8 +176,20 @@ PROGRAMS: dict[str, Program] = {
         about="`Memory.add` with the service's LLM and embeddings",
         why=(
             "its prompt ends with `## Current Date` and the date, which reads as a question about"
-            " the present. The date is in the prompt, so `bypass_time_bound = false` is safe for"
-            " it; so is a `mask` of those lines where dates in answers do not matter."
+            " the present."
+        ),
+        setting={"MEM0_TELEMETRY": "false"},
+        streams=False,
+    ),
+    "mem0-masked": Program(
+        package="mem0ai",
+        environment="mem0",
+        command=_script("memory"),
+        about="the same, with `--mask` of the lines with dates",
+        service={"SEMCACHE_MASK": r"## (?:Observation|Current) Date\s+\S+"},
+        why=(
+            "it asks for what is worth remembering of a text, in a form that holds what it was told"
+            " before as well: the same text told twice is another prompt."
         ),
         setting={"MEM0_TELEMETRY": "false"},
         streams=False,

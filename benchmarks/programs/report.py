@@ -11,7 +11,8 @@ __all__ = ["Outcome", "Row", "render"]
 _ABOUT = """# Programs
 
 Programs that people run, unchanged but for the URL, each in front of a `semcache serve` with
-default settings, the real model and a simulated LLM. Asked was, each time by a new process:
+default settings but for what is named, the real model and a simulated LLM. Asked was, each time by
+a new process:
 
 {steps}
 

@@ -213,6 +213,54 @@ def test_a_fact_that_only_one_of_them_tells_is_no_rewording(question: str, fact:
             assert not verdict(analyse(one), analyse(two)).served
 
 
+MEMORIES = """## Summary
+
+## Last k Messages
+{}
+
+## Existing Memories
+[]
+
+## New Messages
+user: {}
+
+# Output:"""
+TOLD = (
+    "user: I like tea.",
+    "user: I moved to Bern.",
+    "user: My cat is old.",
+    "user: Trains are fine.",
+)
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        (
+            MEMORIES.format("", "I like tea."),
+            MEMORIES.format("user: I like tea.", "My cat is old."),
+        ),
+        (
+            MEMORIES.format("\n".join(TOLD[:3]), "Trains are fine."),
+            MEMORIES.format("\n".join(TOLD[1:]), "I eat no fish."),
+        ),
+        (
+            "Context:\nWe ship on Monday.\nA parcel takes a week.\nBe brief.\nWhen will it come?",
+            "Context:\nWe ship on Monday.\nA parcel takes its time.\nBe brief.\nWhen will it come?",
+        ),
+    ],
+)
+def test_a_form_filled_in_otherwise_is_another_question(one: str, two: str) -> None:
+    assert not verdict(analyse(one), analyse(two)).served
+    assert not verdict(analyse(two), analyse(one)).served
+
+
+def test_a_form_around_a_rewording_is_none() -> None:
+    form = "Context:\nWe ship on Monday.\nA parcel takes a week.\nAnswer briefly.\n{}"
+    one, two = "How do I return an item I bought?", "How can I return an item that I bought?"
+    assert verdict(analyse(form.format(one)), analyse(form.format(two))).served
+
+
 @pytest.mark.parametrize(
     "around",
     [

@@ -72,5 +72,5 @@ def _doubt(d: Difference) -> bool:
         return d.near(2) and (d.common > 0 or min(len(d.a.words), len(d.b.words)) > _SHARED)
     more = left or right
     if not d.near(1):
-        return len(more) >= _FACT and d.contained()
+        return len(more) >= _FACT and (d.contained() or d.long())
     return more[0].kind != "name"

@@ -24,6 +24,8 @@ __all__ = ["Difference", "ends"]
 _MOST = 24
 """So many left tokens of each side are matched with each other; more is no small difference."""
 
+_LONG = 14
+
 _SOFT = SETS["soft"]
 
 _CONTENT = frozenset(
@@ -171,6 +173,10 @@ class Difference:
             else:
                 self._apart = max(len(one), len(two)) - sum(ends(one, two))
         return self._apart <= words
+
+    def long(self) -> bool:
+        """Whether both prompts are so long that a few words move them little."""
+        return min(len(self.a.words), len(self.b.words)) >= _LONG
 
     def contained(self) -> bool:
         """Whether one prompt is the other one with more words in one place."""

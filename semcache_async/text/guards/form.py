@@ -60,6 +60,7 @@ def _other_piece(one: Sequence[str], two: Sequence[str]) -> bool:
 
 
 _FRAME = 14
+_LINES = 4
 
 
 def template(d: Difference) -> bool:
@@ -71,14 +72,27 @@ def template(d: Difference) -> bool:
             other_span = any(span not in other.flat for span in one.quoted)
             if other_span and len(d.left) + len(d.right) <= 12 and not _harmless_quotes(d):
                 return True
-    if min(len(d.a.words), len(d.b.words)) < _FRAME:
-        return False
     left, right = d.content()
     if not (left or right):
+        return False
+    if _is_form(d):
+        return True
+    if min(len(d.a.words), len(d.b.words)) < _FRAME:
         return False
     if not (left and right) and min(len(d.a.words), len(d.b.words)) < 2 * _FRAME:
         return False
     return not reworded(d)
+
+
+def _is_form(d: Difference) -> bool:
+    """Whether the prompts are one form, filled in twice: of several lines, half are the same."""
+    one, two = _lines(d.a.text), _lines(d.b.text)
+    fewer = min(len(one), len(two))
+    return fewer >= _LINES and 2 * len(one & two) >= fewer
+
+
+def _lines(text: str) -> set[str]:
+    return {line for line in map(str.strip, text.split("\n")) if line} if "\n" in text else set()
 
 
 def _harmless_quotes(d: Difference) -> bool:
