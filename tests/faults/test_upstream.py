@@ -185,6 +185,7 @@ async def test_an_upstream_that_never_begins(leads: bool) -> None:
             assert what[0] == 504
             assert error_in(what)["code"] == "upstream_timeout"
             assert "did not begin" in error_in(what)["message"]
+            assert what[1]["x-should-retry"] == "false"  # or the SDKs would have it paid twice
         assert kept(setup) == 0
 
 

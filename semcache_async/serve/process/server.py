@@ -133,8 +133,6 @@ async def listening(service: Service, sock: socket.socket) -> AsyncIterator[None
         shutdown_timeout=_LAST_WORDS_S,
     )
     await runner.setup()
-    gc.collect()
-    gc.freeze()  # what is there now stays: it need not be looked through again and again
     try:
         site = web.SockSite(runner, sock, backlog=_BACKLOG)
         await site.start()
@@ -167,6 +165,8 @@ async def serve_part(
     """Serve until ``stop``."""
     with bind(settings.host, part.port, shared=not part.alone) as sock:
         async with open_service(settings, part) as service, listening(service, sock):
+            gc.collect()
+            gc.freeze()  # what is there now stays: it need not be looked through again and again
             ready(
                 Ready(
                     port=sock.getsockname()[1],

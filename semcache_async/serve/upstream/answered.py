@@ -118,8 +118,9 @@ class Body:
 
 
 def late(what: str) -> UpstreamTimedOut:
-    """The problem of an upstream that did that."""
-    return UpstreamTimedOut(f"The upstream {what}.", code="upstream_timeout")
+    """The problem of an upstream that did that. The LLM may be at work still: whoever asked again
+    would have it paid twice."""
+    return UpstreamTimedOut(f"The upstream {what}.", code="upstream_timeout", headers=NO_RETRY)
 
 
 def outcome_of(error: UpstreamFailed) -> str:
