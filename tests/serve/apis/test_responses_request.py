@@ -221,6 +221,10 @@ def test_two_ways_to_say_the_same(one: dict[str, Any], other: dict[str, Any]) ->
         (body([USER, CALL, RESULT, USER]), body([USER, CALL, {**RESULT, "output": "4"}, USER])),
         (body([USER, CALL, RESULT, USER]), body([USER, {**CALL, "call_id": "d"}, RESULT, USER])),
         (
+            body([USER, CALL, {**RESULT, "content": "x"}, USER]),
+            body([USER, CALL, {**RESULT, "output": "4", "content": "x"}, USER]),
+        ),
+        (
             body([USER, {"role": "assistant", "content": "a"}, USER]),
             body([USER, {"role": "assistant", "content": "a", "phase": "commentary"}, USER]),
         ),

@@ -67,7 +67,12 @@ def _refers(body: dict[str, Any]) -> bool:
     if any(body.get(name) is not None for name in _KEPT):
         return True
     items = body.get("input")
-    return isinstance(items, list) and any(_kind(item) == "item_reference" for item in items)
+    return isinstance(items, list) and any(map(_stands_for_another, items))
+
+
+def _stands_for_another(item: Any) -> bool:
+    kind = _kind(item)
+    return kind == "item_reference" or (kind == "image_generation_call" and not item.get("result"))
 
 
 def _kind(item: Any) -> Any:
@@ -114,7 +119,7 @@ def _message(item: Any) -> dict[str, Any]:
         return {"role": "assistant", "tool_calls": [said]}
     if kind == "function_call_output":
         output = _content(said.pop("output", None))
-        return {"role": "tool", "content": output, **said}
+        return {**said, "role": "tool", "content": output}
     if kind == "reasoning":  # the upstream may know it by its id alone
         return {"role": "assistant", "reasoning": {**said, "id": item.get("id")}}
     raise _ElsewhereError
