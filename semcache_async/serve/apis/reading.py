@@ -12,7 +12,9 @@ from typing import Any
 from semcache_async.serve.apis.api import Api, Request
 from semcache_async.serve.errors import Invalid
 
-__all__ = ["are_messages", "begun", "is_known", "is_number", "names_kept"]
+__all__ = ["are_messages", "begun", "is_known", "is_number", "limit_of", "names_kept"]
+
+_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 _IDS = ("file_id", "file_ids", "container_id")
 _PLACES = frozenset(
@@ -72,7 +74,14 @@ def _has_ids(value: object) -> bool:
 def is_known(body: dict[str, Any]) -> bool:
     """Are the fields that every API has of a known shape?"""
     model = body.get("model")
-    return isinstance(model, str) and bool(model.strip()) and is_number(body.get("temperature"))
+    numbers = (body.get(name) for name in ("temperature", *_LIMITS))
+    return isinstance(model, str) and bool(model.strip()) and all(map(is_number, numbers))
+
+
+def limit_of(body: Mapping[str, Any]) -> int | None:
+    """Of the answer's tokens, in a known shape."""
+    given = (body.get(name) for name in _LIMITS)
+    return next((int(limit) for limit in given if limit is not None), None)
 
 
 def is_number(value: Any) -> bool:

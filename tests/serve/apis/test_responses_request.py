@@ -143,6 +143,9 @@ def test_the_prompt_and_what_is_around_it() -> None:
     plan = planned(body(items, instructions="Be brief.", max_output_tokens=9))
     assert plan.prompt == ASKED
     assert plan.request.limit == 9
+    assert planned(body(max_output_tokens=9.0)).request.limit == 9
+    assert planned(body(max_output_tokens=0)).request.limit == 0
+    assert planned(body(max_output_tokens="9")).reason == "shape"
     assert "Be brief." in plan.scope.system_prompt
     assert "Be kind." in plan.scope.system_prompt
     assert plan.scope.parameters["body.max_output_tokens"] == "9"

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from semcache_async.serve.apis.api import Api, Forced, Request
-from semcache_async.serve.apis.reading import are_messages, begun, is_known
+from semcache_async.serve.apis.reading import are_messages, begun, is_known, limit_of
 from semcache_async.serve.apis.responses.ids import unmarked
 from semcache_async.serve.bypass import Bypass
 
@@ -49,13 +49,12 @@ def read_response(body: dict[str, Any], api: Api) -> Request:
         messages = []
     if not is_known(body) or not _is_known(body) or not are_messages(messages):
         return msgspec.structs.replace(request, reason=Bypass.SHAPE)
-    limit = body.get("max_output_tokens")
     wants_json, schema = _format(body)
     return msgspec.structs.replace(
         request,
         messages=messages,
         reason=_reason(body),
-        limit=limit if isinstance(limit, int) else None,
+        limit=limit_of(body),
         offered=tuple(_name_of(tool) for tool in body.get("tools") or ()),
         forced=_forced(body),
         wants_json=wants_json,
