@@ -159,7 +159,10 @@ def test_the_prompt_and_what_is_around_it() -> None:
         (body(), body([{"type": "message", **USER}])),
         (body(), body([{"role": "user", "content": [{"type": "input_text", "text": ASKED}]}])),
         (body(), body([{**USER, "id": "msg_1", "status": "completed"}])),
-        (body(instructions="x"), body([{"role": "system", "content": "x"}, USER])),
+        (
+            body(instructions="x", store=False),
+            body([{"role": "system", "content": "x"}, USER], store=False),
+        ),
         (body(), body(instructions=None)),
         (body(), body(instructions="")),
         (
@@ -207,6 +210,7 @@ def test_two_ways_to_say_the_same(one: dict[str, Any], other: dict[str, Any]) ->
     [
         (body(), body(instructions="x")),
         (body(), body(store=False)),
+        (body(instructions="x"), body([{"role": "system", "content": "x"}, USER])),
         (body(), body(max_output_tokens=5)),
         (body(), body(top_p=0.5)),
         (body(), body(truncation="auto")),
