@@ -479,6 +479,22 @@ def test_a_message_as_a_chat_and_back(whole: dict[str, Any]) -> None:
     assert back.usage == told.usage
 
 
+def test_what_was_said_before_in_short() -> None:
+    began = {"type": "compaction", "content": None, "encrypted_content": None}
+    short = {"content": "In short.", "encrypted_content": "x"}
+    stream = [
+        START,
+        event("content_block_start", index=0, content_block=began),
+        event("content_block_delta", index=0, delta={"type": "compaction_delta", **short}),
+        CLOSE,
+        ENDED,
+        STOP,
+    ]
+    whole = read(stream).answer()
+    assert whole["content"] == [{"type": "compaction", **short}]
+    assert read(replayed(whole)).answer()["content"] == whole["content"]
+
+
 def chunk(**delta: Any) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": None}
     return event_of(msgspec.json.encode({"model": "m-2026", "choices": [choice]}))
