@@ -39,6 +39,13 @@ async def told(service: Live, api: str, asked: dict[str, Any]) -> tuple[str, str
         return headers["x-semcache-status"], headers.get("x-semcache-api"), said
 
 
+async def status_of(service: Live, api: str, asked: dict[str, Any]) -> int:
+    """An answer's status: the simulated LLM itself refuses to say nothing."""
+    url = f"{service.url}/v1/{APIS[api].path}"
+    async with aiohttp.ClientSession() as session, session.post(url, json=asked) as response:
+        return response.status
+
+
 def text_in(api: str, said: Any) -> str:
     """The text of a whole answer or of a stream."""
     if isinstance(said, bytes):
@@ -125,6 +132,7 @@ async def test_an_answer_over_the_callers_limit_is_none_for_it(redis_url: str, n
         for limit, status in ((length, "exact"), (length - 1, "generated")):
             found, _, _ = await told(service, "messages", body("messages", max_tokens=limit))
             assert found == status
+        assert await status_of(service, "messages", body("messages", max_tokens=0)) == 400
 
 
 @pytest.mark.parametrize(("leader", "follower"), [("chat", "responses"), ("responses", "chat")])
@@ -147,6 +155,8 @@ async def test_a_stream_is_shared_live_by_those_with_one_limit(
         limited = {**body(follower, stream=True), LIMITS[follower]: 999}
         less = asyncio.create_task(told(running, follower, limited))
         await until(lambda: stats().flights == 2)
+        limited[LIMITS[follower]] = 0
+        assert await status_of(running, follower, limited) == 400  # and waits for nobody
         gate.set()
         one, other = await led, await followed
         assert (await less)[0] != "shared"

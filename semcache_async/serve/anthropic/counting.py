@@ -5,6 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from semcache_async.serve.apis import MESSAGES
+from semcache_async.serve.apis.reading import names_kept
+from semcache_async.serve.asking.kept import admit_kept
 from semcache_async.serve.errors import NotFound, UpstreamAnswered
 from semcache_async.serve.http.body import read_json
 from semcache_async.serve.http.responses import json_response
@@ -19,6 +21,8 @@ _NO_SUCH_PATH = (404, 405, 501)
 async def count(service: Service, request: web.Request) -> web.Response:
     """How many tokens a request has."""
     asked = await read_json(request, service)
+    if names_kept(asked):
+        admit_kept(service, request)
     model = asked.get("model")
     upstream = service.upstreams.of(model if isinstance(model, str) else "")
     passed = service.completions.passing.of(request.headers, request.query, MESSAGES.headers)

@@ -7,7 +7,7 @@ from functools import lru_cache
 import msgspec
 
 from semcache_async.serve.apis import api_of, made_in
-from semcache_async.serve.apis.api import UNREADABLE, Api, Frame
+from semcache_async.serve.apis.api import UNREADABLE, Api, Delta, Frame, Part
 from semcache_async.serve.sse import EventSplitter, data_of
 
 __all__ = ["Crossing", "given_in", "told_in"]
@@ -50,6 +50,9 @@ class Crossing:
         self._source = source
         self._api = api
         self._writer = api.writer()
+        self._ids: dict[int, str] = {}
+        self._numbers: dict[int, int] = {}
+        self._calls = 0
 
     def cross(self, frame: Frame) -> Frame:
         """What says the same. A comment stays, and stands for what the other API does not tell: it
@@ -57,7 +60,18 @@ class Crossing:
         data = data_of(frame.raw)
         if data is None:
             return frame
-        return Frame(self._writer.write(self._source.deltas(data)) or _COMMENT)
+        deltas = map(self._numbered, self._source.deltas(data))
+        return Frame(self._writer.write(deltas) or _COMMENT)
+
+    def _numbered(self, delta: Delta) -> Delta:
+        """With a number of its own for each call: some servers give none, or all the same."""
+        if not isinstance(delta, Part) or delta.call is None:
+            return delta
+        call, known = delta.call, self._ids.get(delta.call)
+        if known is None or (delta.name and delta.id and delta.id != known):
+            self._ids[call], self._numbers[call] = delta.id, self._calls
+            self._calls += 1
+        return delta._replace(call=self._numbers[call])
 
     def end(self) -> list[Frame]:
         """What comes at the end."""

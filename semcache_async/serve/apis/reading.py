@@ -6,12 +6,24 @@ known here goes there as it is, and past the cache.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from semcache_async.serve.apis.api import Api, Request
 from semcache_async.serve.errors import Invalid
 
-__all__ = ["are_messages", "begun", "is_known", "is_number"]
+__all__ = ["are_messages", "begun", "is_known", "is_number", "limit_of", "names_kept"]
+
+_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+
+_IDS = ("file_id", "file_ids", "container_id")
+_PLACES = frozenset(
+    {
+        *("content", "output", "source", "file", "tools"),
+        *("container", "environment", "input_image_mask"),
+    }
+)
+"""Where ids may be within messages, items and tools; what a function is called with is none."""
 
 
 def begun(body: dict[str, Any], api: Api) -> Request:
@@ -35,35 +47,41 @@ def begun(body: dict[str, Any], api: Api) -> Request:
         model=model if isinstance(model, str) else "",
         temperature=temperature if isinstance(temperature, int | float) else None,
         user=str(body.get("user")),
-        refers=body.get("container") is not None or _names_files(body),
+        refers=names_kept(body),
     )
 
 
-def _names_files(body: dict[str, Any]) -> bool:
-    """Does a message have a file that the upstream keeps, by its id?"""
-    for name in ("messages", "input"):
-        turns = body.get(name)
-        for turn in turns if isinstance(turns, list) else ():
-            if isinstance(turn, dict) and _has_files(turn.get("content")):
-                return True
-    return False
+def names_kept(body: Mapping[str, Any]) -> bool:
+    """Does a request name by its id a file, a container or a sound that the upstream keeps?"""
+    if body.get("container") is not None:
+        return True
+    return any(_has_ids(body.get(name)) for name in ("messages", "input", "tools"))
 
 
-def _has_files(parts: object) -> bool:
-    for part in parts if isinstance(parts, list) else ():
-        if isinstance(part, dict):
-            places = (part, part.get("file"), part.get("source"))
-            if any("file_id" in place for place in places if isinstance(place, dict)):
-                return True
-            if _has_files(part.get("content")):  # a tool's result
-                return True
-    return False
+def _has_ids(value: object) -> bool:
+    if isinstance(value, list):
+        return any(map(_has_ids, value))
+    if not isinstance(value, dict):
+        return False
+    sound = value.get("audio")
+    if any(value.get(name) for name in _IDS) or isinstance(value.get("container"), str):
+        return True
+    if isinstance(sound, dict) and sound.get("id"):
+        return True
+    return any(_has_ids(value[name]) for name in _PLACES & value.keys())
 
 
 def is_known(body: dict[str, Any]) -> bool:
     """Are the fields that every API has of a known shape?"""
     model = body.get("model")
-    return isinstance(model, str) and bool(model.strip()) and is_number(body.get("temperature"))
+    numbers = (body.get(name) for name in ("temperature", *_LIMITS))
+    return isinstance(model, str) and bool(model.strip()) and all(map(is_number, numbers))
+
+
+def limit_of(body: Mapping[str, Any]) -> int | None:
+    """Of the answer's tokens, in a known shape."""
+    given = (body.get(name) for name in _LIMITS)
+    return next((int(limit) for limit in given if limit is not None), None)
 
 
 def is_number(value: Any) -> bool:

@@ -95,7 +95,7 @@ class Completions:
         """The reply to read the answer from, as it comes."""
         cacheable = plan.reason is None
         write = control.write and cacheable
-        upstream = self._upstreams.of(plan.request.model)
+        upstream, limit = self._upstreams.of(plan.request.model), plan.request.limit
 
         def unkept(why: Unkept) -> None:
             if write:
@@ -112,7 +112,7 @@ class Completions:
             max_age_s=control.max_age_s,
             read=control.read and cacheable,
             write=write,
-            crew=str(plan.request.limit or "") if plan.neutral else "",
+            crew="" if limit is None or not plan.neutral else str(limit),
         )
 
     async def stored(self, plan: Plan, control: Control) -> Answer | None:
@@ -147,7 +147,7 @@ class Completions:
         """Of requests that share their answers without regard to limits, one that is longer than
         the caller's is none for it."""
         limit = plan.request.limit
-        if made is None or (plan.neutral and limit and _tokens(made) > limit):
+        if made is None or (plan.neutral and limit is not None and _tokens(made) > limit):
             raise CorruptError
         return made
 

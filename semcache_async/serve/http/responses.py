@@ -34,7 +34,7 @@ class AtOnce(web.StreamResponse):
         self._whole = body
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Write it."""
+        """Write it, as fast as it is read: whoever asks on and reads nothing has to wait."""
         if request.transport is None:
             raise ConnectionResetError("the client left")
         lines = [f"{name}: {value}\r\n" for name, value in self.headers.items()]
@@ -42,6 +42,7 @@ class AtOnce(web.StreamResponse):
         given, length = request[REQUEST_ID], len(self._whole)
         head = f"{head}X-Request-Id: {given}\r\nContent-Length: {length}\r\n\r\n"
         request.transport.write(head.encode() + self._whole)
+        await request.writer.drain()
 
     async def write_eof(self, data: bytes = b"") -> None:
         """It was written."""

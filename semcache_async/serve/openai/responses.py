@@ -98,10 +98,10 @@ async def input_items(service: Service, request: web.Request) -> web.StreamRespo
 def _named(service: Service, request: web.Request) -> tuple[str, str]:
     """The upstream's id, and the mark of one that was given out again."""
     admit_kept(service, request)
-    given = request.match_info["id"]
-    if _ID.fullmatch(given) is None:
+    name, mark = parted(request.match_info["id"])
+    if _ID.fullmatch(name) is None:
         raise _unknown()
-    return parted(given)
+    return name, mark
 
 
 async def _keeper(service: Service, request: web.Request, name: str) -> Upstream:

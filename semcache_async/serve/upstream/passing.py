@@ -48,8 +48,8 @@ class Passing:
         self, headers: Mapping[str, str], query: Mapping[str, str], wanted: Iterable[str] = ()
     ) -> Passed:
         """Of a request with these; ``headers`` know no case. ``wanted``: headers of its API."""
-        names = (*self._headers, *wanted) if wanted else self._headers
-        given = [(name, headers[name]) for name in names if name in headers]
+        given = [(name, headers[name]) for name in self._headers if name in headers]
+        given += [(name, _joined(headers, name)) for name in wanted if name in headers]
         asked = tuple((name, query[name]) for name in self._query if name in query)
         key = key_of(headers) or "" if self._keys else ""
         if not given and not asked:
@@ -59,6 +59,11 @@ class Passing:
         if not telling and not asked:
             return Passed(sane, key=key)
         return Passed(sane, asked, msgspec.json.encode([telling, asked]).decode(), key)
+
+
+def _joined(headers: Mapping[str, str], name: str) -> str:
+    """What several headers of one name say together."""
+    return ", ".join(value for given, value in headers.items() if given.lower() == name)
 
 
 def _is_sane(value: str) -> bool:

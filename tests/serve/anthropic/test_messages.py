@@ -91,6 +91,16 @@ async def test_a_beta_is_another_scope_and_the_usual_version_none() -> None:
         assert len(script.requests) == 2
 
 
+async def test_betas_on_several_lines_are_all_sent_and_all_scope() -> None:
+    async with scene() as (setup, script):
+        for last, status in (("b", "generated"), ("c", "generated"), ("b", "exact")):
+            given = [("anthropic-beta", "a"), ("anthropic-beta", last)]
+            async with setup.client.post(PATH, json=asks(), headers=given) as response:
+                assert response.headers["x-semcache-status"] == status
+        betas = [headers["anthropic-beta"] for headers, _ in script.requests]
+        assert betas == ["a, b", "a, c"]
+
+
 async def test_a_strange_shape_is_the_upstreams_to_refuse() -> None:
     said = b'{"type":"error","error":{"type":"invalid_request_error","message":"No messages."}}'
     async with scene(answer(said, status="400 No")) as (setup, script):

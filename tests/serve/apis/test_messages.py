@@ -19,7 +19,7 @@ from semcache_async.serve.apis.crossing import Crossing, given_in, told_in
 from semcache_async.serve.apis.messages.message import Assembler
 from semcache_async.serve.apis.messages.saying import event
 from semcache_async.serve.apis.pieces import with_pieces
-from semcache_async.serve.sse import EventSplitter, data_of
+from semcache_async.serve.sse import EventSplitter, data_of, event_of
 
 EVENT: TypeAdapter[RawMessageStreamEvent] = TypeAdapter(RawMessageStreamEvent)
 USED = {"input_tokens": 7, "cache_read_input_tokens": 2, "output_tokens": 3}
@@ -477,3 +477,59 @@ def test_a_message_as_a_chat_and_back(whole: dict[str, Any]) -> None:
     assert (theirs.text or "") == (ours.text or "")
     assert theirs.calls == ours.calls
     assert back.usage == told.usage
+
+
+def test_what_was_said_before_in_short() -> None:
+    began = {"type": "compaction", "content": None, "encrypted_content": None}
+    short = {"content": "In short.", "encrypted_content": "x"}
+    stream = [
+        START,
+        event("content_block_start", index=0, content_block=began),
+        event("content_block_delta", index=0, delta={"type": "compaction_delta", **short}),
+        CLOSE,
+        ENDED,
+        STOP,
+    ]
+    whole = read(stream).answer()
+    assert whole["content"] == [{"type": "compaction", **short}]
+    assert read(replayed(whole)).answer()["content"] == whole["content"]
+
+
+def chunk(**delta: Any) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": None}
+    return event_of(msgspec.json.encode({"model": "m-2026", "choices": [choice]}))
+
+
+def calls(name: str, id_: str, arguments: Any, **more: Any) -> bytes:
+    function = {"name": name, "arguments": arguments}
+    return chunk(tool_calls=[{"id": id_, "type": "function", "function": function, **more}])
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [calls("f", "c1", '{"a":1}'), calls("f", "c2", '{"a":2}')],
+        [calls("f", "c1", '{"a":1}', index=0), calls("f", "c2", '{"a":2}', index=0)],
+        [calls("f", "c1", {"a": 1}, index=0), calls("f", "c2", {"a": 2}, index=1)],
+        [
+            calls("f", "c1", None, index=0),
+            calls("f", "c1", '{"a":', index=0),
+            calls("", "c0", "1}", index=0),
+            calls("f", "c2", '{"a":2}', index=5),
+        ],
+    ],
+)
+def test_calls_as_servers_of_chats_number_them(chunks: list[bytes]) -> None:
+    crossing = Crossing(CHAT, MESSAGES)
+    crossed = [crossing.cross(CHAT.reader().read(one)).raw for one in chunks]
+    whole = read(b"".join([*crossed, *[frame.raw for frame in crossing.end()]])).answer()
+    assert whole["content"] == [use({"a": 1}, id="c1"), use({"a": 2}, id="c2")]
+    assert whole["model"] == "m-2026"
+
+
+def test_a_call_without_arguments_keeps_its_name() -> None:
+    function = {"name": "f", "arguments": None}
+    message = {"role": "assistant", "tool_calls": [{"id": "c1", "function": function}]}
+    told = CHAT.said({"choices": [{"message": message, "finish_reason": "tool_calls"}]})
+    assert told is not None
+    assert told.choices[0].calls == (Call("f", "", "c1"),)

@@ -143,6 +143,9 @@ def test_the_prompt_and_what_is_around_it() -> None:
     plan = planned(body(items, instructions="Be brief.", max_output_tokens=9))
     assert plan.prompt == ASKED
     assert plan.request.limit == 9
+    assert planned(body(max_output_tokens=9.0)).request.limit == 9
+    assert planned(body(max_output_tokens=0)).request.limit == 0
+    assert planned(body(max_output_tokens="9")).reason == "shape"
     assert "Be brief." in plan.scope.system_prompt
     assert "Be kind." in plan.scope.system_prompt
     assert plan.scope.parameters["body.max_output_tokens"] == "9"
@@ -156,7 +159,10 @@ def test_the_prompt_and_what_is_around_it() -> None:
         (body(), body([{"type": "message", **USER}])),
         (body(), body([{"role": "user", "content": [{"type": "input_text", "text": ASKED}]}])),
         (body(), body([{**USER, "id": "msg_1", "status": "completed"}])),
-        (body(instructions="x"), body([{"role": "system", "content": "x"}, USER])),
+        (
+            body(instructions="x", store=False),
+            body([{"role": "system", "content": "x"}, USER], store=False),
+        ),
         (body(), body(instructions=None)),
         (body(), body(instructions="")),
         (
@@ -204,6 +210,7 @@ def test_two_ways_to_say_the_same(one: dict[str, Any], other: dict[str, Any]) ->
     [
         (body(), body(instructions="x")),
         (body(), body(store=False)),
+        (body(instructions="x"), body([{"role": "system", "content": "x"}, USER])),
         (body(), body(max_output_tokens=5)),
         (body(), body(top_p=0.5)),
         (body(), body(truncation="auto")),
@@ -220,6 +227,10 @@ def test_two_ways_to_say_the_same(one: dict[str, Any], other: dict[str, Any]) ->
         (body([THOUGHT, USER]), body([{**THOUGHT, "encrypted_content": "y"}, USER])),
         (body([USER, CALL, RESULT, USER]), body([USER, CALL, {**RESULT, "output": "4"}, USER])),
         (body([USER, CALL, RESULT, USER]), body([USER, {**CALL, "call_id": "d"}, RESULT, USER])),
+        (
+            body([USER, CALL, {**RESULT, "content": "x"}, USER]),
+            body([USER, CALL, {**RESULT, "output": "4", "content": "x"}, USER]),
+        ),
         (
             body([USER, {"role": "assistant", "content": "a"}, USER]),
             body([USER, {"role": "assistant", "content": "a", "phase": "commentary"}, USER]),

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from unittest.mock import AsyncMock, Mock
 
 import pytest
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.test_utils import make_mocked_request
 
+from semcache_async.serve.http.responses import REQUEST_ID, AtOnce
 from tests.serve.running import Live, live
 
 pytestmark = pytest.mark.anyio
@@ -73,3 +77,15 @@ async def test_what_is_written_at_once_is_an_ordinary_answer(
         (old,) = parted(await exchanged(service, asking(stream, version="1.0")))
         assert old[2]
         assert old[0] == "HTTP/1.0 200 OK"
+
+
+async def test_who_asks_on_and_reads_nothing_has_to_wait() -> None:
+    gate = asyncio.Event()
+    writer = Mock(spec=AbstractStreamWriter, drain=AsyncMock(side_effect=gate.wait))
+    request = make_mocked_request("GET", "/", writer=writer, transport=Mock())
+    request[REQUEST_ID] = "mine"
+    task = asyncio.create_task(AtOnce(b"{}", {"Content-Type": "text/plain"}).prepare(request))
+    await asyncio.sleep(0)
+    assert not task.done()
+    gate.set()
+    await task

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from semcache_async.serve.apis.api import Api, Forced, Request
-from semcache_async.serve.apis.reading import are_messages, begun, is_known, is_number
+from semcache_async.serve.apis.reading import are_messages, begun, is_known, is_number, limit_of
 from semcache_async.serve.bypass import Bypass
 
 __all__ = ["read_chat", "read_text"]
@@ -50,10 +50,7 @@ def read_text(body: dict[str, Any], api: Api) -> Request:
 def _filled(request: Request) -> Request:
     """With what both kinds of completions have."""
     body = request.body
-    limit = body.get("max_completion_tokens") or body.get("max_tokens")
-    return msgspec.structs.replace(
-        request, limit=limit if isinstance(limit, int) else None, several=(body.get("n") or 1) > 1
-    )
+    return msgspec.structs.replace(request, limit=limit_of(body), several=(body.get("n") or 1) > 1)
 
 
 def _is_known(body: dict[str, Any]) -> bool:

@@ -68,11 +68,17 @@ def _calls(message: Mapping[str, Any]) -> Iterator[Call]:
     for one in [*(listed if isinstance(listed, list) else [None]), *([called] if called else [])]:
         wrapped = one.get("function", one) if isinstance(one, dict) else None
         function = wrapped if isinstance(wrapped, dict) else {}
-        name, arguments = function.get("name"), function.get("arguments")
+        name = function.get("name")
+        arguments = function.get("arguments") or ""
         if isinstance(name, str) and isinstance(arguments, str):
             yield Call(name, arguments, str(one.get("id") or ""))
         else:
             yield Call("", "")
+
+
+def _arguments(given: Any) -> Any:
+    """As text; some servers leave them out where there are none, or send what they mean."""
+    return msgspec.json.encode(given).decode() if isinstance(given, dict) else given or ""
 
 
 def _usage(told: Any) -> Usage:
@@ -124,7 +130,7 @@ def _deltas(chunk: Mapping[str, Any]) -> Iterator[Delta]:
         if choice.get("index", 0) != 0:
             continue
         delta = choice.get("delta") or {}
-        if "role" in delta:
+        if delta:
             yield Began(str(chunk.get("model") or ""))
         text = delta.get("content") or delta.get("refusal")
         if text and isinstance(text, str):
@@ -132,7 +138,7 @@ def _deltas(chunk: Mapping[str, Any]) -> Iterator[Delta]:
         for at, call in enumerate(delta.get("tool_calls") or ()):
             function = call.get("function") or {}
             yield Part(
-                function.get("arguments") or "",
+                _arguments(function.get("arguments")),
                 call.get("index", at),
                 function.get("name") or "",
                 call.get("id") or "",

@@ -46,6 +46,8 @@ class _Block:
             self.pieces.setdefault(name, []).append(_text(delta[name]))
         elif kind == "signature_delta":
             self.fields["signature"] = delta["signature"]
+        elif kind == "compaction_delta":
+            self.fields |= {name: value for name, value in delta.items() if name != "type"}
         elif kind == "citations_delta":
             self.fields["citations"] = [*(self.fields.get("citations") or ()), delta["citation"]]
         else:

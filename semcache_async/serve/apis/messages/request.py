@@ -9,7 +9,7 @@ import msgspec
 
 from semcache_async.serve.apis.api import Api, Forced, Request
 from semcache_async.serve.apis.messages.canonical import format_of, without_marks
-from semcache_async.serve.apis.reading import begun, is_known
+from semcache_async.serve.apis.reading import begun, is_known, limit_of
 from semcache_async.serve.bypass import Bypass
 
 __all__ = ["THOUGHTS", "read"]
@@ -37,14 +37,14 @@ def read(body: dict[str, Any], api: Api) -> Request:
     body = request.body
     if not is_known(body) or not _is_known(body):
         return msgspec.structs.replace(request, reason=Bypass.SHAPE)
-    limit, asked = body.get("max_tokens"), format_of(body)
+    asked = format_of(body)
     tools = [tool if isinstance(tool, dict) else {} for tool in body.get("tools") or ()]
     names = [tool.get("name") for tool in tools]
     return msgspec.structs.replace(
         request,
         messages=_chat_of(body),
         reason=_reason(body, tools),
-        limit=limit if isinstance(limit, int) else None,
+        limit=limit_of(body),
         offered=tuple(name if isinstance(name, str) else "" for name in names),
         forced=_forced(body.get("tool_choice") or {}, tools),
         wants_json=asked.get("type") == "json_schema",

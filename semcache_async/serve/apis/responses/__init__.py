@@ -31,7 +31,7 @@ from semcache_async.serve.apis.responses.stored import as_events, as_whole
 
 __all__ = ["RESPONSES"]
 
-_NEUTRAL = frozenset(("max_output_tokens", "store", "top_p"))
+_NEUTRAL = frozenset(("max_output_tokens", "store", "top_p", "instructed"))
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 

@@ -33,11 +33,13 @@ _OF_OTHER_ITEMS = (
     *("computer_call_output.", "message.input_image."),
 )
 """What ``include`` may name of items that no answer has which may be kept."""
+_MOST_NAMES = 64
 
 
 def parameters_of(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Every field that has no place of its own and may influence the answer; null and the default
-    are the same as none."""
+    are the same as none. Who continues a response by its id continues a system message and no
+    instructions, so that the two are told apart where the upstream keeps it."""
     choice = "auto" if body.get("tools") else "none"
     for name, given in body.items():
         if given is None or name in _NOT_OF_THE_ANSWER:
@@ -46,12 +48,16 @@ def parameters_of(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if _is_default(name, value) or (name == "tool_choice" and value in (choice, "auto")):
             continue
         yield name, value
+    if body.get("instructions") and body.get("store") is not False:
+        yield "instructed", True
 
 
 def _plain(name: str, value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if name == "include" and isinstance(value, list):
+        if len(value) > _MOST_NAMES:
+            return value
         named = {one for one in value if isinstance(one, str)}
         return sorted(one for one in named if not one.startswith(_OF_OTHER_ITEMS))
     if name in ("text", "reasoning") and isinstance(value, dict):

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from semcache_async.serve.apis.api import Api, Forced, Request
-from semcache_async.serve.apis.reading import are_messages, begun, is_known
+from semcache_async.serve.apis.reading import are_messages, begun, is_known, limit_of
 from semcache_async.serve.apis.responses.ids import unmarked
 from semcache_async.serve.bypass import Bypass
 
@@ -49,13 +49,12 @@ def read_response(body: dict[str, Any], api: Api) -> Request:
         messages = []
     if not is_known(body) or not _is_known(body) or not are_messages(messages):
         return msgspec.structs.replace(request, reason=Bypass.SHAPE)
-    limit = body.get("max_output_tokens")
     wants_json, schema = _format(body)
     return msgspec.structs.replace(
         request,
         messages=messages,
         reason=_reason(body),
-        limit=limit if isinstance(limit, int) else None,
+        limit=limit_of(body),
         offered=tuple(_name_of(tool) for tool in body.get("tools") or ()),
         forced=_forced(body),
         wants_json=wants_json,
@@ -67,7 +66,12 @@ def _refers(body: dict[str, Any]) -> bool:
     if any(body.get(name) is not None for name in _KEPT):
         return True
     items = body.get("input")
-    return isinstance(items, list) and any(_kind(item) == "item_reference" for item in items)
+    return isinstance(items, list) and any(map(_stands_for_another, items))
+
+
+def _stands_for_another(item: Any) -> bool:
+    kind = _kind(item)
+    return kind == "item_reference" or (kind == "image_generation_call" and not item.get("result"))
 
 
 def _kind(item: Any) -> Any:
@@ -114,7 +118,7 @@ def _message(item: Any) -> dict[str, Any]:
         return {"role": "assistant", "tool_calls": [said]}
     if kind == "function_call_output":
         output = _content(said.pop("output", None))
-        return {"role": "tool", "content": output, **said}
+        return {**said, "role": "tool", "content": output}
     if kind == "reasoning":  # the upstream may know it by its id alone
         return {"role": "assistant", "reasoning": {**said, "id": item.get("id")}}
     raise _ElsewhereError
