@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from fnmatch import translate
+from functools import lru_cache
 
 from semcache_async.complaints import Complaints
 from semcache_async.serve.errors import NotFound
@@ -15,6 +16,9 @@ from semcache_async.serve.upstream.passing import NOTHING, Passed
 
 __all__ = ["Upstreams", "open_upstreams"]
 
+_REMEMBERED = 256
+"""Names of models."""
+
 
 class Upstreams:
     """The upstreams of one service, each with the pattern of the models it serves. Make them with
@@ -22,6 +26,7 @@ class Upstreams:
 
     def __init__(self, served: Sequence[tuple[re.Pattern[str], Upstream]]) -> None:
         self._served = tuple(served)
+        self._find = lru_cache(maxsize=_REMEMBERED)(self._look)
         self.complaints = Complaints()
 
     def __iter__(self) -> Iterator[Upstream]:
@@ -52,7 +57,7 @@ class Upstreams:
         first, *others = self
         return None if others else await first.only_model(passed)
 
-    def _find(self, model: str) -> Upstream | None:
+    def _look(self, model: str) -> Upstream | None:
         return next((one for models, one in self._served if models.fullmatch(model)), None)
 
 
