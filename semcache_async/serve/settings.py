@@ -314,7 +314,7 @@ class Settings:
     max_body_bytes: int = option(
         8 * 2**20,
         "Bytes of a request's body, compressed or not. The default holds an image of 6 MB, and "
-        "what is sent to do harm within it holds up a worker for a third of a second.",
+        "what is sent to do harm within it holds up a worker for a second at most.",
         group=_LIMITS,
         low=1_024,
         high=2**29,

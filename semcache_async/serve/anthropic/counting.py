@@ -26,6 +26,7 @@ async def count(service: Service, request: web.Request) -> web.Response:
     model = asked.get("model")
     upstream = service.upstreams.of(model if isinstance(model, str) else "")
     passed = service.completions.passing.of(request.headers, request.query, MESSAGES.headers)
+    asked.pop("cache", None)
     try:
         return json_response(await upstream.pass_on("POST", _PATH, passed, asked))
     except UpstreamAnswered as error:

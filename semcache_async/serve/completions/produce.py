@@ -60,10 +60,7 @@ def producer(
             if instead is None:
                 raise
             asked = instead
-            try:
-                text, answer = await ask(asked, emit)
-            except UpstreamAnswered as other:
-                raise (error if other.status in _NO_SUCH_PATH else other) from None
+            text, answer = await ask(asked, emit)
             upstream.note_lacking(request.api)
         why = await keeping.why_not(answer, asked) if answer else Unkept.INCOMPLETE
         if why is not None:

@@ -227,11 +227,18 @@ async def test_an_upstream_that_lacks_the_model_is_not_one_that_lacks_the_path(
         assert upstream.paths == [PATH] * 2
 
 
-async def test_an_upstream_that_lacks_both() -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"detail": "The model `m` does not exist"},
+        {"error": {"message": "The model `m` does not exist", "code": "model_not_found"}},
+    ],
+)
+async def test_an_upstream_that_refuses_the_chat_too_says_why(said: dict[str, Any]) -> None:
     async with scene() as (setup, upstream):
-        upstream.status, upstream.whole = 404, {"detail": "Not Found"}
+        upstream.status, upstream.whole = 404, said
         status, _, body = await told(setup, asks())
-        assert (status, error_of(body)["message"]) == (404, "Invalid URL (POST /v1/messages)")
+        assert (status, error_of(body)["message"]) == (404, "The model `m` does not exist")
         upstream.status, upstream.whole = 200, completion()
         assert (await told(setup, asks()))[0] == 200
         assert upstream.paths == [PATH, CHAT] * 2

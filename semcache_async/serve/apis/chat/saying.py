@@ -54,11 +54,14 @@ def _choice(choice: Any) -> Choice | None:
         return Choice(finish, text if isinstance(text, str) else None)
     if not isinstance(message, dict):
         return None
-    text, refusal = message.get("content"), message.get("refusal")
+    text, refusal = _text(message.get("content")), message.get("refusal")
     if refusal and not text:
-        text = refusal
-    said = text if isinstance(text, str) else None
-    return Choice(finish, said, tuple(_calls(message)), refused=bool(refusal))
+        text = _text(refusal)
+    return Choice(finish, text, tuple(_calls(message)), refused=bool(refusal))
+
+
+def _text(content: Any) -> str | None:
+    return content if isinstance(content, str) else None
 
 
 def _calls(message: Mapping[str, Any]) -> Iterator[Call]:
@@ -132,8 +135,7 @@ def _deltas(chunk: Mapping[str, Any]) -> Iterator[Delta]:
         delta = choice.get("delta") or {}
         if delta:
             yield Began(str(chunk.get("model") or ""))
-        text = delta.get("content") or delta.get("refusal")
-        if text and isinstance(text, str):
+        if text := _text(delta.get("content")) or _text(delta.get("refusal")):
             yield Part(text)
         for at, call in enumerate(delta.get("tool_calls") or ()):
             function = call.get("function") or {}
