@@ -50,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "simulator": set(),
     "cli": {
         *("cache", "demo", "embed", "load", "report", "shell", "simulator", "store", "testing"),
-        "tune",
+        *("query", "text", "tune"),
         *("serve.keys", "serve.options", "serve.process", "serve.settings"),
     },
 }

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from semcache_async.cli.flags import Debug
+from semcache_async.cli.flags import Config, Debug, Name, attributes_of
 from semcache_async.shell import one_line_errors, run
 
 __all__ = ["feedback", "invalidate", "stats"]
@@ -26,23 +25,6 @@ RedisUrl = Annotated[
         show_default="none",
         help="Its Redis instead: a URL (redis://, rediss://, unix://, redis+sentinel://, "
         "redis+cluster://), or embedded:DIRECTORY.",
-    ),
-]
-Name = Annotated[
-    str | None,
-    typer.Option(
-        envvar="SEMCACHE_NAME",
-        show_default="the file's, or semcache",
-        help="Prefix of the cache's keys (--redis-url).",
-    ),
-]
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        envvar="SEMCACHE_CONFIG",
-        show_default="none",
-        help="The service's TOML file (--redis-url): what is kept is found by its options alone.",
     ),
 ]
 ApiKey = Annotated[
@@ -118,7 +100,7 @@ def invalidate(
             "locale": locale,
             "system_prompt": system_prompt,
             "corpus_version": corpus_version,
-            "attributes": _attributes(attribute or []),
+            "attributes": attributes_of(attribute or []),
         }
         what: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
         what |= {"tags": tag} if tag else {}
@@ -175,12 +157,6 @@ def _wants_service(url: str | None, redis_url: str | None) -> bool:
     if not url and not redis_url:
         raise typer.BadParameter("name the service with --url, or its Redis with --redis-url")
     return bool(url)
-
-
-def _attributes(pairs: list[str]) -> dict[str, str] | None:
-    if strange := [pair for pair in pairs if "=" not in pair]:
-        raise typer.BadParameter(f"--attribute takes KEY=VALUE, not {strange[0]!r}")
-    return dict(pair.split("=", 1) for pair in pairs) or None
 
 
 def _show(found: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ import typer
 from semcache_async.cli.admin import feedback, invalidate, stats
 from semcache_async.cli.ask import ask
 from semcache_async.cli.demo import demo
+from semcache_async.cli.fill import import_answers
 from semcache_async.cli.model import pull
 from semcache_async.cli.serve import serve
 from semcache_async.cli.simulate import simulate_llm
@@ -31,6 +32,7 @@ app.add_typer(model_app, name="model")
 
 for _command in (demo, ask, serve, stats, invalidate, feedback, load, calibrate, simulate_llm):
     app.command()(_command)
+app.command("import")(import_answers)
 model_app.command()(pull)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["Debug", "MaxDistance", "RedisUrl"]
+__all__ = ["Config", "Debug", "MaxDistance", "Name", "RedisUrl", "attributes_of"]
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 MaxDistance = Annotated[
@@ -30,3 +31,27 @@ RedisUrl = Annotated[
         "embedded:DIRECTORY.",
     ),
 ]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SEMCACHE_NAME",
+        show_default="the file's, or semcache",
+        help="Prefix of the cache's keys (--redis-url).",
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        envvar="SEMCACHE_CONFIG",
+        show_default="none",
+        help="The service's TOML file (--redis-url): what is kept is found by its options alone.",
+    ),
+]
+
+
+def attributes_of(pairs: list[str]) -> dict[str, str] | None:
+    """What ``KEY=VALUE`` pairs say; None where there are none."""
+    if strange := [pair for pair in pairs if "=" not in pair]:
+        raise typer.BadParameter(f"--attribute takes KEY=VALUE, not {strange[0]!r}")
+    return dict(pair.split("=", 1) for pair in pairs) or None
