@@ -26,13 +26,24 @@ from semcache_async.errors import *  # noqa: F403 - every error is public
 from semcache_async.protocols import Embedder, Generate, GenerateStream, Judge, Produce, Store
 from semcache_async.reply import Reply
 from semcache_async.stats import Stats
-from semcache_async.types import Answer, Case, Entry, Neighbour, Produced, Scope, Source, Timings
+from semcache_async.types import (
+    Affected,
+    Answer,
+    Case,
+    Entry,
+    Neighbour,
+    Produced,
+    Scope,
+    Source,
+    Timings,
+)
 
 if TYPE_CHECKING:
     from semcache_async.embed import default_embedder
 
 __all__ = [
     *_errors.__all__,
+    "Affected",
     "Answer",
     "CacheConfig",
     "Case",

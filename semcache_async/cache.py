@@ -44,7 +44,7 @@ from semcache_async.stats import Counters, Stats
 from semcache_async.text.guards import analyse
 from semcache_async.text.prompt import check_text, normalise
 from semcache_async.tiers import Tiers
-from semcache_async.types import Answer, Entry, Neighbour, Scope, Source, Vector
+from semcache_async.types import Affected, Answer, Entry, Neighbour, Scope, Source, Vector
 
 __all__ = ["Opening", "SemanticCache"]
 
@@ -494,15 +494,7 @@ class SemanticCache:
         that tenant. Raises ``StoreError`` where the store fails.
         """
         self._check_loop()
-        check_tags(tags)
-        if isinstance(entry_ids, str):
-            raise ConfigError("entry_ids must be a collection of ids; wrap the one id in a tuple.")
-        if tenant is not None and not isinstance(tenant, str):
-            raise ConfigError(f"tenant must be a str, not {type(tenant).__name__}.")
-        if scope is None and tenant is None and not tags and not entry_ids:
-            raise ConfigError(
-                "Nothing named to invalidate; give a scope, tenant, tags or entry_ids."
-            )
+        _check_conditions(scope, tenant, tags, entry_ids)
         self._answering.let_nobody_board(scope, tenant, tags)
         try:
             return await self._tiers.remove(
@@ -511,6 +503,27 @@ class SemanticCache:
         finally:
             self._answering.let_nobody_board(scope, tenant, tags)
             self._learner.forget()
+
+    async def would_invalidate(
+        self,
+        *,
+        scope: Scope | None = None,
+        tenant: str | None = None,
+        tags: Collection[str] = (),
+        entry_ids: Collection[str] = (),
+        examples: int = 10,
+    ) -> Affected:
+        """How many entries ``invalidate`` would delete now, with up to ``examples`` (1..1,000) of
+        them; nothing is deleted, and nothing under way is kept out. Raises as ``invalidate``."""
+        self._check_loop()
+        _check_conditions(scope, tenant, tags, entry_ids)
+        return await self._tiers.would_remove(
+            scope=scope,
+            tenant=tenant,
+            tags=tags,
+            entry_ids=entry_ids,
+            examples=check_limit(examples, 1_000, "examples"),
+        )
 
     async def feedback(
         self, prompt: str, entry_id: str, *, right: bool, seen_at: float | None = None
@@ -582,6 +595,21 @@ class SemanticCache:
         await self._answering.aclose()
         await self._learner.aclose(patience_s=self.config.close_timeout_s)
         await self._tiers.aclose()
+
+
+def _check_conditions(
+    scope: Scope | None,
+    tenant: str | None,
+    tags: Collection[str],
+    entry_ids: Collection[str],
+) -> None:
+    check_tags(tags)
+    if isinstance(entry_ids, str):
+        raise ConfigError("entry_ids must be a collection of ids; wrap the one id in a tuple.")
+    if tenant is not None and not isinstance(tenant, str):
+        raise ConfigError(f"tenant must be a str, not {type(tenant).__name__}.")
+    if scope is None and tenant is None and not tags and not entry_ids:
+        raise ConfigError("Nothing named to invalidate; give a scope, tenant, tags or entry_ids.")
 
 
 def _warm_guards() -> None:

@@ -269,9 +269,9 @@ def check_age(value: object) -> float:
     return _check_range("max_age_s", value, 0.0, MAX_TTL_S)
 
 
-def check_limit(value: object, high: int = 100) -> int:
+def check_limit(value: object, high: int = 100, name: str = "limit") -> int:
     """How many to give at most: a whole number from 1 to ``high``."""
-    _check_count("limit", value, 1, high)
+    _check_count(name, value, 1, high)
     return int(value)  # type: ignore[call-overload, no-any-return]
 
 

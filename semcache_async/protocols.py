@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semcache_async.types import (
+    Affected,
     Case,
     Claim,
     Entry,
@@ -167,6 +168,17 @@ class BrowsableStore(Store, Protocol):
     async def browse(self, tags: Collection[str], limit: int) -> Sequence[Entry]:
         """Some ``limit`` live entries of any scope, newest of them first; of ``tags``, any one
         will do."""
+
+    async def would_remove(
+        self,
+        *,
+        scope: Scope | None = None,
+        tenant: str | None = None,
+        tags: Collection[str] = (),
+        entry_ids: Collection[str] = (),
+        examples: int,
+    ) -> Affected:
+        """What ``remove`` would delete, with some ``examples``; nothing is changed."""
 
     async def check(self) -> None:
         """Raise a ``StoreError`` unless the store answers and is as it has to be."""

@@ -47,6 +47,7 @@ from semcache_async.stats import Counters, Stats
 from semcache_async.text.decide import decide
 from semcache_async.text.prompt import normalise
 from semcache_async.types import (
+    Affected,
     Answer,
     Entry,
     EntryKey,
@@ -256,6 +257,20 @@ class Tiers:
         """Some live entries; raises a ``StoreError`` where the store fails."""
         return await self._browsable.browse(tags, limit)
 
+    async def would_remove(
+        self,
+        *,
+        scope: Scope | None,
+        tenant: str | None,
+        tags: Collection[str],
+        entry_ids: Collection[str],
+        examples: int,
+    ) -> Affected:
+        """What ``remove`` would delete; raises a ``StoreError`` where the store fails."""
+        return await self._browsable.would_remove(
+            scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids, examples=examples
+        )
+
     async def check(self) -> None:
         """Raise a ``StoreError`` unless the store can serve."""
         await self._browsable.check()
@@ -263,7 +278,7 @@ class Tiers:
     @property
     def _browsable(self) -> BrowsableStore:
         if not isinstance(self._store, BrowsableStore):
-            raise ConfigError("This needs a store with browse() and check(), as Redis's has.")
+            raise ConfigError("This needs a store with browse(), would_remove() and check().")
         return self._store
 
     @asynccontextmanager

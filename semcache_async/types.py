@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from semcache_async.errors import ConfigError
 
 __all__ = [
+    "Affected",
     "Answer",
     "Claim",
     "Entry",
@@ -204,6 +205,14 @@ class Entry(msgspec.Struct, frozen=True):
     """Until when the exact tier may serve it, by the same clock."""
     tags: tuple[str, ...] = ()
     attributes: Mapping[str, str] = {}
+
+
+class Affected(msgspec.Struct, frozen=True):
+    """What a removal would delete, had it been one."""
+
+    count: int
+    examples: list[Entry]
+    """Some of the entries, newest first; those that cannot be read are counted only."""
 
 
 class Neighbour(msgspec.Struct, frozen=True):

@@ -188,6 +188,27 @@ async def test_invalidate_meets_every_condition(cache: SemanticCache) -> None:
     assert await cache.invalidate(scope=a) == 0
 
 
+async def test_a_dry_run_tells_what_would_go_and_fences_nothing(cache: SemanticCache) -> None:
+    a, b = Scope(tenant="a"), Scope(tenant="b")
+    await cache.store("at 0", "1", scope=a, tags=("red",))
+    second = await cache.store("at 90", "2", scope=a, tags=("red", "blue"))
+    await cache.store("at 0", "3", scope=b, tags=("red",))
+    llm = GatedLLM()
+    asking = asyncio.create_task(cache.get_or_generate("at 45", llm, scope=a, tags=("red",)))
+    await until(lambda: llm.prompts != [])
+    found = await cache.would_invalidate(tenant="a", tags=("red",), examples=1)
+    assert (found.count, [entry.id for entry in found.examples]) == (2, [second])
+    assert found.examples[0].tags == ("red", "blue")
+    llm.gate.set()
+    assert (await asking).entry_id is not None
+    assert await cache.invalidate(tenant="a", tags=("red",)) == 3
+    assert (await cache.would_invalidate(tags=("red",))).count == 1
+    with pytest.raises(ConfigError, match="Nothing named"):
+        await cache.would_invalidate()
+    with pytest.raises(ConfigError, match="examples"):
+        await cache.would_invalidate(tags=("red",), examples=0)
+
+
 @pytest.mark.parametrize(("tags", "kept"), [(("red",), False), (("blue",), True)])
 async def test_an_answer_invalidated_while_it_is_made_is_delivered_not_stored(
     cache: SemanticCache, store: MemoryStore, tags: tuple[str, ...], kept: bool

@@ -126,6 +126,7 @@ ACTS: dict[str, Act] = {
     "store": lambda cache: cache.store(PROMPT, ANSWER, scope=SCOPE, tags=(TAG,)),
     "embed": lambda cache: cache.embed([PROMPT, OTHER]),
     "browse": lambda cache: cache.browse(tags=(TAG,)),
+    "dry run": lambda cache: cache.would_invalidate(tenant=TENANT, tags=(TAG,)),
     "invalidate": lambda cache: cache.invalidate(tenant=TENANT, tags=(TAG,)),
     "scope": lambda cache: cache.invalidate(scope=SCOPE),
     "feedback": lambda cache: cache.feedback(OTHER, "ab" * 16, right=False),

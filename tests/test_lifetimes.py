@@ -27,6 +27,7 @@ CALLS: list[Callable[[SemanticCache], Awaitable[Any]]] = [
     lambda cache: cache.nearest("at 0"),
     lambda cache: cache.store("at 0", "text"),
     lambda cache: cache.invalidate(tags=("t",)),
+    lambda cache: cache.would_invalidate(tags=("t",)),
     lambda cache: cache.embed(["at 0"]),
     lambda cache: cache.browse(),
     lambda cache: cache.check(),

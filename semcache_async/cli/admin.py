@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from semcache_async.cli.flags import Config, Debug, Name, attributes_of
 from semcache_async.shell import one_line_errors, run
 
+if TYPE_CHECKING:
+    from semcache_async.cli.remote import Example
+
 __all__ = ["feedback", "invalidate", "stats"]
+
+_PROMPT_SHOWN = 100
+"""Characters of a prompt in a list."""
 
 Url = Annotated[
     str | None,
@@ -75,6 +82,9 @@ def invalidate(
     attribute: Annotated[
         list[str] | None, typer.Option(help="Scope: KEY=VALUE; repeatable.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Delete nothing: say how many, and show some.")
+    ] = False,
     url: Url = None,
     redis_url: RedisUrl = None,
     name: Name = None,
@@ -91,7 +101,7 @@ def invalidate(
 
       semcache invalidate --tag product:42 --url http://localhost:8080
 
-      semcache invalidate --tenant acme --redis-url redis://localhost:6379/0
+      semcache invalidate --tenant acme --dry-run --redis-url redis://localhost:6379/0
     """
     with one_line_errors(debug):
         fields = {
@@ -110,10 +120,14 @@ def invalidate(
         from semcache_async.cli.remote import options_of, redis_invalidate, service_invalidate
 
         if _wants_service(url, redis_url):
-            removed = run(lambda: service_invalidate(str(url), api_key, what))
+            done = run(lambda: service_invalidate(str(url), api_key, what, dry_run=dry_run))
         else:
-            removed = run(lambda: redis_invalidate(str(redis_url), options_of(name, config), what))
-        typer.echo(f"{removed} {'entry' if removed == 1 else 'entries'} deleted.")
+            options = options_of(name, config)
+            done = run(lambda: redis_invalidate(str(redis_url), options, what, dry_run=dry_run))
+        verb = "would be deleted" if dry_run else "deleted"
+        typer.echo(f"{done.count} {'entry' if done.count == 1 else 'entries'} {verb}.")
+        for example in done.examples:
+            typer.echo(f"  {_example(example)}")
 
 
 def feedback(
@@ -151,6 +165,15 @@ def feedback(
             options = options_of(name, config)
             run(lambda: redis_feedback(str(redis_url), options, prompt, entry_id, right=right))
         typer.echo(f"Noted: {'right' if right else 'wrong'}.")
+
+
+def _example(entry: Example) -> str:
+    """When it was made, its prompt and its tags, in one line."""
+    made = datetime.fromtimestamp(entry.created_at, UTC)
+    tags = f"  [{', '.join(entry.tags)}]" if entry.tags else ""
+    prompt = " ".join(entry.prompt.split())[:_PROMPT_SHOWN]
+    line = f"{made:%Y-%m-%d %H:%M}Z  {prompt}{tags}"
+    return "".join(char if char.isprintable() else "\ufffd" for char in line)
 
 
 def _wants_service(url: str | None, redis_url: str | None) -> bool:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from semcache_async.store.wire import RedisPipelines
 
 __all__ = [
+    "Example",
+    "Invalidated",
     "ServiceError",
     "options_of",
     "redis_feedback",
@@ -33,16 +35,35 @@ class ServiceError(SemcacheError):
     """The service cannot be reached, or refused."""
 
 
+class Example(msgspec.Struct):
+    """One of the entries meant."""
+
+    prompt: str
+    created_at: float
+    tags: list[str]
+
+
+class Invalidated(msgspec.Struct):
+    """What was removed or, in a dry run, would be, with some examples."""
+
+    count: int
+    examples: list[Example] = []
+
+
 async def service_stats(url: str, api_key: str | None) -> dict[str, Any]:
     """What ``GET /semantic-cache/metrics`` says."""
     return await _request(url, "GET", "/semantic-cache/metrics", api_key)
 
 
-async def service_invalidate(url: str, api_key: str | None, what: Mapping[str, Any]) -> int:
-    """How many entries the service removed."""
-    return int(
-        (await _request(url, "POST", "/semantic-cache/invalidate", api_key, what))["removed"]
-    )
+async def service_invalidate(
+    url: str, api_key: str | None, what: Mapping[str, Any], *, dry_run: bool
+) -> Invalidated:
+    """What the service removed, or would."""
+    body = {**what, "dry_run": True} if dry_run else what
+    said = await _request(url, "POST", "/semantic-cache/invalidate", api_key, body)
+    if not dry_run:
+        return Invalidated(said["removed"])
+    return msgspec.convert(said, Invalidated)
 
 
 async def service_feedback(
@@ -107,20 +128,21 @@ async def _server_stats(server: RedisPipelines, name: str) -> dict[str, Any]:
     }
 
 
-async def redis_invalidate(url: str, config: CacheConfig, what: Mapping[str, Any]) -> int:
-    """How many entries were removed; loads the model, whose fingerprint is in the keys."""
+async def redis_invalidate(
+    url: str, config: CacheConfig, what: Mapping[str, Any], *, dry_run: bool
+) -> Invalidated:
+    """What was removed, or would be; loads the model, whose fingerprint is in the keys."""
     from semcache_async.cache import SemanticCache
     from semcache_async.types import scope_or_tenant
 
     named = {key: value for key, value in what.items() if key not in ("tags", "entry_ids")}
     scope, tenant = scope_or_tenant(named)
+    listed = {"tags": what.get("tags", ()), "entry_ids": what.get("entry_ids", ())}
     async with SemanticCache.open(url, config=config) as cache:
-        return await cache.invalidate(
-            scope=scope,
-            tenant=tenant,
-            tags=what.get("tags", ()),
-            entry_ids=what.get("entry_ids", ()),
-        )
+        if not dry_run:
+            return Invalidated(await cache.invalidate(scope=scope, tenant=tenant, **listed))
+        affected = await cache.would_invalidate(scope=scope, tenant=tenant, **listed)
+    return msgspec.convert(affected, Invalidated, from_attributes=True)
 
 
 async def redis_feedback(

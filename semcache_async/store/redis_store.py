@@ -13,7 +13,7 @@ from semcache_async.errors import ConfigError, StoreError, StoreFullError, Store
 from semcache_async.store.claims import ClaimKeeper
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.entries.fences import Fences
-from semcache_async.store.entries.payload import read_entries, read_entry
+from semcache_async.store.entries.payload import read_entries, read_entry, read_results
 from semcache_async.store.entries.removal import Removal, entries_filter
 from semcache_async.store.entries.schema import (
     ENTRY,
@@ -31,7 +31,7 @@ from semcache_async.store.sealing import Sealer
 from semcache_async.store.wire import Command, RedisPipelines
 from semcache_async.store.wire.dialect import Dialect, dialect_of
 from semcache_async.store.wire.replies import checked
-from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, VectorQuery
+from semcache_async.types import Affected, Entry, EntryKey, Neighbour, Record, Scope, VectorQuery
 
 __all__ = ["RedisStore"]
 
@@ -213,6 +213,35 @@ class RedisStore:
             )
         return removed
 
+    async def would_remove(
+        self,
+        *,
+        scope: Scope | None = None,
+        tenant: str | None = None,
+        tags: Collection[str] = (),
+        entry_ids: Collection[str] = (),
+        examples: int,
+    ) -> Affected:
+        """In every index that ``remove`` goes through."""
+        total, entries = 0, list[Entry]()
+        for keys in (self._keys, *await self._siblings()):
+            removal = Removal(keys, scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids)
+            try:
+                if removal.searches and not can_be_purged(await self._filled(keys.index)):
+                    raise StoreError(
+                        f"Index {keys.index!r} is of another version and cannot be searched for "
+                        f"them; once nobody uses it, drop it: FT.DROPINDEX {keys.index} DD"
+                    )
+                count, rows = await removal.look(self._execute, examples)
+            except StoreError as error:
+                if keys is self._keys or not is_missing_index(error):
+                    raise
+                continue  # one that has been dropped meanwhile holds nothing
+            total += count
+            entries += read_entries(rows, keys.prefix.encode(), self._clock.now(), self._sealer)
+        entries.sort(key=lambda entry: entry.created_at, reverse=True)
+        return Affected(total, entries[:examples])
+
     def _claims_in(self, keys: KeySpace) -> ClaimKeeper:
         return ClaimKeeper(
             *(self._pipelines, keys),
@@ -233,7 +262,8 @@ class RedisStore:
         shown = ("RETURN", 2, ENTRY, SCOPE, "LIMIT", 0, limit, "DIALECT", 2)
         command: Command = ("FT.SEARCH", self._keys.index, query, *params, *shown)
         (reply,) = await self._timed([command])
-        return read_entries(checked(reply), self._prefix, self._clock.now(), self._sealer)
+        rows = read_results(checked(reply))
+        return read_entries(rows, self._prefix, self._clock.now(), self._sealer)
 
     async def count(self, tenant: str) -> int:
         """Entries of a tenant in the index."""
@@ -284,7 +314,7 @@ class RedisStore:
             await asyncio.sleep(_INDEXING_S)
         raise StoreUnavailableError(
             "The index is still being filled, so not everything can be found to be deleted; what "
-            "is being generated is kept out already. Invalidate again in a while."
+            "an invalidation is to keep out is kept out already. Ask again in a while."
         )
 
     async def _execute(self, commands: Sequence[Command]) -> list[Any]:

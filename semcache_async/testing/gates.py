@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from semcache_async.errors import StoreUnavailableError
 from semcache_async.protocols import Store
 from semcache_async.testing.memory import MemoryStore
-from semcache_async.types import Entry, EntryKey, Neighbour, Record, Scope, VectorQuery
+from semcache_async.types import Affected, Entry, EntryKey, Neighbour, Record, Scope, VectorQuery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 __all__ = ["GatedStore", "Operation"]
 
-Operation: TypeAlias = Literal["fetch", "search", "put", "remove", "browse", "check"]
+Operation: TypeAlias = Literal[
+    "fetch", "search", "put", "remove", "browse", "would_remove", "check"
+]
 
 
 class GatedStore:
@@ -109,6 +111,21 @@ class GatedStore:
         async with self._passing("browse"):
             found: Sequence[Entry] = await self.inner.browse(tags, limit)  # type: ignore[attr-defined]
             return found
+
+    async def would_remove(
+        self,
+        *,
+        scope: Scope | None = None,
+        tenant: str | None = None,
+        tags: Collection[str] = (),
+        entry_ids: Collection[str] = (),
+        examples: int,
+    ) -> Affected:
+        async with self._passing("would_remove"):
+            affected: Affected = await self.inner.would_remove(  # type: ignore[attr-defined]
+                scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids, examples=examples
+            )
+            return affected
 
     async def check(self) -> None:
         async with self._passing("check"):

@@ -11,6 +11,7 @@ import msgspec
 
 from semcache_async.errors import StaleWriteError
 from semcache_async.types import (
+    Affected,
     Entry,
     EntryKey,
     Neighbour,
@@ -90,14 +91,26 @@ class MemoryStore:
         now = self.now()
         for fence in _removal_fences(scope, tenant, tags, entry_ids):
             self._fences[fence] = now
-        doomed = [
-            key
-            for key, row in self._rows.items()
-            if concerns(scope, tenant, tags, entry_ids, key, row.entry.tags)
-        ]
+        doomed = self._concerned(scope, tenant, tags, entry_ids)
         for key in doomed:
             del self._rows[key]
         return len(doomed)
+
+    async def would_remove(
+        self,
+        *,
+        scope: Scope | None = None,
+        tenant: str | None = None,
+        tags: Collection[str] = (),
+        entry_ids: Collection[str] = (),
+        examples: int,
+    ) -> Affected:
+        if scope is None and tenant is None and not tags and not entry_ids:
+            return Affected(0, [])
+        doomed = self._concerned(scope, tenant, tags, entry_ids)
+        entries = [self._rows[key].entry for key in doomed]
+        entries.sort(key=lambda entry: entry.created_at, reverse=True)
+        return Affected(len(entries), entries[:examples])
 
     async def browse(self, tags: Collection[str], limit: int) -> list[Entry]:
         now = self.now()
@@ -136,6 +149,19 @@ class MemoryStore:
         )
         self._rows[record.key] = _Row(entry, record)
         return id_
+
+    def _concerned(
+        self,
+        scope: Scope | None,
+        tenant: str | None,
+        tags: Collection[str],
+        entry_ids: Collection[str],
+    ) -> list[EntryKey]:
+        return [
+            key
+            for key, row in self._rows.items()
+            if concerns(scope, tenant, tags, entry_ids, key, row.entry.tags)
+        ]
 
     def _near(self, query: VectorQuery, now: float) -> list[Neighbour]:
         neighbours = [

@@ -133,9 +133,27 @@ def test_stats_of_a_redis(service: Live, redis_url: str, name: str) -> None:
 
 def test_invalidating_through_a_service(service: Live) -> None:
     arguments = ("invalidate", "--url", service.url, "--api-key", "sk-root")
+    told = invoke(*arguments, "--tag", "four", "--dry-run").stdout.splitlines()
+    assert told[0] == "1 entry would be deleted."
+    assert told[1].endswith("Z  40  [even, four]")
     assert invoke(*arguments, "--tag", "four", "--tag", "none").stdout == "1 entry deleted.\n"
     assert invoke(*arguments, "--tenant", "b").stdout == "0 entries deleted.\n"
     assert invoke(*arguments, "--tenant", "a").stdout == "2 entries deleted.\n"
+
+
+def test_a_dry_run_in_redis_prints_one_plain_line_each(redis_url: str, name: str) -> None:
+    env: dict[str, str | None] = {
+        "SEMCACHE_REDIS_URL": redis_url,
+        "SEMCACHE_NAME": name,
+        "SEMCACHE_STORE_TIMEOUT_S": "60",
+    }
+    assert (
+        invoke("ask", "What does \x1b[31mred\x1b[0m\nmean?", "--tag", "t", env=env).exit_code == 0
+    )
+    shown = invoke("invalidate", "--tag", "t", "--dry-run", env=env).stdout.splitlines()
+    assert shown[0] == "1 entry would be deleted."
+    assert shown[1].endswith("Z  What does \ufffd[31mred\ufffd[0m mean?  [t]")
+    assert invoke("invalidate", "--tag", "t", env=env).stdout == "1 entry deleted.\n"
 
 
 def test_invalidating_in_redis(redis_url: str, name: str) -> None:
@@ -179,6 +197,7 @@ def test_a_service_that_refuses_or_is_not_there(service: Live, redis_url: str) -
     assert "401" in refused("invalidate", "--tag", "x", "--url", service.url)
     mine = ("--url", service.url, "--api-key", "sk-a")
     assert "403" in refused("invalidate", "--tag", "x", *mine)
+    assert "403" in refused("invalidate", "--tenant", "a", "--dry-run", *mine)
     assert "No answer from" in refused("stats", "--url", "http://127.0.0.1:1")
     assert "is no URL" in refused("stats", "--url", "nonsense")
 

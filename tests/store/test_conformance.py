@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import Any
 
 import pytest
 
@@ -101,6 +102,45 @@ async def test_an_embedder_that_is_held() -> None:
     with pytest.raises(ValueError, match="no"):
         embedder.embed(["at 0"])
     assert embedder.embed(["at 0"]).shape == (1, 8)
+
+
+@pytest.mark.parametrize("kind", ["redis", "partitions", "memory"])
+async def test_what_would_be_removed_is_what_is(redis_url: str, name: str, kind: str) -> None:
+    opened: dict[str, Callable[[], AbstractAsyncContextManager[Store]]] = {
+        "redis": lambda: open_store(redis_url, name),
+        "partitions": lambda: open_partitions(redis_url, name, 3),
+        "memory": lambda: nullcontext(GatedStore()),
+    }
+    async with opened[kind]() as store:
+        assert isinstance(store, BrowsableStore)
+        a, german, b = Scope(tenant="a"), Scope(tenant="a", locale="de"), Scope(tenant="b")
+        base = store.now()
+        records = [
+            record(store, f"{n}", n, scope, tags=(f"t{n % 2}",), started_at=base + n / 1_000)
+            for n, scope in enumerate((a, a, german, b, b))
+        ]
+        under_way = record(store, "5", 5, a, tags=("t0",), started_at=base)
+        ids = [str(id_) for id_ in await store.put(records)]
+        asked: list[tuple[dict[str, Any], list[str]]] = [
+            ({}, []),
+            ({"tags": ["nobody's"]}, []),
+            ({"tenant": "b", "scope": a}, []),
+            ({"entry_ids": ["nonsense", "ab" * 16]}, []),
+            ({"tags": ["t1"], "entry_ids": [*ids[:2], "ab" * 16]}, ["1"]),
+            ({"scope": a, "tags": ["t0", "t1"]}, ["1", "0"]),
+            ({"tenant": "a"}, ["2", "1", "0"]),
+            ({"tags": ["t0"]}, ["4", "2", "0"]),
+            ({"entry_ids": ids}, ["4", "3", "2", "1", "0"]),
+        ]
+        for conditions, prompts in asked:
+            found = await store.would_remove(**conditions, examples=9)
+            told = [entry.prompt for entry in found.examples]
+            assert (found.count, told) == (len(prompts), prompts), conditions
+            few = await store.would_remove(**conditions, examples=1)
+            assert (few.count, len(few.examples)) == (len(prompts), min(1, len(prompts)))
+        assert isinstance((await store.put([under_way]))[0], str)
+        assert await store.remove(tags=["t0"]) == 4
+        assert await store.remove(entry_ids=ids) == 2
 
 
 async def test_the_seams_that_each_store_has(redis_url: str, name: str) -> None:

@@ -10,7 +10,12 @@ import pytest
 
 from semcache_async.errors import ConfigError, IndexMismatchError, StoreError
 from semcache_async.store.entries.knn import KnnPlanner
-from semcache_async.store.entries.payload import Payload, read_entries, read_neighbours
+from semcache_async.store.entries.payload import (
+    Payload,
+    read_entries,
+    read_neighbours,
+    read_results,
+)
 from semcache_async.store.entries.removal import Removal, entries_filter
 from semcache_async.store.entries.schema import IndexShape, ensure_index, is_missing_index
 from semcache_async.store.keys import KeySpace
@@ -114,7 +119,9 @@ def test_sizes_and_looking_around() -> None:
     everything: Command = ("FT.SEARCH", KEYS.index, query, *params, "LIMIT", 0, 9)
     assert dialect.command(everything)[2] == "-@tenant:{none}"
     reply = dialect.reply(everything, searched(("1", "0", payload("one"))))
-    assert [entry.prompt for entry in read_entries(reply, KEYS.prefix.encode(), 2.0)] == ["one"]
+    assert [
+        entry.prompt for entry in read_entries(read_results(reply), KEYS.prefix.encode(), 2.0)
+    ] == ["one"]
     query, params = entries_filter(KEYS, ["a", "b"])
     command = ("FT.SEARCH", KEYS.index, query, *params)
     assert dialect.command(command)[2:] == (f"@tags:{{{KEYS.tag('a')}|{KEYS.tag('b')}}}",)
@@ -189,4 +196,4 @@ def test_a_key_found_on_two_shards_counts_once() -> None:
     reply = {b"attributes": [], b"total_results": 2, b"warning": [], b"results": [row, dict(row)]}
     found = read_neighbours(reply, KEYS.prefix.encode(), DIGEST, {}, 2.0, wanted=2, asked=2)
     assert [neighbour.entry.prompt for neighbour in found.neighbours] == ["one"]
-    assert len(read_entries(reply, KEYS.prefix.encode(), 2.0)) == 1
+    assert len(read_entries(read_results(reply), KEYS.prefix.encode(), 2.0)) == 1

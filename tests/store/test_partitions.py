@@ -199,4 +199,6 @@ async def test_a_whole_cache(redis_url: str, name: str) -> None:
             near = await cache.lookup("at 11", scope=scope)
             assert near is not None
             assert near.text == "answer to at 10"
+        would = await cache.would_invalidate(tenant="a", examples=1)
+        assert (would.count, len(would.examples)) == (len(SCOPES), 1)
         assert await cache.invalidate(tenant="a") == len(SCOPES)

@@ -264,6 +264,8 @@ async def test_remove_thousands(store: RedisStore) -> None:
     for start in range(0, len(records), 500):
         await store.put(records[start : start + 500])
     await store.put([record(store, "other", 0, tags=("kept",))])
+    would = await store.would_remove(tags=["bulk"], examples=3)
+    assert (would.count, len(would.examples)) == (2_500, 3)
     assert await store.remove(tags=["bulk"]) == 2_500
     assert await found(store, 0) == ["other"]
 
@@ -415,6 +417,7 @@ async def test_the_permissions_that_the_docs_list_are_enough(
             assert await store.remove(tags=["t"]) == 0
             kept = await store.browse((), 9)
             assert len(kept) == 2
+            assert (await store.would_remove(tenant="a", examples=9)).count == 2
             assert await store.annotate(kept[0].id, lambda _entry, _notes: b"{}")
             owner = store.owner(Scope())
             await store.tally(owner, 1, {"r1": 1.0}, pooled=True)
@@ -446,6 +449,8 @@ async def test_a_removal_reaches_every_index_of_the_name(redis_url: str, name: s
     ):
         for store in (one, other, stranger):
             await store.put([record(store, "q", 0, tags=("t",)), record(store, "r", 90)])
+        would = await one.would_remove(tags=["t"], examples=9)
+        assert (would.count, [entry.prompt for entry in would.examples]) == (2, ["q", "q"])
         assert await one.remove(tags=["t"]) == 2
         assert await found(other, 0) == ["r"]
         assert await one.remove(scope=SCOPE) == 2

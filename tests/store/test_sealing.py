@@ -169,6 +169,10 @@ async def test_redis_holds_nothing_in_clear(
             assert near is not None
             assert (near.source, near.text) == (Source.SEMANTIC, "answer-in-words")
             assert [entry.id for entry in await cache.browse(tags=[words[2]])] == [entry_id]
+            would = await cache.would_invalidate(tags=[words[2]])
+            assert [(entry.prompt, entry.tags) for entry in would.examples] == [
+                (prompt, (words[2],))
+            ]
             assert cache.stats().unopened == 0
 
 

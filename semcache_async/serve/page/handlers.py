@@ -49,7 +49,7 @@ class ReviewRequest(Form):
 
 class InvalidationRequest(Form):
     """Tags (any one), ids, and the fields of a scope: a tenant alone means all of its entries, with
-    other fields the scope is meant whole."""
+    other fields the scope is meant whole. ``dry_run``: count and show some, delete nothing."""
 
     tags: list[str] | None = None
     entry_ids: list[str] | None = None
@@ -61,6 +61,7 @@ class InvalidationRequest(Form):
     parameters: dict[str, str | int | float | bool | None] | None = None
     corpus_version: str | None = None
     attributes: dict[str, str] | None = None
+    dry_run: bool = False
 
     def scope_or_tenant(self) -> tuple[Scope | None, str | None]:
         """What of the two was named, if one was."""
@@ -155,10 +156,19 @@ async def entries(service: Service, request: web.Request) -> web.Response:
 async def invalidate(service: Service, request: web.Request) -> web.Response:
     given = read_form(await read_json(request, service), InvalidationRequest)
     scope, tenant = given.scope_or_tenant()
-    removed = await service.cache.invalidate(
-        scope=scope, tenant=tenant, tags=given.tags or (), entry_ids=given.entry_ids or ()
-    )
-    return json_response({"removed": removed}, headers=NO_STORE)
+    tags, entry_ids = given.tags or (), given.entry_ids or ()
+    if given.dry_run:
+        affected = await service.cache.would_invalidate(
+            scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids
+        )
+        examples = [_entry(entry) for entry in affected.examples]
+        told = {"removed": 0, "count": affected.count, "examples": examples}
+    else:
+        removed = await service.cache.invalidate(
+            scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids
+        )
+        told = {"removed": removed}
+    return json_response(told, headers=NO_STORE)
 
 
 def _limit(request: web.Request, default: int) -> int:

@@ -72,7 +72,7 @@ ROUTES = (
     Route(
         *("POST", f"{_BASE}/invalidate", Access.ADMIN, handlers.invalidate),
         operation(
-            *("Delete entries", ERROR),
+            *("Delete entries, or say which would be", ERROR),
             body="InvalidationRequest",
             answer=content(JSON, ref("Removed")),
         ),
@@ -92,6 +92,15 @@ _NEAR = {
     "locale": text(),
     "model": text(),
 }
+_ENTRY = obj(
+    {
+        "id": text(),
+        "prompt": text(),
+        "answer": text(),
+        "tags": array(text()),
+        "created_at": number("Unix seconds."),
+    }
+)
 SCHEMAS: dict[str, Schema] = {
     "PageConfig": obj(
         {
@@ -114,17 +123,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "Entries": obj(
         {
-            "entries": array(
-                obj(
-                    {
-                        "id": text(),
-                        "prompt": text(),
-                        "answer": text(),
-                        "tags": array(text()),
-                        "created_at": number("Unix seconds."),
-                    }
-                )
-            ),
+            "entries": array(_ENTRY),
             "tags": {
                 "type": "object",
                 "additionalProperties": count(),
@@ -132,5 +131,12 @@ SCHEMAS: dict[str, Schema] = {
             },
         }
     ),
-    "Removed": obj({"removed": count()}),
+    "Removed": obj(
+        {
+            "removed": count(),
+            "count": count("What would be removed (dry_run)."),
+            "examples": array(_ENTRY),
+        },
+        required=("removed",),
+    ),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -160,11 +160,15 @@ def read_neighbours(
     return Found(neighbours, len(neighbours) < wanted and asked <= total)
 
 
-def read_entries(reply: object, prefix: bytes, now: float, sealer: Sealer = CLEAR) -> list[Entry]:
-    """The live entries in an ``FT.SEARCH`` reply, whatever their scope, newest first. Raises
-    ``StoreError`` as ``read_neighbours`` does."""
+def read_entries(
+    rows: Iterable[tuple[bytes, Mapping[bytes, Any]]],
+    prefix: bytes,
+    now: float,
+    sealer: Sealer = CLEAR,
+) -> list[Entry]:
+    """The live entries under these keys, whatever their scope, newest first."""
     entries = []
-    for key, fields in dict(read_results(reply)).items():
+    for key, fields in dict(rows).items():
         entry_id, scope = key[len(prefix) :].decode(), fields.get(SCOPE) or b""
         payload = _payload(fields.get(ENTRY), scope.decode(errors="replace"), entry_id, sealer)
         if payload is not None and max(payload.exact_until, payload.semantic_until) > now:

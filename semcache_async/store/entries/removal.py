@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 from semcache_async.errors import StoreError
 from semcache_async.store.entries.knn import scope_filter
-from semcache_async.store.entries.payload import read_page
-from semcache_async.store.entries.schema import ATTRIBUTES, SCOPE, TAGS, TENANT
+from semcache_async.store.entries.payload import read_page, read_results
+from semcache_async.store.entries.schema import ATTRIBUTES, ENTRY, SCOPE, TAGS, TENANT
 from semcache_async.store.keys import KeySpace, ScopeDigest, plain
 from semcache_async.store.wire import Command
 from semcache_async.types import Scope
@@ -30,6 +30,9 @@ _PAGE_S = 0.002
 _PASSES = 3
 """Searches whose results Redis may cut short before that is an error."""
 
+_SHOWN = (ENTRY, SCOPE)
+
+Rows: TypeAlias = list[tuple[bytes, Mapping[bytes, Any]]]
 Execute = Callable[[Sequence[Command]], Awaitable[list[Any]]]
 """Runs commands; returns their replies or raises the first error among them."""
 
@@ -96,6 +99,26 @@ class Removal:
             return removed
         query, params = _filter(self._digest, self._tenant, self._tags)
         return await _remove_found(execute, pages, self._keys.index, query, params)
+
+    async def look(self, execute: Execute, examples: int) -> tuple[int, Rows]:
+        """How many ``run`` would delete, and the key and fields of up to ``examples``."""
+        if not self.possible:
+            return 0, []
+        if self._by_id:
+            rows: Rows = []
+            for start in range(0, len(self._ids), _FOUND_AT_ONCE):
+                ids = await self._meeting(execute, self._ids[start : start + _FOUND_AT_ONCE])
+                keys = [self._keys.key(id_) for id_ in ids]
+                found = await execute([("HMGET", key, *_SHOWN) for key in keys])
+                for key, values in zip(keys, found, strict=True):
+                    if any(values):
+                        rows.append((key.encode(), dict(zip(_SHOWN, values, strict=True))))
+            return len(rows), rows[:examples]
+        query, params = _filter(self._digest, self._tenant, self._tags)
+        shown = ("RETURN", len(_SHOWN), *_SHOWN, "LIMIT", 0, examples, "DIALECT", 2)
+        (reply,) = await execute([("FT.SEARCH", self._keys.index, query, *params, *shown)])
+        rows = read_results(reply)
+        return int(reply[b"total_results"]), rows
 
     async def _meeting(self, execute: Execute, ids: list[str]) -> list[str]:
         digest = self._digest

@@ -33,7 +33,16 @@ from semcache_async.store.partitioned.together import (
 )
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.store.wire.replies import checked
-from semcache_async.types import Entry, EntryKey, Neighbour, Owner, Record, Scope, VectorQuery
+from semcache_async.types import (
+    Affected,
+    Entry,
+    EntryKey,
+    Neighbour,
+    Owner,
+    Record,
+    Scope,
+    VectorQuery,
+)
 
 __all__ = ["PartitionedStore", "open_store"]
 
@@ -130,6 +139,26 @@ class PartitionedStore:
             for store in concerned
         )
         return sum(removed)
+
+    async def would_remove(
+        self,
+        *,
+        scope: Scope | None = None,
+        tenant: str | None = None,
+        tags: Collection[str] = (),
+        entry_ids: Collection[str] = (),
+        examples: int,
+    ) -> Affected:
+        concerned = self._stores if scope is None else [self.of(scope)]
+        parts = await all_at_once(
+            store.would_remove(
+                scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids, examples=examples
+            )
+            for store in concerned
+        )
+        entries = [entry for part in parts for entry in part.examples]
+        entries.sort(key=lambda entry: entry.created_at, reverse=True)
+        return Affected(sum(part.count for part in parts), entries[:examples])
 
     async def watch(self, changed: Callable[[str | None], None]) -> None:
         await for_ever([store.watch for store in self._stores], changed)

@@ -164,6 +164,8 @@ async def test_entries_by_tag_and_their_end(client: Client) -> None:
     assert (await client.get("/semantic-cache/entries?tag=%2A"))["entries"] == []
 
     path = "/semantic-cache/invalidate"
+    dry = await client.post(path, {"tags": ["product:1"], "dry_run": True})
+    assert dry == {"removed": 0, "count": 1, "examples": [entry]}
     assert await client.post(path, {"entry_ids": [entry["id"]]}) == {"removed": 1}
     assert await client.post(path, {"tags": ["shop"]}) == {"removed": 1}
     assert await client.post(path, {"tags": ["shop"]}) == {"removed": 0}
@@ -178,6 +180,8 @@ async def test_a_scope_is_meant_whole_and_a_tenant_alone_is_all_it_has(client: C
     await cache.store("c at 90", "x", scope=Scope(tenant="acme", locale="fr"))
     await cache.store("d at 130", "x")
     path = "/semantic-cache/invalidate"
+    dry = await client.post(path, {"tenant": "acme", "dry_run": True})
+    assert {entry["prompt"] for entry in dry["examples"]} == {"a at 10", "b at 50", "c at 90"}
     assert await client.post(path, {"locale": "de"}) == {"removed": 0}
     assert await client.post(path, {"tenant": "acme", "locale": "de"}) == {"removed": 1}
     assert await client.post(path, {"tenant": "acme"}) == {"removed": 2}
@@ -194,6 +198,8 @@ async def test_a_scope_is_meant_whole_and_a_tenant_alone_is_all_it_has(client: C
         ("/semantic-cache/reviews", {"id": "1-1", "verdict": "right"}, 404),
         ("/semantic-cache/invalidate", {}, 400),
         ("/semantic-cache/invalidate", [], 400),
+        ("/semantic-cache/invalidate", {"dry_run": True}, 400),
+        ("/semantic-cache/invalidate", {"tags": ["shop"], "dry_run": "yes"}, 400),
         ("/semantic-cache/invalidate", {"tags": []}, 400),
         ("/semantic-cache/invalidate", {"tags": "shop"}, 400),
         ("/semantic-cache/invalidate", {"tags": [""]}, 400),
