@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 __all__ = ["MODEL", "PROGRAMS", "Asked", "Program"]
@@ -105,6 +105,26 @@ def _promptfoo(asked: Asked) -> Sequence[str]:
     ]
 
 
+_LANGGRAPH = Program(
+    package="langgraph",
+    environment="llamaindex",
+    command=_script("langgraph_tools"),
+    about="a ReAct agent with a tool",
+    why="offers of tools bypass unless the operator says that the tools are pure.",
+)
+_MEM0 = Program(
+    package="mem0ai",
+    environment="mem0",
+    command=_script("memory"),
+    about="`Memory.add` with the service's LLM and embeddings",
+    why=(
+        "its prompt ends with `## Current Date` and the date, which reads as a question about"
+        " the present."
+    ),
+    setting={"MEM0_TELEMETRY": "false"},
+    streams=False,
+)
+
 PROGRAMS: dict[str, Program] = {
     "aider": Program(
         package="aider-chat", environment="aider", command=_aider, about="`aider --message`, asking"
@@ -141,17 +161,9 @@ PROGRAMS: dict[str, Program] = {
         command=_script("langgraph_"),
         about="an agent without tools",
     ),
-    "langgraph-tools": Program(
-        package="langgraph",
-        environment="llamaindex",
-        command=_script("langgraph_tools"),
-        about="a ReAct agent with a tool",
-        why="offers of tools bypass unless the operator says that the tools are pure.",
-    ),
-    "langgraph-pure": Program(
-        package="langgraph",
-        environment="llamaindex",
-        command=_script("langgraph_tools"),
+    "langgraph-tools": _LANGGRAPH,
+    "langgraph-pure": replace(
+        _LANGGRAPH,
         about="the same, with `--pure-tools look_up`",
         service={"SEMCACHE_PURE_TOOLS": "look_up"},
         why="with tools only the very same conversation hits, never a reworded one.",
@@ -169,30 +181,15 @@ PROGRAMS: dict[str, Program] = {
         about="a crew of one agent with one task",
         setting={"CREWAI_DISABLE_TELEMETRY": "true", "OTEL_SDK_DISABLED": "true"},
     ),
-    "mem0": Program(
-        package="mem0ai",
-        environment="mem0",
-        command=_script("memory"),
-        about="`Memory.add` with the service's LLM and embeddings",
-        why=(
-            "its prompt ends with `## Current Date` and the date, which reads as a question about"
-            " the present."
-        ),
-        setting={"MEM0_TELEMETRY": "false"},
-        streams=False,
-    ),
-    "mem0-masked": Program(
-        package="mem0ai",
-        environment="mem0",
-        command=_script("memory"),
+    "mem0": _MEM0,
+    "mem0-masked": replace(
+        _MEM0,
         about="the same, with `--mask` of the lines with dates",
         service={"SEMCACHE_MASK": r"## (?:Observation|Current) Date\s+\S+"},
         why=(
             "it asks for what is worth remembering of a text, in a form that holds what it was told"
             " before as well: the same text told twice is another prompt."
         ),
-        setting={"MEM0_TELEMETRY": "false"},
-        streams=False,
     ),
     "promptfoo": Program(
         package="promptfoo",

@@ -136,6 +136,11 @@ class UpstreamAnswered(UpstreamFailed):
         self.body = body
         """What it sent, in OpenAI's form."""
 
+    @property
+    def no_such_path(self) -> bool:
+        """Does it not know the path, or nothing by that name?"""
+        return self.status in (404, 405, 501)
+
 
 class Unavailable(Problem):
     """Redis or the model cannot serve this request now."""

@@ -28,7 +28,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from semcache_async.serve import apis
-from semcache_async.serve.apis.api import Api
+from semcache_async.serve.apis.api import Convertible
 from semcache_async.serve.app import PROTOCOLS
 from semcache_async.serve.completions.keeping import Keeping
 from semcache_async.serve.keys import Caller, KeyRing, hash_key
@@ -453,7 +453,7 @@ def spoil(stream: bytes, chance: random.Random) -> bytes:
     return stream
 
 
-def good_stream(api: Api) -> bytes:
+def good_stream(api: Convertible) -> bytes:
     body = ChatBody(model="m", messages=[{"role": "user", "content": "a"}])
     good = completion_of(body, answer_to(body.asked(), Faults(), 3))
     good |= {"id": "chatcmpl-1", "created": 7}
@@ -471,7 +471,7 @@ def good_stream(api: Api) -> bytes:
 @pytest.mark.parametrize(
     "api", [apis.CHAT, apis.MESSAGES, apis.RESPONSES], ids=lambda api: api.name
 )
-async def test_a_broken_upstream(redis_url: str, name: str, api: Api) -> None:
+async def test_a_broken_upstream(redis_url: str, name: str, api: Convertible) -> None:
     """Its stream ends as one: whole, or with an error. Kept only if it says what it should."""
     keeping, request = Keeping(("stop", "end_turn", "completed")), api.read({})
     chance = random.Random(0)

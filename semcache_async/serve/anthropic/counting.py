@@ -15,7 +15,6 @@ from semcache_async.serve.service import Service
 __all__ = ["count"]
 
 _PATH = "messages/count_tokens"
-_NO_SUCH_PATH = (404, 405, 501)
 
 
 async def count(service: Service, request: web.Request) -> web.Response:
@@ -30,6 +29,6 @@ async def count(service: Service, request: web.Request) -> web.Response:
     try:
         return json_response(await upstream.pass_on("POST", _PATH, passed, asked))
     except UpstreamAnswered as error:
-        if error.status not in _NO_SUCH_PATH or MESSAGES.is_error(error.body):
+        if not error.no_such_path or MESSAGES.is_error(error.body):
             raise
         raise NotFound("The upstream does not count the tokens of messages.") from error

@@ -26,7 +26,6 @@ __all__ = [
 ]
 
 APIS: tuple[Api, ...] = (CHAT, TEXT, MESSAGES, RESPONSES)
-_BY_NAME = {api.name: api for api in APIS}
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 

@@ -13,14 +13,17 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 import msgspec
 
 from semcache_async.serve.bypass import Bypass
+from semcache_async.serve.sse import data_of
 
 __all__ = [
+    "MOST_BYTES",
     "NO_USAGE",
     "UNREADABLE",
     "Api",
     "Began",
     "Call",
     "Choice",
+    "Convertible",
     "Delta",
     "Ended",
     "Forced",
@@ -34,6 +37,7 @@ __all__ = [
     "ended_as",
 ]
 
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 """What decoding JSON that others wrote may raise."""
 
@@ -165,34 +169,64 @@ Delta: TypeAlias = Began | Part | Ended
 end."""
 
 
-class Reader(Protocol):
-    """Reads one stream's events in order. Never raises: a stream it cannot follow is just never
-    ``complete``."""
+MOST_BYTES = 8 * 1024 * 1024
+"""Of a stream's data that are read."""
 
-    garbage: bool
-    """An event's data was no JSON object."""
-    error: Any
-    """The stream's own error, if it sent one."""
-    ended: bool
-    """The last event has come."""
+
+class Reader(ABC):
+    """Reads one stream's events in order. Never raises: a stream it cannot follow, or one with more
+    than ``max_bytes`` of data, is just never ``complete``."""
+
+    def __init__(self, max_bytes: int = MOST_BYTES) -> None:
+        self.error: Any = None
+        """The stream's own error, if it sent one."""
+        self.garbage = False
+        """An event's data was no JSON object."""
+        self.ended = False
+        """The last event has come, or ``[DONE]``."""
+        self._left = max_bytes
+        self._broken = False
 
     def read(self, event: bytes) -> Frame:
         """Take one whole event in."""
-        ...
+        data = data_of(event)
+        if data is None or data == b"[DONE]":
+            self.ended = self.ended or data is not None
+            return Frame(event)
+        try:
+            told = _decode(data)
+        except UNREADABLE:
+            self.garbage = True
+            self._break()
+            return Frame(event)
+        self._take(told, len(data))
+        return Frame(event, self._is_usage(told))
 
     @property
+    @abstractmethod
     def complete(self) -> bool:
         """All of the answer arrived."""
-        ...
 
     @property
+    @abstractmethod
     def sizes(self) -> list[list[int]]:
         """Characters of the pieces in which each of its texts came."""
-        ...
 
+    @abstractmethod
     def answer(self) -> dict[str, Any]:
         """The answer as it would have been without streaming."""
-        ...
+
+    @abstractmethod
+    def _take(self, told: dict[str, Any], size: int) -> None:
+        """Take the data of one event in, ``size`` bytes."""
+
+    def _is_usage(self, told: dict[str, Any]) -> bool:
+        """Is it the event that only those get who asked for ``include_usage``?"""
+        return False
+
+    def _break(self) -> None:
+        """It cannot be followed any more."""
+        self._broken = True
 
 
 class Writer(Protocol):
@@ -274,10 +308,6 @@ class Api(ABC):
     def said(self, answer: Mapping[str, Any]) -> Said | None:
         """None for an answer of a strange shape."""
 
-    def wrote(self, said: Said) -> dict[str, Any]:
-        """The answer that says so."""
-        raise NotImplementedError
-
     @abstractmethod
     def usage_in(self, data: bytes | str) -> Usage:
         """What an answer, or an event's data, says was used; nothing where it does not say."""
@@ -296,10 +326,25 @@ class Api(ABC):
     def reader(self) -> Reader:
         """What follows one stream."""
 
+
+class Convertible(Api):
+    """One whose answers can be told in another, and another's in it."""
+
+    @abstractmethod
+    def wrote(self, said: Said) -> dict[str, Any]:
+        """The answer that says so."""
+
     def deltas(self, data: bytes) -> Sequence[Delta]:
         """What an event with ``data`` says; nothing for what is no news."""
-        raise NotImplementedError
+        try:
+            return self._deltas(_decode(data))
+        except UNREADABLE:
+            return ()
 
+    @abstractmethod
+    def _deltas(self, told: Mapping[str, Any]) -> Sequence[Delta]:
+        """What an event's decoded data says."""
+
+    @abstractmethod
     def writer(self) -> Writer:
         """What writes one stream, usage included."""
-        raise NotImplementedError

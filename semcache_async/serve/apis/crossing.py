@@ -7,10 +7,10 @@ from functools import lru_cache
 import msgspec
 
 from semcache_async.serve.apis import api_of, made_in
-from semcache_async.serve.apis.api import UNREADABLE, Api, Delta, Frame, Part
+from semcache_async.serve.apis.api import UNREADABLE, Api, Convertible, Delta, Frame, Part
 from semcache_async.serve.sse import EventSplitter, data_of
 
-__all__ = ["Crossing", "given_in", "told_in"]
+__all__ = ["Crossing", "crossing_of", "given_in", "told_in"]
 
 _COMMENT = b":\n\n"
 _REMEMBERED, _LONGEST_REMEMBERED = 1_024, 8_192
@@ -26,7 +26,7 @@ def given_in(text: str, api: Api) -> tuple[str, Api]:
 @lru_cache(maxsize=_REMEMBERED)
 def _given_in(text: str, api: Api) -> tuple[str, Api]:
     known = made_in(text)
-    if known is None or known[0] is api:
+    if known is None or known[0] is api or not isinstance(api, Convertible):
         return text, api
     source, answer = known
     said = source.said(answer)
@@ -46,7 +46,7 @@ def told_in(event: bytes) -> Api | None:
 class Crossing:
     """One stream of ``source`` as one of ``api``."""
 
-    def __init__(self, source: Api, api: Api) -> None:
+    def __init__(self, source: Convertible, api: Convertible) -> None:
         self._source = source
         self._api = api
         self._writer = api.writer()
@@ -77,3 +77,10 @@ class Crossing:
         """What comes at the end."""
         reader = self._api.reader()
         return [reader.read(event) for event in EventSplitter().feed(self._writer.end())]
+
+
+def crossing_of(source: Api, api: Api) -> Crossing | None:
+    """None where the one is the other, or one of them is told in no other."""
+    if source is api or not (isinstance(source, Convertible) and isinstance(api, Convertible)):
+        return None
+    return Crossing(source, api)

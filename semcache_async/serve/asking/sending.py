@@ -9,7 +9,7 @@ from contextlib import aclosing
 from aiohttp import web
 
 from semcache_async.serve.apis.api import NO_USAGE, Api, Frame, Request, Usage
-from semcache_async.serve.apis.crossing import Crossing, told_in
+from semcache_async.serve.apis.crossing import crossing_of, told_in
 from semcache_async.serve.errors import Problem, UpstreamFailed, problem_of
 from semcache_async.serve.http.middleware import BROKE_OFF
 from semcache_async.serve.sse import data_of
@@ -98,8 +98,7 @@ class Stream:
 
     async def _given(self) -> AsyncGenerator[Frame, None]:
         """The frames in the reader's API."""
-        same = self.made_in is self._request.api
-        crossing = None if same else Crossing(self.made_in, self._request.api)
+        crossing = crossing_of(self.made_in, self._request.api)
         for frame in self._ahead:
             yield frame if crossing is None else crossing.cross(frame)
         async for frame in self._frames:

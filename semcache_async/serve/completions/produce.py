@@ -24,7 +24,6 @@ __all__ = ["garbage", "producer"]
 
 _Made: TypeAlias = tuple[str, dict[str, Any] | None]
 """A text, and the answer that it is; None for one that is not all there."""
-_NO_SUCH_PATH = (404, 405, 501)
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -54,7 +53,7 @@ def producer(
             text, answer = await ask(asked, emit)
         except UpstreamAnswered as error:
             known = asked is not request or request.api.is_error(error.body)
-            if error.status not in _NO_SUCH_PATH or known:
+            if not error.no_such_path or known:
                 raise
             instead = request.api.in_chat(request)
             if instead is None:

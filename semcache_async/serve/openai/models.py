@@ -17,7 +17,6 @@ from semcache_async.serve.upstream.routing import Upstreams
 
 __all__ = ["model", "models"]
 
-_NO_SUCH_PATH = (404, 405, 501)
 _DOTS = frozenset(("", ".", ".."))
 """Names of no model, which would lead to other paths of the upstream."""
 
@@ -54,7 +53,7 @@ async def model(service: Service, request: web.Request) -> web.StreamResponse:
         _read(body)
         return json_response(body)
     except UpstreamAnswered as error:
-        if error.status not in _NO_SUCH_PATH:
+        if not error.no_such_path:
             raise
     for one in _models(await upstream.models(passed)):
         if one["id"] == name:

@@ -132,11 +132,9 @@ class PartitionedStore:
         tags: Collection[str] = (),
         entry_ids: Collection[str] = (),
     ) -> int:
-        """One partition's where a scope is named, else every partition's."""
-        concerned = self._stores if scope is None else [self.of(scope)]
         removed = await all_at_once(
             store.remove(scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids)
-            for store in concerned
+            for store in self._concerned(scope)
         )
         return sum(removed)
 
@@ -149,16 +147,19 @@ class PartitionedStore:
         entry_ids: Collection[str] = (),
         examples: int,
     ) -> Affected:
-        concerned = self._stores if scope is None else [self.of(scope)]
         parts = await all_at_once(
             store.would_remove(
                 scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids, examples=examples
             )
-            for store in concerned
+            for store in self._concerned(scope)
         )
         entries = [entry for part in parts for entry in part.examples]
         entries.sort(key=lambda entry: entry.created_at, reverse=True)
         return Affected(sum(part.count for part in parts), entries[:examples])
+
+    def _concerned(self, scope: Scope | None) -> Sequence[RedisStore]:
+        """One partition where a scope is named, else every one."""
+        return self._stores if scope is None else [self.of(scope)]
 
     async def watch(self, changed: Callable[[str | None], None]) -> None:
         await for_ever([store.watch for store in self._stores], changed)

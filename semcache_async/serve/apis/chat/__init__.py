@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from semcache_async.serve.apis.api import (
-    UNREADABLE,
     Api,
+    Convertible,
     Delta,
     Reader,
     Request,
@@ -26,7 +24,6 @@ from semcache_async.serve.apis.chat.stored import as_events, as_whole, usage_in
 __all__ = ["CHAT", "TEXT"]
 
 _NEUTRAL = frozenset(("max_tokens", "max_completion_tokens", "stop", "top_p"))
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class _Completions(Api):
@@ -56,7 +53,7 @@ class _Completions(Api):
         return Assembler()
 
 
-class _Chat(_Completions):
+class _Chat(_Completions, Convertible):
     name = "chat"
     path = "chat/completions"
     _id = "chatcmpl-"
@@ -73,11 +70,8 @@ class _Chat(_Completions):
     def wrote(self, said: Said) -> dict[str, Any]:
         return completion_of(said)
 
-    def deltas(self, data: bytes) -> Sequence[Delta]:
-        try:
-            return deltas_of(_decode(data))
-        except UNREADABLE:
-            return ()
+    def _deltas(self, told: Mapping[str, Any]) -> Sequence[Delta]:
+        return deltas_of(told)
 
     def writer(self) -> Writer:
         return ChunkWriter()

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-import msgspec
-
-from semcache_async.serve.apis.api import UNREADABLE, Frame
+from semcache_async.serve.apis.api import MOST_BYTES, Reader
 from semcache_async.serve.apis.chat.merging import BadChunkError, Message, merge
-from semcache_async.serve.sse import data_of
 
 __all__ = ["Assembler", "Completion"]
 
 Completion: TypeAlias = dict[str, Any]
 """A ``chat.completion`` or ``text_completion`` object as decoded JSON."""
-
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class _Choice:
@@ -50,40 +45,23 @@ class _Choice:
         return built
 
 
-class Assembler:
-    """Reads one stream's events in order. Never raises: a stream it cannot follow, or one with
-    more than ``max_bytes`` of data, is just never ``complete``."""
+class Assembler(Reader):
+    """Ended by ``[DONE]``."""
 
-    def __init__(self, max_bytes: int = 8 * 1024 * 1024) -> None:
-        self.error: Any = None
-        """The stream's own error object, if it sent one."""
-        self.garbage = False
-        """An event's data was no JSON object."""
-        self.ended = False
-        """``[DONE]`` has come."""
-        self._left = max_bytes
-        self._broken = False
+    def __init__(self, max_bytes: int = MOST_BYTES) -> None:
+        super().__init__(max_bytes)
         self._fields: dict[str, Any] = {}
         self._choices: dict[int, _Choice] = {}
 
-    def read(self, event: bytes) -> Frame:
-        """Take one whole event in."""
-        data = data_of(event)
-        if data is None or data == b"[DONE]":
-            self.ended = self.ended or data is not None
-            return Frame(event)
-        try:
-            chunk = _decode(data)
-        except UNREADABLE:
-            self.garbage = True
-            self._break()
-            return Frame(event)
-        self._left -= len(data)
+    def _take(self, told: dict[str, Any], size: int) -> None:
+        self._left -= size
         if self._left < 0:
             self._break()
         else:
-            self.add(chunk)
-        return Frame(event, chunk.get("choices") == [] and chunk.get("usage") is not None)
+            self.add(told)
+
+    def _is_usage(self, told: dict[str, Any]) -> bool:
+        return told.get("choices") == [] and told.get("usage") is not None
 
     def add(self, chunk: dict[str, Any]) -> None:
         """Take one chunk in."""
@@ -140,5 +118,5 @@ class Assembler:
                 fields[name] = value
 
     def _break(self) -> None:
-        self._broken = True
+        super()._break()
         self._choices.clear()

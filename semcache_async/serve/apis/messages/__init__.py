@@ -9,7 +9,7 @@ import msgspec
 
 from semcache_async.serve.apis.api import (
     UNREADABLE,
-    Api,
+    Convertible,
     Delta,
     Reader,
     Request,
@@ -37,7 +37,7 @@ _NEUTRAL = {"stop_sequences": "stop", "top_p": "top_p"}
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class _Messages(Api):
+class _Messages(Convertible):
     name = "messages"
     path = "messages"
     crosses = True
@@ -87,11 +87,8 @@ class _Messages(Api):
     def reader(self) -> Reader:
         return Assembler()
 
-    def deltas(self, data: bytes) -> Sequence[Delta]:
-        try:
-            return deltas_of(_decode(data))
-        except UNREADABLE:
-            return ()
+    def _deltas(self, told: Mapping[str, Any]) -> Sequence[Delta]:
+        return deltas_of(told)
 
     def writer(self) -> Writer:
         return EventWriter()

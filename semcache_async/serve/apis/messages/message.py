@@ -6,8 +6,7 @@ from typing import Any
 
 import msgspec
 
-from semcache_async.serve.apis.api import UNREADABLE, Frame
-from semcache_async.serve.sse import data_of
+from semcache_async.serve.apis.api import MOST_BYTES, UNREADABLE, Reader
 
 __all__ = ["EVENTS", "Assembler"]
 
@@ -24,7 +23,6 @@ _GROW = {
     "thinking_delta": "thinking",
     "input_json_delta": "partial_json",
 }
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class _BadEventError(ValueError):
@@ -77,36 +75,17 @@ def _text(value: Any) -> str:
     return value
 
 
-class Assembler:
-    """Reads one stream's events in order. Never raises: a stream it cannot follow, or one with
-    more than ``max_bytes`` of data, is just never ``complete``."""
+class Assembler(Reader):
+    """Ended by ``message_stop``."""
 
-    def __init__(self, max_bytes: int = 8 * 1024 * 1024) -> None:
-        self.error: Any = None
-        """The stream's own error object, if it sent one."""
-        self.garbage = False
-        """An event's data was no JSON object."""
-        self.ended = False
-        """``message_stop`` has come, or the ``[DONE]`` of servers that know chats."""
+    def __init__(self, max_bytes: int = MOST_BYTES) -> None:
+        super().__init__(max_bytes)
         self._stopped = False
-        self._left = max_bytes
-        self._broken = False
         self._message: dict[str, Any] | None = None
         self._blocks: dict[int, _Block] = {}
 
-    def read(self, event: bytes) -> Frame:
-        """Take one whole event in."""
-        data = data_of(event)
-        if data is None or data == b"[DONE]":
-            self.ended = self.ended or data is not None
-            return Frame(event)
-        try:
-            told = _decode(data)
-        except UNREADABLE:
-            self.garbage = True
-            self._break()
-            return Frame(event)
-        self._left -= len(data)
+    def _take(self, told: dict[str, Any], size: int) -> None:
+        self._left -= size
         if self._left < 0:
             self._break()
         elif not self._broken:
@@ -115,7 +94,6 @@ class Assembler:
             except (*UNREADABLE, AttributeError, KeyError, TypeError, ValueError):
                 self._break()
         self.ended = self.ended or told.get("type") == "message_stop"
-        return Frame(event)
 
     @property
     def complete(self) -> bool:
@@ -173,5 +151,5 @@ class Assembler:
         self.answer()  # of which each block has to add up
 
     def _break(self) -> None:
-        self._broken = True
+        super()._break()
         self._blocks.clear()

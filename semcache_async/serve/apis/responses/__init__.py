@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from semcache_async.serve.apis.api import (
-    UNREADABLE,
-    Api,
+    Convertible,
     Delta,
     Reader,
     Request,
@@ -32,10 +29,9 @@ from semcache_async.serve.apis.responses.stored import as_events, as_whole
 __all__ = ["RESPONSES"]
 
 _NEUTRAL = frozenset(("max_output_tokens", "store", "top_p", "instructed"))
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class _Responses(Api):
+class _Responses(Convertible):
     name = "responses"
     path = "responses"
 
@@ -72,11 +68,8 @@ class _Responses(Api):
     def reader(self) -> Reader:
         return ResponseReader()
 
-    def deltas(self, data: bytes) -> Sequence[Delta]:
-        try:
-            return deltas_of(_decode(data))
-        except UNREADABLE:
-            return ()
+    def _deltas(self, told: Mapping[str, Any]) -> Sequence[Delta]:
+        return deltas_of(told)
 
     def writer(self) -> Writer:
         return EventWriter()

@@ -4,45 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
-from semcache_async.serve.apis.api import UNREADABLE, Frame
+from semcache_async.serve.apis.api import MOST_BYTES, Reader
 from semcache_async.serve.apis.responses.saying import ENDS
-from semcache_async.serve.sse import data_of
 
 __all__ = ["ResponseReader"]
 
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
+class ResponseReader(Reader):
+    """Ended by the event that holds the whole response; some servers leave its items out, which
+    came before. Of a stream with more than ``max_bytes`` of them they are not known."""
 
-class ResponseReader:
-    """Reads one stream's events in order. The last one holds the whole response; some servers leave
-    its items out, which came before. Never raises: of a stream with more than ``max_bytes`` of them
-    the items are not known."""
-
-    def __init__(self, max_bytes: int = 8 * 1024 * 1024) -> None:
-        self.error: Any = None
-        """The stream's own error, if it sent one."""
-        self.garbage = False
-        """An event's data was no JSON object."""
-        self.ended = False
-        """Its last event has come, or ``[DONE]``."""
-        self._left = max_bytes
+    def __init__(self, max_bytes: int = MOST_BYTES) -> None:
+        super().__init__(max_bytes)
         self._response: dict[str, Any] | None = None
         self._items: dict[int, dict[str, Any]] = {}
         self._sizes: dict[tuple[int, int], list[int]] = {}
 
-    def read(self, event: bytes) -> Frame:
-        """Take one whole event in."""
-        data = data_of(event)
-        if data is None or data == b"[DONE]":
-            self.ended = self.ended or data is not None
-            return Frame(event)
-        try:
-            told = _decode(data)
-        except UNREADABLE:
-            self.garbage = True
-            return Frame(event)
+    def _take(self, told: dict[str, Any], size: int) -> None:
         kind = told.get("type")
         if kind == "error" or (kind is None and told.get("error")):
             self.error = told.get("error") or told
@@ -51,10 +29,9 @@ class ResponseReader:
             response = told.get("response")
             self._response = response if isinstance(response, dict) else None
         elif kind == "response.output_item.done":
-            self._add_item(told, len(data))
+            self._add_item(told, size)
         elif kind == "response.output_text.delta":
             self._add_piece(told)
-        return Frame(event)
 
     @property
     def complete(self) -> bool:
