@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from semcache_async import errors as _errors
 from semcache_async.bounds.choice import Choice
 from semcache_async.cache import SemanticCache
-from semcache_async.config import CacheConfig
+from semcache_async.config import CacheConfig, TTLRule
 from semcache_async.errors import *  # noqa: F403 - every error is public
 from semcache_async.protocols import Embedder, Generate, GenerateStream, Judge, Produce, Store
 from semcache_async.reply import Reply
@@ -62,6 +62,7 @@ __all__ = [
     "Source",
     "Stats",
     "Store",
+    "TTLRule",
     "Timings",
     "default_embedder",
 ]

@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from semcache_async.attempt import Attempt
 from semcache_async.config import CacheConfig
-from semcache_async.errors import FlightLostError, OverloadedError
+from semcache_async.errors import FlightLostError, OverloadedError, SemcacheError
 from semcache_async.evidence.learner import Call, Learner
+from semcache_async.flow.failures import Failures
 from semcache_async.flow.flight import Flight, Generated, Seat
-from semcache_async.flow.flights import Flights
+from semcache_async.flow.flights import Body, Flights
 from semcache_async.flow.limiter import Limiter
 from semcache_async.protocols import Generate, GenerateStream, Produce
 from semcache_async.sharing.sharing import Sharing
 from semcache_async.stats import Counters
 from semcache_async.tiers import Tiers
-from semcache_async.types import Answer, Produced, Scope, Source
+from semcache_async.types import Answer, Entry, EntryKey, Produced, Scope, Source
 
 __all__ = ["Answering", "Outcome", "in_pieces", "whole"]
 
@@ -44,6 +45,8 @@ class Answering(Generic[C]):
         self.limiter = Limiter(most=config.max_llm_calls, wait_s=config.llm_wait_s)
         """Who may call the LLM now."""
         self._flights: Flights[C, Outcome] = Flights(finish_abandoned=config.finish_abandoned)
+        self._failures = Failures(config.error_ttl_s)
+        self._renewing: dict[EntryKey, asyncio.Task[None]] = {}
         self._sharing: Sharing[C, Outcome] | None = None
         if (store := tiers.sharing) is not None:
             self._sharing = Sharing(
@@ -74,6 +77,8 @@ class Answering(Generic[C]):
         while True:
             found = await self.seek(attempt, produce)
             if isinstance(found, Answer):
+                if attempt.renews is not None:
+                    self.renew(attempt, attempt.renews, found, produce)
                 self.audit(attempt, partial(self._call_to_compare, attempt.query.prompt, produce))
                 return found
             try:
@@ -88,6 +93,8 @@ class Answering(Generic[C]):
     async def seek(self, attempt: Attempt, produce: Produce[C]) -> Answer | Seat[C, Outcome]:
         """A stored answer, or else a seat in a flight."""
         query = attempt.query
+        if query.key.scope.namespace:
+            query = attempt.query = await self._tiers.pinned(query)
         key, shadow = query.flight, self._config.shadow and query.reads
         if query.reads:
             seat = None if shadow else self._flights.join(key, query.tags, query.policy)
@@ -96,37 +103,70 @@ class Answering(Generic[C]):
             found = await self._tiers.find(attempt)
             if found is not None:
                 return found
-        flight: Flight[C, Outcome] = Flight(
-            key,
-            query.prompt,
-            attempt.vector,
-            query.tags,
-            self._tiers.now(),
-            stored=query.writes,
-            emits=attempt.emits,
-        )
-        body = partial(self._fly, attempt.anew(), produce)
+            known = self._failures.error(key)
+            if known is not None:
+                self._counters.spared_errors += 1
+                raise known
+        flight, body = self._new_flight(attempt, produce)
         if shadow or not query.writes:
             return self._flights.fly_alone(flight, body)
         if not query.reads:
             return self._flights.refresh(flight, body)
         return self._flights.board(flight, query.policy, body)
 
+    def renew(self, attempt: Attempt, old: Entry, hit: Answer, produce: Produce[C]) -> None:
+        """A caller has been given an old answer: make it anew. It is what a miss would have done,
+        but that nobody waits for it, and that callers who wait for their turn go before."""
+        self._counters.stale += hit.stale
+        query = attempt.query
+        if query.flight in self._renewing or not query.writes or self.limiter.waiting:
+            return
+        if not self._failures.pauses(query.flight):
+            task = asyncio.create_task(self._renew(attempt, old, produce))
+            self._renewing[query.flight] = task
+            task.add_done_callback(lambda _: self._renewing.pop(query.flight, None))
+
+    async def _renew(self, attempt: Attempt, old: Entry, produce: Produce[C]) -> None:
+        await self._tiers.embed(attempt)  # so that others find its flight by meaning
+        flight, body = self._new_flight(attempt, produce, quiet=True)
+        flight.tags.update(dict.fromkeys(old.tags))
+        with suppress(SemcacheError):  # closed meanwhile, or asked for within that very call
+            seat = self._flights.board(flight, attempt.query.policy, body)
+            self._flights.leave(seat)
+            if seat.flight.task is not None:
+                await asyncio.wait([seat.flight.task])
+
+    def _new_flight(
+        self, attempt: Attempt, produce: Produce[C], *, quiet: bool = False
+    ) -> tuple[Flight[C, Outcome], Body[C, Outcome]]:
+        query = attempt.query
+        flight: Flight[C, Outcome] = Flight(
+            query.flight,
+            query.prompt,
+            attempt.vector,
+            query.tags,
+            self._tiers.now(),
+            stored=query.writes,
+            emits=attempt.emits,
+            quiet=quiet,
+        )
+        return flight, partial(self._fly, attempt.anew(), produce)
+
     def audit(self, attempt: Attempt, call: Call | None = None) -> None:
         """Have a semantic hit judged, if it is drawn; ``call`` is the LLM call it saved, for where
         nothing else can tell."""
         if attempt.served is not None and self._learner.listens:
             query = attempt.query
-            self._learner.hit(query.prompt, query.key.scope, attempt.served, call)
+            self._learner.hit(query.prompt, query.scope, attempt.served, call)
 
     def learn(self, attempt: Attempt, text: str | None) -> None:
         """A miss tells whether the neighbours' answers would have been right; ``text`` is the fresh
         one, if there is one."""
         query = attempt.query
         if attempt.served is not None:
-            self._learner.held_back(query.prompt, query.key.scope, attempt.served, text)
+            self._learner.held_back(query.prompt, query.scope, attempt.served, text)
         elif attempt.shadow is None:
-            self._learner.missed(query.prompt, query.key.scope, attempt.near, text)
+            self._learner.missed(query.prompt, query.scope, attempt.near, text)
 
     # -- in a flight
 
@@ -164,6 +204,7 @@ class Answering(Generic[C]):
             entry_id=outcome.entry_id,
             distance=distance,
             matched_prompt=None if distance is None else flight.prompt,
+            made_at=self._tiers.now() - outcome.age_s,
             age_s=outcome.age_s,
         )
 
@@ -197,12 +238,13 @@ class Answering(Generic[C]):
             with self._tiers.quotas.flight(query.key.scope.tenant):
                 made = await self._call(query.prompt, produce, flight.emit, flight)
             flight.end()
+            self._failures.forget(flight.key)
             entry_id = None
             if query.reads or query.writes:
                 entry_id = await self._tiers.keep(
                     *(attempt, made, flight.started_at, flight.tags, flight.claim)
                 )
-        if query.reads and made.keep:
+        if query.reads and made.keep and attempt.replaces is None:
             self.learn(attempt, made.text)
         return Generated(made.text, entry_id, max(0.0, self._tiers.now() - flight.started_at))
 
@@ -227,11 +269,14 @@ class Answering(Generic[C]):
             if flight is not None:
                 flight.called = True
                 self._counters.takeovers += flight.takes_over
+                self._counters.renewed += flight.quiet
             try:
                 async with asyncio.timeout(self._config.generate_timeout_s):
                     return await produce(prompt, emit)
-            except BaseException:
+            except BaseException as error:
                 self._counters.llm_errors += 1
+                if flight is not None:
+                    self._failures.note(flight, error)
                 raise
 
     # -- from outside
@@ -244,6 +289,8 @@ class Answering(Generic[C]):
 
     async def aclose(self) -> None:
         """Cancel every LLM call; what is being stored gets ``close_timeout_s``."""
+        for task in self._renewing.values():
+            task.cancel()
         await self._flights.aclose(patience_s=self._config.close_timeout_s)
         if self._sharing is not None:
             await self._sharing.aclose()

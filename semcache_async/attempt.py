@@ -35,6 +35,8 @@ class Attempt:
         "near",
         "query",
         "refused",
+        "renews",
+        "replaces",
         "search_s",
         "served",
         "shadow",
@@ -61,6 +63,10 @@ class Attempt:
         """The one by meaning whose answer was found good enough."""
         self.shadow: Neighbour | None = None
         """The one that shadow mode held back."""
+        self.renews: Entry | None = None
+        """What was found and is to be made anew: it is stale, or soon will be."""
+        self.replaces: Entry | None = None
+        """What this is to bring a newer answer than."""
         self.exact_s = self.embed_s = self.search_s = self.generate_s = 0.0
 
     def anew(self) -> Attempt:
@@ -69,6 +75,7 @@ class Attempt:
         other.vector, other.embedded = self.vector, self.embedded
         other.embed_failed = self.embed_failed
         other.near, other.served, other.shadow = self.near, self.served, self.shadow
+        other.replaces = self.renews
         return other
 
     def distance_to(self, vector: Vector | None) -> float | None:
@@ -77,7 +84,9 @@ class Attempt:
             return None
         return cosine_distance(self.vector, vector)
 
-    def hit(self, source: Source, entry: Entry, distance: float, now: float) -> Answer:
+    def hit(
+        self, source: Source, entry: Entry, distance: float, now: float, *, stale: bool = False
+    ) -> Answer:
         """A stored entry as this attempt's answer."""
         return Answer(
             text=entry.text,
@@ -86,6 +95,8 @@ class Attempt:
             matched_prompt=entry.prompt,
             entry_id=entry.id,
             age_s=max(0.0, now - entry.created_at),
+            last_validated=entry.validated_at or entry.created_at,
+            stale=stale,
             timings=self.timings(),
             refused=self.refused,
         )
@@ -98,6 +109,7 @@ class Attempt:
         entry_id: str | None,
         distance: float | None,
         matched_prompt: str | None,
+        made_at: float,
         age_s: float,
     ) -> Answer:
         """A fresh text as this attempt's answer."""
@@ -108,6 +120,7 @@ class Attempt:
             matched_prompt=matched_prompt,
             entry_id=entry_id,
             age_s=age_s,
+            last_validated=made_at,
             timings=self.timings(),
             refused=self.refused,
             shadow=self.shadow,
@@ -133,4 +146,5 @@ def remembered(entry: Entry, now: float) -> Answer:
         matched_prompt=entry.prompt,
         entry_id=entry.id,
         age_s=max(0.0, now - entry.created_at),
+        last_validated=entry.validated_at or entry.created_at,
     )

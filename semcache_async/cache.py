@@ -408,6 +408,8 @@ class SemanticCache:
         self._counters.lookups += 1
         if not query.reads:
             return None
+        if query.key.scope.namespace:
+            query = await self._tiers.pinned(query)
         attempt = Attempt(query, bulk=bulk)
         try:
             answer = await self._tiers.find(attempt)
@@ -416,6 +418,7 @@ class SemanticCache:
             return None
         if answer is not None:
             self._counters.lookup_hits += 1
+            self._counters.stale += answer.stale
             if self._learner.listens:
                 self._answering.audit(attempt)
         else:
@@ -503,6 +506,16 @@ class SemanticCache:
         finally:
             self._answering.let_nobody_board(scope, tenant, tags)
             self._learner.forget()
+
+    async def bump_version(self, namespace: str) -> int:
+        """Begin a new version of ``namespace`` (``Scope.namespace``) and return it: all older
+        answers of every scope that names it are out of reach, for this process's requests on
+        return and for those of any other ``CacheConfig.version_lease_s`` later, mostly within
+        milliseconds; what was begun before is delivered to those who wait for it and is kept under
+        the old version. Nothing is swept: old entries end with their times to live. Raises
+        ``PromptError`` for no namespace, ``StoreError`` where the store fails."""
+        self._check_loop()
+        return await self._tiers.bump(check_text("namespace", namespace))
 
     async def would_invalidate(
         self,

@@ -10,9 +10,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from semcache_async.errors import ConfigError
 
-__all__ = ["GUARDS", "CacheConfig"]
+__all__ = ["GUARDS", "CacheConfig", "TTLRule"]
 
 GUARDS = (
     *("versions", "dates", "identifiers", "units", "numbers", "code", "negation", "comparison"),
@@ -25,6 +27,25 @@ DEFAULT_DISTANCE, LEARNT_CEILING = 0.12, 0.3
 """``max_distance`` where it is not given: without evidence, and with."""
 _NOT_GIVEN = float("nan")
 MAX_TTL_S = 10 * 365 * 86_400.0
+
+
+class TTLRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long answers of one kind live. One is meant that meets every condition named, each by any
+    of its patterns; where several rules are meant, the shortest times count."""
+
+    tags: tuple[str, ...] = ()
+    """Shell patterns, of which one of its tags meets one: ``price:*``."""
+    models: tuple[str, ...] = ()
+    """Shell patterns of its scope's model."""
+    namespaces: tuple[str, ...] = ()
+    """Shell patterns of its scope's namespace."""
+    words: tuple[str, ...] = ()
+    """Words or phrases of the prompt, whole and in any case (``opening hours``); in scripts that
+    are written without spaces, anywhere in it."""
+    ttl_s: float
+    """In place of ``exact_ttl_s`` and ``semantic_ttl_s``; a caller may ask for less, never more."""
+    stale_ttl_s: float | None = None
+    """In place of the config's, where it is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +94,27 @@ class CacheConfig:
     """Seconds the semantic tier may serve an entry (over 0, at most ten years)."""
     ttl_jitter: float = 0.1
     """Each entry lives a random 0..ttl_jitter (0..1) shorter, so that few expire at once."""
+    ttl_rules: tuple[TTLRule, ...] = ()
+    """Times to live of answers that their tags, model, namespace or words tell apart."""
+    stale_ttl_s: float = 0.0
+    """Seconds (0 to ten years) after a tier's time to live in which it still serves an answer at
+    once, while the answer is made anew in the background, once over all processes: the LLM call of
+    a caller who has been answered."""
+    early_refresh: float = 0.0
+    """Make an answer anew before its time is up, the likelier the nearer that is and the longer
+    making it took, so that what is asked all the time never ends: 1 by the rule of XFetch (Vattani
+    et al. 2015), more (to 100) for earlier; 0: never."""
+    sliding_ttl: bool = False
+    """Does a hit begin the entry's time to live anew? Within ``max_ttl_s``, which it needs."""
+    max_ttl_s: float | None = None
+    """Seconds (to ten years) from when an answer is stored beyond which it is served by nobody,
+    whatever slides, and whatever rules and callers say; None: no limit."""
+    error_ttl_s: float = 0.0
+    """Seconds (0..60) in which the same prompt is not asked of the LLM again after it raised: who
+    asks gets the same error."""
+    version_lease_s: float = 1.0
+    """Seconds (0.05..60) that a namespace's version may be relied on: the longest that a process
+    which heard nothing of ``bump_version`` goes by the old one."""
 
     store_timeout_s: float = 1.0
     """Seconds an operation of the store may take from the moment it was asked for, waiting and
@@ -170,12 +212,21 @@ class CacheConfig:
         _check_range("audit_share", self.audit_share, 0.0, 1.0)
         if self.judge_rate is not None:
             _check_range("judge_rate", self.judge_rate, 0.001, 1e6)
-        for name in ("lenient_typing", "shadow", "share_flights"):
+        for name in ("lenient_typing", "shadow", "share_flights", "sliding_ttl"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}={getattr(self, name)!r}: must be True or False.")
         check_ttl("exact_ttl_s", self.exact_ttl_s)
         check_ttl("semantic_ttl_s", self.semantic_ttl_s)
         _check_range("ttl_jitter", self.ttl_jitter, 0.0, 1.0, below=True)
+        _check_range("stale_ttl_s", self.stale_ttl_s, 0.0, MAX_TTL_S)
+        _check_range("early_refresh", self.early_refresh, 0.0, 100.0)
+        _check_range("error_ttl_s", self.error_ttl_s, 0.0, 60.0)
+        _check_range("version_lease_s", self.version_lease_s, 0.05, 60.0)
+        if self.max_ttl_s is not None:
+            check_ttl("max_ttl_s", self.max_ttl_s)
+        elif self.sliding_ttl:
+            raise ConfigError("sliding_ttl needs max_ttl_s, so that no answer lives for ever.")
+        object.__setattr__(self, "ttl_rules", _check_rules(self.ttl_rules))
         for name in (
             *("store_timeout_s", "lookup_budget_s", "close_timeout_s"),
             *("generate_timeout_s", "llm_wait_s"),
@@ -262,6 +313,21 @@ def check_ttl(name: str, value: object) -> float:
             f"{name}={value!r}: must be at least 0.001 s; to drop an entry, invalidate it."
         )
     return checked
+
+
+def _check_rules(value: object) -> tuple[TTLRule, ...]:
+    if not isinstance(value, Collection) or not all(isinstance(one, TTLRule) for one in value):
+        raise ConfigError("ttl_rules must be a collection of TTLRule.")
+    for n, rule in enumerate(value):
+        check_ttl(f"ttl_rules[{n}].ttl_s", rule.ttl_s)
+        if rule.stale_ttl_s is not None:
+            _check_range(f"ttl_rules[{n}].stale_ttl_s", rule.stale_ttl_s, 0.0, MAX_TTL_S)
+        named = (rule.tags, rule.models, rule.namespaces, rule.words)
+        if not any(named) or any(isinstance(part, str) for part in named):
+            raise ConfigError(
+                f"ttl_rules[{n}] must name tags, models, namespaces or words, each as a list."
+            )
+    return tuple(value)
 
 
 def check_age(value: object) -> float:

@@ -38,6 +38,7 @@ __all__ = [
     "SharingStore",
     "Store",
     "TokenEmbedder",
+    "VersionedStore",
     "WatchableStore",
 ]
 
@@ -226,6 +227,22 @@ class CountingStore(Store, Protocol):
 
     async def count(self, tenant: str) -> int:
         """How many entries a tenant has. Raises a ``StoreError`` where it fails."""
+
+
+@runtime_checkable
+class VersionedStore(Store, Protocol):
+    """A store that keeps namespaces' versions for every process (``Scope.namespace``): the Redis
+    store."""
+
+    async def versions(self, namespaces: Sequence[str]) -> Sequence[int | Exception]:
+        """The version of each, over 0; of one that has none, a new one, which none ever had."""
+
+    async def bump(self, namespace: str) -> int:
+        """Begin a new version, greater than any before; returns it."""
+
+    async def watch_versions(self, changed: Callable[[], None]) -> None:
+        """Report that versions changed, a moment after one did. Returns never; raises a
+        ``StoreError`` when reports can no longer be relied on."""
 
 
 @runtime_checkable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Collection
 
 import msgspec
@@ -11,6 +10,7 @@ from semcache_async.config import CacheConfig, check_age, check_max_distance, ch
 from semcache_async.errors import ConfigError, PromptError
 from semcache_async.text.decide import Policy
 from semcache_async.text.prompt import check_text, normalise
+from semcache_async.ttl import lifetimes
 from semcache_async.types import EntryKey, Record, Scope, Vector
 
 __all__ = ["Query", "check_answer", "check_scope", "check_tags", "read_query"]
@@ -34,6 +34,15 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     """Whose LLM call it may share: that of callers who name the same."""
 
     @property
+    def scope(self) -> Scope:
+        """Its scope, of whatever version."""
+        return self.key.scope.unversioned()
+
+    def pinned(self, scope: Scope) -> Query:
+        """The same under its namespace's version."""
+        return msgspec.structs.replace(self, key=EntryKey(scope, self.key.normalised))
+
+    @property
     def flight(self) -> EntryKey:
         """Under what its LLM call is found by others."""
         if not self.crew:
@@ -50,18 +59,21 @@ class Query(msgspec.Struct, frozen=True, gc=False):
         *,
         tags: tuple[str, ...],
         started_at: float,
+        made_s: float = 0.0,
         claim: str | None = None,
     ) -> Record:
-        """What to store as this prompt's answer, each tier's TTL shortened by the jitter."""
-        fraction = 1.0 - config.ttl_jitter * random.random()  # noqa: S311 - spreads expiry
+        """What to store as this prompt's answer."""
+        lives = lifetimes(config, self.prompt, self.key.scope, tags, self.ttl_s)
         return Record(
             key=self.key,
             prompt=self.prompt,
             text=text,
             vector=vector,
             tags=tags,
-            exact_ttl_s=(self.ttl_s or config.exact_ttl_s) * fraction,
-            semantic_ttl_s=(self.ttl_s or config.semantic_ttl_s) * fraction,
+            exact_ttl_s=lives.exact_s,
+            semantic_ttl_s=lives.semantic_s,
+            stale_s=lives.stale_s,
+            made_s=made_s,
             started_at=started_at,
             claim=claim,
         )

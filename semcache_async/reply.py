@@ -108,6 +108,8 @@ class Reply(Generic[C]):
         while True:
             found = await self._answering.seek(attempt, self._produce)
             if isinstance(found, Answer):
+                if attempt.renews is not None:
+                    self._answering.renew(attempt, attempt.renews, found, self._produce)
                 self._answering.audit(attempt)
                 return found
             self._seat = found

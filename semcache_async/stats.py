@@ -50,6 +50,9 @@ class Counters:
     failed: int = _counter("Requests that raised, or whose caller was cancelled")
     cancelled: int = _counter("Requests whose caller was cancelled; also among the failed")
 
+    stale: int = _counter("Hits past their time to live, which are made anew meanwhile")
+    renewed: int = _counter("LLM calls in the background that make a stored answer anew")
+    spared_errors: int = _counter("Requests that failed with an LLM error remembered from before")
     followed: int = _counter("LLM calls saved by following one of another process")
     takeovers: int = _counter("LLM calls taken over from a process that had fallen silent")
     unclaimed: int = _counter("LLM calls that other processes could not be told of")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import random
 import time
 from collections.abc import AsyncIterator, Collection, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -33,6 +35,7 @@ from semcache_async.flow.limiter import Limiter
 from semcache_async.flow.quotas import Quotas
 from semcache_async.flow.recent import RecentAnswers
 from semcache_async.flow.vectors import Vectors
+from semcache_async.flow.versions import Versions
 from semcache_async.flow.wording import Wording
 from semcache_async.protocols import (
     BrowsableStore,
@@ -71,6 +74,8 @@ _FETCH_BATCH, _SEARCH_BATCH, _PUT_BATCH = 256, 32, 32
 _SEARCH_PIPELINES = 2
 """Pipelines of searches under way: one is being read while Redis works on the other."""
 
+_UNKNOWN = -1
+"""The version of a namespace's that cannot be learnt."""
 _WATCH_AGAIN_S = 1.0
 _AGREE = 0.1
 """Cosine distance within which two answers may say the same."""
@@ -113,6 +118,7 @@ class Tiers:
         self._breaker = Breaker(
             lambda: store.fetch([PROBE]), timeout_s=timeout_s, opened=self._store_is_gone
         )
+        self._versions = Versions(store, lease_s=config.version_lease_s, timeout_s=timeout_s)
         self._unkept: str | None = None
         """Why the last write failed; None where it did not."""
         self._recent = RecentAnswers(config.local_answers)
@@ -161,24 +167,61 @@ class Tiers:
             return None
         now = self._store.now()
         try:
-            entry = self._recent.get(scope, prompt, now)
-        except TypeError:  # unhashable: for the checks of a query to explain
+            asked = self._versions.known(scope) if scope.namespace else scope
+            entry = None if asked is None else self._recent.get(asked, prompt, now)
+        except (AttributeError, TypeError):  # no scope: for the checks of a query to explain
             return None
-        return None if entry is None else remembered(entry, now)
+        if entry is None or self._is_due(entry, entry.exact_until, now):
+            return None
+        return remembered(entry, now)
+
+    async def pinned(self, query: Query) -> Query:
+        """The query under its namespace's version. One that cannot be learnt has nothing stored,
+        and nothing is stored under it."""
+        scope = query.key.scope
+        if not scope.namespace:
+            return query
+        try:
+            if self._breaker.is_open and self._versions.known(scope) is None:
+                self._check_store()
+            return query.pinned(await self._versions.pin(scope))
+        except (StoreError, TimeoutError) as error:
+            self.store_failed(error)
+            return query.pinned(msgspec.structs.replace(scope, epoch=_UNKNOWN))
+
+    async def pin(self, query: Query) -> Query:
+        """The same, raising a ``StoreError`` instead."""
+        return query.pinned(await self.versioned(query.key.scope))
+
+    async def versioned(self, scope: Scope) -> Scope:
+        """A scope under its namespace's version; raises a ``StoreError``."""
+        try:
+            return await self._versions.pin(scope)
+        except TimeoutError as error:
+            raise self._late(error) from error
+
+    async def bump(self, namespace: str) -> int:
+        """Begin a new version; raises a ``StoreError``."""
+        return await self._versions.bump(namespace)
 
     async def find(self, attempt: Attempt) -> Answer | None:
-        """What the tiers have for this query, exact before semantic. In shadow mode, None: what
-        would have been served is only noted."""
+        """What the tiers have for this query, exact before semantic, fresh before stale; what is
+        to be made anew is noted. In shadow mode, None: what would have been served is only
+        noted."""
         query = attempt.query
         entry = await self._fetch(attempt)
         if entry is not None:
             now = self._store.now()
-            if query.max_age_s is None or now - entry.created_at <= query.max_age_s:
+            young = query.max_age_s is None or now - entry.created_at <= query.max_age_s
+            if young and (attempt.replaces is None or _is_newer(entry, attempt.replaces)):
                 if self._config.shadow:
                     self._counters.shadow_exact += 1
                     attempt.shadow = Neighbour(0.0, entry)
                     return None
-                return attempt.hit(Source.EXACT, entry, 0.0, now)
+                if not (entry.stale_s or self._config.early_refresh):
+                    return attempt.hit(Source.EXACT, entry, 0.0, now)
+                stale = self._note_age(attempt, entry, entry.exact_until, now)
+                return attempt.hit(Source.EXACT, entry, 0.0, now, stale=stale)
         try:
             async with asyncio.timeout(self._config.lookup_budget_s):
                 if not attempt.embed_failed:
@@ -191,7 +234,13 @@ class Tiers:
             return None
         now = self._store.now()
         attempt.near = self._servable(query, neighbours, now)
+        if (old := attempt.replaces) is not None:
+            attempt.near = [one for one in attempt.near if _is_newer(one.entry, old)]
         decision = decide(query.prompt, attempt.near, query.policy)
+        if (chosen := decision.chosen) is not None and _is_stale(chosen.entry, now):
+            fresh = [near for near in attempt.near if not _is_stale(near.entry, now)]
+            younger = decide(query.prompt, fresh, query.policy)
+            decision = decision if younger.chosen is None else younger
         if decision.refused:
             attempt.refused = tuple(
                 msgspec.structs.replace(near, refused_by=by) for near, by in decision.refused
@@ -204,7 +253,11 @@ class Tiers:
             self._counters.shadow_semantic += 1
             attempt.shadow = chosen
             return None
-        return attempt.hit(Source.SEMANTIC, chosen.entry, chosen.distance, now)
+        entry = chosen.entry
+        if not (entry.stale_s or self._config.early_refresh):
+            return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now)
+        stale = self._note_age(attempt, entry, entry.semantic_until, now)
+        return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now, stale=stale)
 
     async def vector(
         self, text: str, *, tenant: str | None = None, bulk: bool = False
@@ -238,11 +291,12 @@ class Tiers:
 
     async def exact(self, query: Query) -> Entry | None:
         """What the exact tier has; raises a ``StoreError`` where the store fails."""
-        return await self._asked(self._fetches, query.key)
+        return await self._asked(self._fetches, (await self.pin(query)).key)
 
     async def nearest(self, query: Query, limit: int) -> Sequence[Neighbour]:
         """The nearest entries at whatever distance, each with what speaks against it; raises
         ``EmbeddingError`` or a ``StoreError``."""
+        query = await self.pin(query)
         vector = await self.vector(query.prompt, tenant=query.key.scope.tenant)
         if vector is None:
             return ()
@@ -267,6 +321,7 @@ class Tiers:
         examples: int,
     ) -> Affected:
         """What ``remove`` would delete; raises a ``StoreError`` where the store fails."""
+        scope = None if scope is None else await self.versioned(scope)
         return await self._browsable.would_remove(
             scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids, examples=examples
         )
@@ -280,6 +335,11 @@ class Tiers:
         if not isinstance(self._store, BrowsableStore):
             raise ConfigError("This needs a store with browse(), would_remove() and check().")
         return self._store
+
+    async def embed(self, attempt: Attempt) -> None:
+        """Embed its prompt, unless that was done or takes too long."""
+        if not attempt.embedded:
+            await self._embed_for_keeping(attempt)
 
     @asynccontextmanager
     async def embedding(self, attempt: Attempt) -> AsyncIterator[None]:
@@ -307,6 +367,12 @@ class Tiers:
         if not (made.keep and attempt.query.writes):
             counters.not_stored_unkept += 1
             return None
+        scope = attempt.query.key.scope
+        if scope.epoch == _UNKNOWN or not self._versions.is_current(scope):
+            counters.not_stored_store += scope.epoch == _UNKNOWN
+            counters.not_stored_invalidated += scope.epoch != _UNKNOWN
+            return None
+        made_s = self._store.now() - started_at
         try:
             text = check_answer(made.text, self._config)
         except PromptError as error:
@@ -319,7 +385,9 @@ class Tiers:
             while True:
                 known = tuple(tags)
                 entry_id = await self._put(
-                    *(attempt.query, text, attempt.vector, started_at, known), claim=claim
+                    *(attempt.query, text, attempt.vector, started_at, known),
+                    made_s=made_s,
+                    claim=claim,
                 )
                 if len(tags) == len(known):
                     return entry_id
@@ -341,6 +409,7 @@ class Tiers:
     async def put(self, query: Query, text: str) -> str:
         """Store an answer; raises ``EmbeddingError`` or a ``StoreError`` where those fail,
         ``QuotaError`` where the tenant may store no more."""
+        query = await self.pin(query)
         await self._may_write(query)
         started_at = self._store.now()
         vector = await self.vector(query.prompt, tenant=query.key.scope.tenant)
@@ -358,6 +427,7 @@ class Tiers:
         entry_ids: Collection[str],
     ) -> int:
         """Delete what meets every condition; raises ``StoreError`` where the store fails."""
+        scope = None if scope is None else await self.versioned(scope)
         try:
             return await self._store.remove(
                 scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids
@@ -405,6 +475,7 @@ class Tiers:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
         await self._breaker.aclose()
+        await self._versions.aclose()
         for batcher in (self._fetches, self._searches, self._puts):
             await batcher.aclose()
 
@@ -417,6 +488,24 @@ class Tiers:
             for near in neighbours
             if near.entry.exact_until > now or normalise(near.prompt) != query.key.normalised
         ]
+
+    def _note_age(self, attempt: Attempt, entry: Entry, until: float, now: float) -> bool:
+        """Is what a tier serves, at most ``until`` then, stale? Notes whether it is to be made
+        anew."""
+        if self._is_due(entry, until, now):
+            attempt.renews = entry
+        return entry.stale_s > 0.0 and now >= until - entry.stale_s
+
+    def _is_due(self, entry: Entry, until: float, now: float) -> bool:
+        """Is it to be made anew: stale, or by lot as it soon will be (Vattani, Chierichetti,
+        Lowenstein: Optimal Probabilistic Cache Stampede Prevention, VLDB 2015)?"""
+        if entry.stale_s > 0.0 and now >= until - entry.stale_s:
+            return True
+        ahead = self._config.early_refresh * entry.made_s
+        if not ahead:
+            return False
+        lot = -math.log(1.0 - random.random())  # noqa: S311 - spreads renewals
+        return now + ahead * lot >= until - entry.stale_s
 
     async def _fetch(self, attempt: Attempt) -> Entry | None:
         if self._breaker.is_open:
@@ -489,11 +578,16 @@ class Tiers:
         started_at: float,
         tags: tuple[str, ...],
         *,
+        made_s: float = 0.0,
         claim: str | None = None,
     ) -> str:
         self._check_store()
         record = query.record(
-            self._config, text, vector, tags=tags, started_at=started_at, claim=claim
+            *(self._config, text, vector),
+            tags=tags,
+            started_at=started_at,
+            made_s=round(max(0.0, made_s), 3),
+            claim=claim,
         )
         try:
             entry_id = await self._puts.submit(record)
@@ -553,6 +647,16 @@ class Tiers:
     def _store_is_gone(self, error: Exception) -> None:
         for batcher in (self._fetches, self._searches, self._puts):
             batcher.fail(error)
+        self._versions.fail(error)
+
+
+def _is_stale(entry: Entry, now: float) -> bool:
+    """In the semantic tier."""
+    return entry.stale_s > 0.0 and now >= entry.semantic_until - entry.stale_s
+
+
+def _is_newer(entry: Entry, old: Entry) -> bool:
+    return entry.created_at > old.created_at
 
 
 async def _uncounted(_tenant: str) -> int:

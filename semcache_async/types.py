@@ -89,6 +89,7 @@ class FrozenMapping(Mapping[str, Parameter]):
 
 
 _EMPTY = FrozenMapping()
+_TEXTS = ("tenant", "locale", "model", "system_prompt", "corpus_version", "namespace")
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
@@ -110,13 +111,20 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     parameters: Mapping[str, Parameter] = _EMPTY
     """Every other generation parameter: ``top_p``, ``seed``, ``response_format``, ..."""
     corpus_version: str = ""
+    namespace: str = ""
+    """The versioned namespace that answers depend on, of whatever tenant: ``bump_version`` makes
+    all older ones of it unreachable."""
     attributes: Mapping[str, str] = _EMPTY  # type: ignore[assignment]
+    epoch: int = 0
+    """The namespace's version: set by the cache, as of when it was asked."""
 
     def __post_init__(self) -> None:
-        for name in ("tenant", "locale", "model", "system_prompt", "corpus_version"):
+        for name in _TEXTS:
             object_setattr(self, name, _text(name, getattr(self, name)))
         if self.temperature is not None:
             object_setattr(self, "temperature", _finite("temperature", self.temperature))
+        if type(self.epoch) is not int:
+            raise ConfigError(f"Scope.epoch must be an int, not {type(self.epoch).__name__}.")
         parameters = {**_frozen("parameters", self.parameters)}
         for key, value in parameters.items():
             if isinstance(value, str):
@@ -132,6 +140,10 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
         attributes = _frozen("attributes", self.attributes)
         checked = {key: _text(f"attributes[{key!r}]", value) for key, value in attributes.items()}
         object_setattr(self, "attributes", FrozenMapping(checked) if checked else _EMPTY)
+
+    def unversioned(self) -> Scope:
+        """What it has in common with those of its namespace's other versions."""
+        return msgspec.structs.replace(self, epoch=0) if self.epoch else self
 
     def covers(self, other: Scope) -> bool:
         """Would a lookup in this scope find what was stored in ``other``: all fields equal, and
@@ -205,6 +217,15 @@ class Entry(msgspec.Struct, frozen=True):
     """Until when the exact tier may serve it, by the same clock."""
     tags: tuple[str, ...] = ()
     attributes: Mapping[str, str] = {}
+    semantic_until: float = math.inf
+    """Until when the semantic tier may serve it."""
+    stale_s: float = 0.0
+    """So many seconds before a tier's end, it is past its time to live there: served still, and
+    made anew."""
+    made_s: float = 0.0
+    """Seconds that making its answer took."""
+    validated_at: float = 0.0
+    """When somebody last found its answer right; 0 where nobody has."""
 
 
 class Affected(msgspec.Struct, frozen=True):
@@ -289,6 +310,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     started_at: float
     """When the answer began to be made, in Unix seconds by the store's clock (``Store.now``): an
     invalidation that came later refuses it, and its age counts from then."""
+    stale_s: float = 0.0
+    """The last seconds of both tiers' times, in which it is stale."""
+    made_s: float = 0.0
+    """Seconds that making the answer took."""
     claim: str | None = None
     """The claim under which it was made: once that stands no longer, the record is refused."""
 
@@ -369,6 +394,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     entry_id: str | None = None
     """None where nothing was stored."""
     age_s: float = 0.0
+    """Seconds since its LLM call began."""
+    last_validated: float = 0.0
+    """When that was, or when somebody last found it right: Unix seconds by the store's clock."""
+    stale: bool = False
+    """Past its time to live, and being made anew (``CacheConfig.stale_ttl_s``)."""
     timings: Timings = Timings()
     refused: tuple[Neighbour, ...] = ()
     """Stored answers within reach that were not served, each with what spoke against it, nearest

@@ -32,6 +32,7 @@ class Flight(Generic[C, R]):
         "ended",
         "key",
         "prompt",
+        "quiet",
         "started_at",
         "stored",
         "tags",
@@ -53,6 +54,7 @@ class Flight(Generic[C, R]):
         *,
         stored: bool = True,
         emits: Any = None,
+        quiet: bool = False,
     ) -> None:
         self.key = key
         self.prompt = prompt
@@ -65,6 +67,9 @@ class Flight(Generic[C, R]):
         """Unix seconds by the store's clock."""
         self.stored = stored
         """Its answer is kept for later callers, so the call may be finished when all have left."""
+        self.quiet = quiet
+        """It makes anew what is served meanwhile: nobody waits for it but who finds nothing else,
+        and it goes on without anybody."""
         self._listeners: dict[asyncio.Future[None], None] = {}
         self.task: asyncio.Task[R | Raised] | None = None
         self.emits = emits

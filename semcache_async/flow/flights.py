@@ -24,7 +24,7 @@ from semcache_async.flow.flight import Flight, Raised, Seat, inside
 from semcache_async.text.decide import Policy, decide
 from semcache_async.types import EntryKey, Scope, Vector
 
-__all__ = ["Flights", "Leader"]
+__all__ = ["Body", "Flights", "Leader", "copied"]
 
 _log = logging.getLogger("semcache_async")
 
@@ -74,18 +74,23 @@ class Flights(Generic[C, R]):
         return sum(len(flight.waiters) for flight in self._flying.values())
 
     def join(self, key: EntryKey, tags: Collection[str], policy: Policy) -> Seat[C, R] | None:
-        """A seat in the flight of this very key, if there is one and whoever leads it is near
-        enough. Raises ``ReentrancyError`` where that flight's own LLM call asks for it."""
-        flight, reach = self._by_key.get(key), _reach(policy)
-        if flight is None or flight.apart > reach:
-            return None
-        return self._follow(flight, tags, 0.0, reach=reach)
+        """A seat in the flight of this very key, if there is one, it is not ``quiet``, and whoever
+        leads it is near enough. Raises ``ReentrancyError`` where its own LLM call asks for it."""
+        flight = self._by_key.get(key)
+        return None if flight is None or flight.quiet else self._join(flight, tags, policy)
+
+    def _join(
+        self, flight: Flight[C, R], tags: Collection[str], policy: Policy
+    ) -> Seat[C, R] | None:
+        reach = _reach(policy)
+        return None if flight.apart > reach else self._follow(flight, tags, 0.0, reach=reach)
 
     def board(self, new: Flight[C, R], policy: Policy, body: Body[C, R]) -> Seat[C, R]:
         """A seat in the flight of the same key, else in that of the nearest leader whom the
         decision accepts, else in ``new``, which starts now. A near flight whose LLM call is what
         asks is left out: it would wait for itself."""
-        seat = self.join(new.key, new.tags, policy)
+        same = self._by_key.get(new.key)
+        seat = None if same is None else self._join(same, new.tags, policy)
         if seat is not None:
             return seat
         leaders = self._leaders.get(new.key.scope)
@@ -173,7 +178,7 @@ class Flights(Generic[C, R]):
             seat.passenger.waits_for.remove(flight)
         if flight.waiters or flight.ended or flight.task is None or flight.task.done():
             return
-        if self._finish_abandoned and flight.stored and flight.called:
+        if flight.quiet or (self._finish_abandoned and flight.stored and flight.called):
             return
         self._forget(flight)
         flight.task.cancel()
@@ -255,7 +260,7 @@ class Flights(Generic[C, R]):
             if waiter.done():
                 continue
             if isinstance(outcome, Raised):
-                waiter.set_exception(_copy(outcome.error) if told else outcome.error)
+                waiter.set_exception(copied(outcome.error) if told else outcome.error)
             else:
                 waiter.set_result(outcome)
             told += 1
@@ -328,7 +333,7 @@ def _passenger() -> Flight | None:  # type: ignore[type-arg]
     return flight if flight is not None and flight.is_under_way() else None
 
 
-def _copy(error: BaseException) -> BaseException:
+def copied(error: BaseException) -> BaseException:
     """The same error as an object of its own, so that no caller sees what another adds to it; the
     error itself where its class cannot be made so."""
     try:

@@ -45,6 +45,10 @@ class Recent(Generic[K, V]):
     def drop(self, key: K) -> None:
         self._items.pop(key, None)
 
+    def items(self) -> list[tuple[K, V]]:
+        """All there is, what was used longest ago first."""
+        return list(self._items.items())
+
     def values(self) -> list[V]:
         """All there is, what was used longest ago first."""
         return list(self._items.values())

@@ -10,7 +10,7 @@ from typing import Any
 from semcache_async.errors import StoreError
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.entries.payload import Noted, read_noted
-from semcache_async.store.entries.schema import ENTRY, NOTES, SCOPE, TENANT
+from semcache_async.store.entries.schema import ENTRY, NOTES, OWNER, SCOPE, TENANT
 from semcache_async.store.keys import KeySpace
 from semcache_async.store.sealing import Sealer, context_of
 from semcache_async.store.wire import Command, RedisPipelines, Session
@@ -43,12 +43,12 @@ class EvidenceKeeper:
         self._sealer = sealer
 
     def owner(self, scope: Scope) -> Owner:
-        digest = self._keys.scope(scope)
+        digest = self._keys.scope(scope.unversioned())
         return Owner(digest.scope, digest.tenant)
 
     async def noted(self, entry_id: str) -> tuple[Entry, Owner, bytes | None] | None:
         (row,) = await self._pipelines.execute([self._reading(entry_id)])
-        entry, owner, notes = self._read(row, entry_id)
+        entry, owner, notes, _ = self._read(row, entry_id)
         return None if entry is None else (entry, owner, notes)
 
     async def annotate(
@@ -71,12 +71,12 @@ class EvidenceKeeper:
         key = self._keys.key(entry_id)
         watched, row = await session.execute([("WATCH", key), self._reading(entry_id)])
         checked(watched)
-        entry, owner, notes = self._read(row, entry_id)
+        entry, owner, notes, scope = self._read(row, entry_id)
         changed = notes if entry is None else change(entry, notes)
         if entry is None or changed is None or changed == notes:
             await session.execute([("UNWATCH",)])
             return None if entry is None else (entry, owner), True
-        sealed = self._sealer.seal(changed, context=context_of("notes", owner.scope, entry_id))
+        sealed = self._sealer.seal(changed, context=context_of("notes", scope, entry_id))
         *queued, executed = await session.execute(
             [("MULTI",), ("HSET", key, NOTES, sealed), ("EXEC",)]
         )
@@ -107,7 +107,7 @@ class EvidenceKeeper:
         return read_noted(checked(row), entry_id, self._clock.now(), self._sealer)
 
     def _reading(self, entry_id: str) -> Command:
-        return ("HMGET", self._keys.key(entry_id), ENTRY, SCOPE, TENANT, NOTES)
+        return ("HMGET", self._keys.key(entry_id), ENTRY, SCOPE, TENANT, NOTES, OWNER)
 
     def _sums(self, owner: Owner, period: int) -> tuple[str, str]:
         """The keys of a scope's sums and of its tenant's."""

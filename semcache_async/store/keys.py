@@ -61,6 +61,8 @@ class KeySpace:
         """The index of claims."""
         self.claim_prefix = f"{self.claims}:"
         self._inbox = f"{self._name}inbox:"
+        self.versions = f"{self._name}version:"
+        """What the keys of namespaces' versions begin with."""
         self._secret = secret.encode()
         self.scope = lru_cache(maxsize=_SCOPES_REMEMBERED)(self._scope)
         self.tag = lru_cache(maxsize=_SCOPES_REMEMBERED)(self._tag)
@@ -90,6 +92,10 @@ class KeySpace:
     def inbox(self, inbox: str) -> str:
         """The Redis key of an inbox."""
         return self._inbox + inbox
+
+    def version(self, namespace: str) -> str:
+        """The Redis key of a namespace's version, the same for every model."""
+        return self.versions + self._digest(b"namespace", plain(namespace).encode()).hex()
 
     def sums(self, owner: str, period: int) -> str:
         """The Redis key of somebody's evidence in a period. Distances of two models never mix."""
@@ -142,18 +148,18 @@ class KeySpace:
             yield self._fence + within
 
     def _scope(self, scope: Scope) -> ScopeDigest:
-        fixed = _encode(
-            [
-                plain(scope.tenant),
-                plain(scope.locale),
-                plain(scope.model),
-                plain(scope.system_prompt),
-                scope.temperature,
-                [(plain(name), _value(value)) for name, value in scope.parameters.items()],
-                plain(scope.corpus_version),
-            ]
-        )
-        digest = self._digest(b"scope", fixed)
+        fixed = [
+            plain(scope.tenant),
+            plain(scope.locale),
+            plain(scope.model),
+            plain(scope.system_prompt),
+            scope.temperature,
+            [(plain(name), _value(value)) for name, value in scope.parameters.items()],
+            plain(scope.corpus_version),
+        ]
+        if scope.namespace:
+            fixed += (plain(scope.namespace), scope.epoch)
+        digest = self._digest(b"scope", _encode(fixed))
         attributes = self.attributes(scope.attributes)
         seed = self._digest(b"entry", digest + "".join(attributes).encode())
         return ScopeDigest(digest.hex(), attributes, seed, self.tenant(scope.tenant))

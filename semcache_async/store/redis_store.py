@@ -28,6 +28,7 @@ from semcache_async.store.entries.writing import Writer
 from semcache_async.store.evidence import EvidenceKeeper
 from semcache_async.store.keys import KeySpace
 from semcache_async.store.sealing import Sealer
+from semcache_async.store.versions import VersionKeeper
 from semcache_async.store.wire import Command, RedisPipelines
 from semcache_async.store.wire.dialect import Dialect, dialect_of
 from semcache_async.store.wire.replies import checked
@@ -71,6 +72,9 @@ class RedisStore:
         evidence = EvidenceKeeper(pipelines, noting, keys, clock, sealer)
         self.owner, self.noted, self.annotate = evidence.owner, evidence.noted, evidence.annotate
         self.tally, self.tallies = evidence.tally, evidence.tallies
+        kept = VersionKeeper(pipelines, keys, self._time)
+        self.versions, self.bump = kept.versions, kept.bump
+        self.watch_versions = kept.watch_versions
         self._lease_s = lease_s
         claims = self._claims = self._claims_in(keys)
         self.claim, self.stand, self.withdraw = claims.claim, claims.stand, claims.withdraw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from hashlib import blake2b
@@ -30,11 +31,6 @@ class _Row(NamedTuple):
     entry: Entry
     record: Record
 
-    @property
-    def semantic_until(self) -> float:
-        """Both tiers' times count from when it was stored."""
-        return self.entry.exact_until - self.record.exact_ttl_s + self.record.semantic_ttl_s
-
 
 class MemoryStore:
     """A ``Store`` that keeps everything in this process and finds neighbours exactly.
@@ -50,6 +46,8 @@ class MemoryStore:
         self._last = 0.0
         self._rows: dict[EntryKey, _Row] = {}
         self._fences: dict[tuple[object, ...], float] = {}
+        self._versions: dict[str, int] = {}
+        self._watchers: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -117,7 +115,7 @@ class MemoryStore:
         found = [
             row.entry
             for row in self._rows.values()
-            if max(row.entry.exact_until, row.semantic_until) > now
+            if max(row.entry.exact_until, row.entry.semantic_until) > now
             and (not tags or not set(tags).isdisjoint(row.entry.tags))
         ]
         found.sort(key=lambda entry: entry.created_at, reverse=True)
@@ -126,12 +124,30 @@ class MemoryStore:
     async def count(self, tenant: str) -> int:
         now = self.now()
         return sum(
-            key.scope.tenant == tenant and max(row.entry.exact_until, row.semantic_until) > now
+            key.scope.tenant == tenant
+            and max(row.entry.exact_until, row.entry.semantic_until) > now
             for key, row in self._rows.items()
         )
 
     async def check(self) -> None:
         pass
+
+    async def versions(self, namespaces: Sequence[str]) -> list[int | Exception]:
+        return [self._versions.setdefault(name, int(self.now() * 1e6)) for name in namespaces]
+
+    async def bump(self, namespace: str) -> int:
+        version = max(int(self.now() * 1e6), self._versions.get(namespace, 0) + 1)
+        self._versions[namespace] = version
+        for changed in self._watchers:
+            changed()
+        return version
+
+    async def watch_versions(self, changed: Callable[[], None]) -> None:
+        self._watchers.append(changed)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._watchers.remove(changed)
 
     def _put(self, record: Record, now: float) -> str | Exception:
         id_ = entry_id(record.key)
@@ -146,6 +162,9 @@ class MemoryStore:
             now + record.exact_ttl_s,
             record.tags,
             dict(record.key.scope.attributes),
+            now + record.semantic_ttl_s,
+            record.stale_s,
+            record.made_s,
         )
         self._rows[record.key] = _Row(entry, record)
         return id_
@@ -168,7 +187,7 @@ class MemoryStore:
             Neighbour(cosine_distance(row.record.vector, query.vector), row.entry)
             for key, row in self._rows.items()
             if row.record.vector is not None
-            and row.semantic_until > now
+            and row.entry.semantic_until > now
             and row.entry.created_at >= query.created_after
             and query.scope.covers(key.scope)
         ]

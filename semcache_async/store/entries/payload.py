@@ -43,6 +43,9 @@ class Payload(msgspec.Struct, omit_defaults=True):
     semantic_until: float
     tags: tuple[str, ...] = ()
     attributes: dict[str, str] = {}
+    stale_s: float = 0.0
+    made_s: float = 0.0
+    validated_at: float = 0.0
 
     def entry(self, entry_id: str) -> Entry:
         return Entry(
@@ -53,6 +56,10 @@ class Payload(msgspec.Struct, omit_defaults=True):
             self.exact_until,
             self.tags,
             self.attributes,
+            self.semantic_until,
+            self.stale_s,
+            self.made_s,
+            self.validated_at,
         )
 
 
@@ -93,20 +100,24 @@ class Noted(NamedTuple):
     """None where there is none that any tier may serve."""
     owner: Owner
     notes: bytes | None
+    scope: str
+    """What the notes are sealed for."""
 
 
 def read_noted(
     row: Sequence[bytes | None], entry_id: str, now: float, sealer: Sealer = CLEAR
 ) -> Noted:
-    """``HMGET key entry scope tenant notes``."""
-    raw, scope, tenant, notes = row
-    owner = Owner((scope or b"").decode(errors="replace"), (tenant or b"").decode(errors="replace"))
-    payload = _payload(raw, owner.scope, entry_id, sealer)
+    """``HMGET key entry scope tenant notes owner``."""
+    raw, *texts = row[:3]
+    scope, tenant = ((text or b"").decode(errors="replace") for text in texts)
+    notes, owned = row[3], row[4]
+    owner = Owner(scope if owned is None else owned.decode(errors="replace"), tenant)
+    payload = _payload(raw, scope, entry_id, sealer)
     if payload is None or max(payload.exact_until, payload.semantic_until) <= now:
-        return Noted(None, owner, None)
+        return Noted(None, owner, None, scope)
     if notes is not None and sealer.seals:
-        notes = sealer.open(notes, context=context_of("notes", owner.scope, entry_id))
-    return Noted(payload.entry(entry_id), owner, notes)
+        notes = sealer.open(notes, context=context_of("notes", scope, entry_id))
+    return Noted(payload.entry(entry_id), owner, notes, scope)
 
 
 class Found(NamedTuple):

@@ -13,7 +13,15 @@ from semcache_async.store.claims import standing
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.entries.fences import Fences
 from semcache_async.store.entries.payload import Payload
-from semcache_async.store.entries.schema import ATTRIBUTES, ENTRY, SCOPE, TAGS, TENANT, VECTOR
+from semcache_async.store.entries.schema import (
+    ATTRIBUTES,
+    ENTRY,
+    OWNER,
+    SCOPE,
+    TAGS,
+    TENANT,
+    VECTOR,
+)
 from semcache_async.store.keys import KeySpace, plain
 from semcache_async.store.sealing import Sealer, context_of
 from semcache_async.store.wire import Command, RedisPipelines, Session
@@ -167,6 +175,8 @@ class Writer:
             semantic_until=now + record.semantic_ttl_s,
             tags=tuple([plain(tag) for tag in record.tags]),
             attributes={plain(name): plain(value) for name, value in scope.attributes.items()},
+            stale_s=record.stale_s,
+            made_s=record.made_s,
         )
         key = self._keys.key(entry_id)
         entry = self._sealer.seal(
@@ -176,6 +186,8 @@ class Writer:
             *(ENTRY, entry, SCOPE, digest.scope, TENANT, digest.tenant),
             *(ATTRIBUTES, ",".join(digest.attributes), TAGS, ",".join(tags)),
         )
+        if scope.epoch:
+            fields += (OWNER, self._keys.scope(scope.unversioned()).scope)
         commands: list[Command]
         longest = record.exact_ttl_s
         if record.vector is None:

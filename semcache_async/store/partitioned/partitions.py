@@ -94,7 +94,10 @@ class PartitionedStore:
     def __init__(self, parts: Sequence[_Part]) -> None:
         self._parts = parts
         self._stores = [part.store for part in parts]
-        self.owner = self._stores[0].owner
+        first = self._stores[0]
+        self.owner = first.owner
+        self.versions, self.bump = first.versions, first.bump
+        self.watch_versions = first.watch_versions
         claims = PartitionedClaims(self._stores, self._spread, self._at)
         self.claim, self.stand, self.withdraw = claims.claim, claims.stand, claims.withdraw
         self.renew, self.write, self.hear = claims.renew, claims.write, claims.hear

@@ -1,0 +1,163 @@
+"""The versions of namespaces, as this process knows them.
+
+A request reads and writes under the version that its namespace had when it was asked: answers that
+began under an older one are out of its reach, and what it makes itself is kept under that one. A
+version is known from a reading of the store for one lease, counted from the moment that was sent:
+so nothing is served that was made before a bump which had been acknowledged a lease before it was
+asked for. Namespaces in use are read again before their leases end, so no request waits; and the
+store reports changes, so that most bumps are known within a millisecond or two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from semcache_async.complaints import Complaints
+from semcache_async.errors import ConfigError, StoreError
+from semcache_async.flow.batcher import MicroBatcher
+from semcache_async.flow.recent import Recent
+from semcache_async.protocols import Store, VersionedStore
+from semcache_async.types import Scope
+
+__all__ = ["Versions"]
+
+_BATCH = 256
+_NAMESPACES, _SCOPES = 1_024, 4_096
+"""Remembered at once: those of a namespace that is not are read from the store."""
+_READINGS = 3
+"""Readings of a namespace in use for each lease."""
+_IN_USE_S = 60.0
+_AGAIN_S = 1.0
+
+
+class _Known:
+    __slots__ = ("asked_at", "epoch", "read_at")
+
+    def __init__(self, epoch: int, read_at: float) -> None:
+        self.epoch = epoch
+        self.read_at = read_at
+        """When the reading was sent that said so."""
+        self.asked_at = read_at
+
+
+class Versions:
+    """Pins scopes to their namespaces' versions. Costs nothing where no namespace is named."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        lease_s: float,
+        timeout_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store if isinstance(store, VersionedStore) else None
+        self._lease_s = lease_s
+        self._clock = clock
+        self._complaints = Complaints()
+        self._known: Recent[str, _Known] = Recent(_NAMESPACES)
+        self._pinned: Recent[Scope, Scope] = Recent(_SCOPES)
+        self._reads: MicroBatcher[str, int] = MicroBatcher(
+            self._read, budget=_BATCH, timeout_s=timeout_s
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def known(self, scope: Scope) -> Scope | None:
+        """The scope under its namespace's version; None where that is not known now."""
+        known, now = self._known.get(scope.namespace), self._clock()
+        if known is None or now - known.read_at > self._lease_s:
+            return None
+        known.asked_at = now
+        pinned = self._pinned.get(scope)
+        if pinned is None or pinned.epoch != known.epoch:
+            pinned = msgspec.structs.replace(scope, epoch=known.epoch)
+            self._pinned.put(scope, pinned)
+        return pinned
+
+    async def pin(self, scope: Scope) -> Scope:
+        """The scope under its namespace's version. Raises a ``StoreError`` or ``TimeoutError``
+        where that cannot be learnt, ``ConfigError`` where the store keeps no versions."""
+        if not scope.namespace:
+            return scope
+        pinned = self.known(scope)
+        if pinned is None:
+            self._begin()
+            epoch = await self._reads.submit(scope.namespace)  # sent after it was asked for
+            pinned = msgspec.structs.replace(scope, epoch=epoch)
+        return pinned
+
+    async def bump(self, namespace: str) -> int:
+        """Begin a new version; the requests of this process go by it on return."""
+        store = self._begin()
+        epoch = await store.bump(namespace)
+        self._accept(namespace, epoch, self._clock())
+        return epoch
+
+    def is_current(self, scope: Scope) -> bool:
+        """Has, as far as is known, no newer version begun?"""
+        known = self._known.get(scope.namespace) if scope.namespace else None
+        return known is None or known.epoch == scope.epoch
+
+    def fail(self, error: Exception) -> None:
+        """The store is out of reach: let go of whoever waits for it."""
+        self._reads.fail(error)
+
+    async def aclose(self) -> None:
+        """Stop reading."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._reads.aclose()
+
+    def _begin(self) -> VersionedStore:
+        if self._store is None:
+            raise ConfigError("Scope.namespace needs a store with versions, as Redis's has.")
+        if not self._tasks:
+            self._tasks = [
+                asyncio.create_task(self._keep_reading()),
+                asyncio.create_task(self._watch(self._store)),
+            ]
+        return self._store
+
+    async def _read(self, namespaces: Sequence[str]) -> Sequence[int | Exception]:
+        assert self._store is not None
+        sent = self._clock()
+        said = await self._store.versions(namespaces)
+        for namespace, epoch in zip(namespaces, said, strict=True):
+            if not isinstance(epoch, Exception):
+                self._accept(namespace, epoch, sent)
+        return said
+
+    def _accept(self, namespace: str, epoch: int, read_at: float) -> None:
+        """A later reading knows better, whatever it says: a store may have been emptied."""
+        known = self._known.get(namespace)
+        if known is None:
+            self._known.put(namespace, _Known(epoch, read_at))
+        elif read_at >= known.read_at:
+            known.epoch, known.read_at = epoch, read_at
+
+    async def _keep_reading(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease_s / _READINGS)
+            since = self._clock() - _IN_USE_S
+            used = [name for name, known in self._known.items() if known.asked_at >= since]
+            readings = [self._reads.submit(name) for name in used]
+            for said in await asyncio.gather(*readings, return_exceptions=True):
+                if isinstance(said, Exception):
+                    self._complaints.warn("versions", said)
+
+    async def _watch(self, store: VersionedStore) -> None:
+        def changed() -> None:
+            for known in self._known.values():
+                known.read_at = min(known.read_at, self._clock() - 2 * self._lease_s)
+
+        while True:
+            try:
+                await store.watch_versions(changed)
+            except (StoreError, OSError) as error:
+                self._complaints.warn("reports of new versions", error)
+            await asyncio.sleep(_AGAIN_S)
