@@ -37,15 +37,25 @@ SPECIAL = {
     "target_precision": "0.9",
     "verified": "0.9",
     "judge_rate": "2.5",
+    "stale_ttl_s": "600.5",
+    "early_refresh": "1.5",
+    "error_ttl_s": "2.5",
+    "max_ttl_s": "86400.5",
     "tenant_entries": "1000",
     "tenant_writes": "2.5",
     "tenant_flights": "7",
     "tenant_verdicts": "0.5",
 }
-TABLES = (
-    '[{"name": "a", "url": "https://a.example/v1", "models": ["a-*"], "apis": ["chat"]}]',
-    '[{name = "a", url = "https://a.example/v1", models = ["a-*"], apis = ["chat"]}]',
-)
+TABLES = {
+    "upstreams": (
+        '[{"name": "a", "url": "https://a.example/v1", "models": ["a-*"], "apis": ["chat"]}]',
+        '[{name = "a", url = "https://a.example/v1", models = ["a-*"], apis = ["chat"]}]',
+    ),
+    "ttl_rules": (
+        '[{"tags": ["price:*"], "words": ["opening hours"], "ttl_s": 900}]',
+        '[{tags = ["price:*"], words = ["opening hours"], ttl_s = 900}]',
+    ),
+}
 """As JSON and as TOML."""
 LISTS = (
     *("cors_origins", "allowed_hosts", "guards", "encryption_keys", "finish_reasons", "mask"),
@@ -59,8 +69,8 @@ SWITCHES = [row.name for row in FLAGS if row.kind is bool]
 
 def sample(row: Row) -> str:
     """Another value than the default, as text."""
-    if row.name == "upstreams":
-        return TABLES[0]
+    if row.name in TABLES:
+        return TABLES[row.name][0]
     if row.name in SPECIAL:
         return SPECIAL[row.name]
     if row.kind is bool:
@@ -77,8 +87,8 @@ def in_toml(row: Row, text: str) -> str:
         return text
     if row.name in ("bypass_personal", "bypass_time_bound", "bypass_anew"):
         return "false"
-    if row.name == "upstreams":
-        return TABLES[1]
+    if row.name in TABLES:
+        return TABLES[row.name][1]
     if row.name in LISTS:
         return str(text.split(","))
     return f'"{text}"'
@@ -87,6 +97,8 @@ def in_toml(row: Row, text: str) -> str:
 def needed(name: str, said: bool = True) -> dict[str, str]:
     """What goes with an option."""
     env = {} if name == "simulate_llm" and said else LLM
+    if name == "sliding_ttl":
+        return {**env, "SEMCACHE_MAX_TTL_S": "86400"}
     return {**env, **SECRET} if name == "pass_keys" else env
 
 

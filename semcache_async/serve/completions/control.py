@@ -51,7 +51,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 NO_WISHES = Control()
 _HEADERS = (
     *("Cache-Control", "x-semcache-max-distance", "x-semcache-similarity-threshold"),
-    *("x-semcache-locale", "x-semcache-tags"),
+    *("x-semcache-locale", "x-semcache-namespace", "x-semcache-tags"),
 )
 
 
@@ -79,7 +79,7 @@ def read_control(cache: Mapping[str, Any], headers: Mapping[str, str]) -> Contro
         ttl_s=ttl_s,
         max_age_s=min(ages) if ages and not no_cache else None,
         max_distance=min(distances) if distances else None,
-        namespace=namespace,
+        namespace=namespace or _namespace(asked.get("x-semcache-namespace", "")),
         locale=_locale(asked.get("x-semcache-locale", "")),
         tags=_tags(asked.get("x-semcache-tags", "")),
     )
@@ -150,6 +150,12 @@ def _delta_seconds(directive: str, text: str) -> float:
 def _locale(text: str) -> str:
     if text and not re.fullmatch(r"[A-Za-z0-9]{1,16}(?:[-_.@][A-Za-z0-9]{1,16}){0,4}", text):
         _refuse("x-semcache-locale", "must be a locale such as de-CH")
+    return text
+
+
+def _namespace(text: str) -> str:
+    if len(text) > _LONGEST or not (text.isprintable() and text.isascii()):
+        _refuse("x-semcache-namespace", f"must be printable ASCII of at most {_LONGEST} characters")
     return text
 
 

@@ -37,7 +37,8 @@ def headers_of(
         stored = "; stored" if answer is not None and answer.entry_id is not None else ""
         headers["Cache-Status"] = f"semcache; fwd={'request' if unread else 'miss'}{stored}"
     else:
-        headers["Cache-Status"] = "semcache; hit"
+        stale = answer is not None and answer.stale
+        headers["Cache-Status"] = f"semcache; hit{'; detail=stale' if stale else ''}"
     if answer is None:
         return headers
     if source in (Source.EXACT, Source.SEMANTIC):

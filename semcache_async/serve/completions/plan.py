@@ -107,7 +107,7 @@ class Planner:
             reason = self._reason_in(prompt)
         if reason is not None:
             return Plan(request, "-", Scope(tenant=tenant), reason)
-        told = {"namespace": namespace, "passed": passed}
+        told = {"passed": passed}
         if pure or request.forced is not None or request.echo:
             # Arguments are for a program, and an echo repeats the prompt: for one wording alone.
             told["exact"] = _digest(prompt.encode(errors="surrogatepass"))
@@ -115,7 +115,8 @@ class Planner:
         neutral = None
         if self._settings.across_apis and "exact" not in told and all(map(_is_plain, messages)):
             neutral = request.api.neutral(request)
-        scope = self._scope(request, messages, at, tenant, locale, told, neutral)
+        whose = (tenant, locale, namespace)
+        scope = self._scope(request, messages, at, whose, told, neutral)
         return Plan(request, prompt, scope, None, neutral is not None)
 
     def _reason(self, request: Request, at: int, pure: bool) -> Bypass | None:
@@ -161,13 +162,12 @@ class Planner:
         request: Request,
         messages: Sequence[dict[str, Any]],
         at: int,
-        tenant: str,
-        locale: str,
+        whose: tuple[str, str, str],
         told: Mapping[str, str],
         neutral: Mapping[str, Any] | None,
     ) -> Scope:
-        """``messages`` in one form, and ``at`` where the one with the prompt is; ``told``: what is
-        scope besides; ``neutral``: the parameters that tell requests of any API apart."""
+        """``messages`` in one form, and ``at`` where the one with the prompt is; ``whose``: tenant,
+        locale and namespace; ``told``: what is scope besides; ``neutral``: the parameters that tell requests of any API apart."""
         first = 0
         while messages[first]["role"] in _ORDERS:
             first += 1
@@ -185,12 +185,14 @@ class Planner:
         for name, value in asked:
             parameters[f"body.{name}"] = _encode(value).decode()
         temperature = request.temperature
-        known = (tenant, locale, request.model, system, temperature, *parameters.items())
+        known = (*whose, request.model, system, temperature, *parameters.items())
         scope = self._scopes.get(known)
         if scope is None:
+            tenant, locale, namespace = whose
             scope = Scope(
                 tenant=tenant,
                 locale=locale,
+                namespace=namespace,
                 model=request.model,
                 system_prompt=system,
                 temperature=temperature,
