@@ -253,8 +253,11 @@ class EvidenceStore(Store, Protocol):
     def owner(self, scope: Scope) -> Owner:
         """How it names a scope and its tenant."""
 
-    async def noted(self, entry_id: str) -> tuple[Entry, Owner, bytes | None] | None:
-        """A live entry with its notes; None where there is none."""
+    async def noted(
+        self, entry_id: str, scope: Scope | None = None
+    ) -> tuple[Entry, Owner, bytes | None] | None:
+        """A live entry with its notes; None where there is none. ``scope``: one that covers its
+        own, where one is known."""
 
     async def annotate(
         self, entry_id: str, change: Callable[[Entry, bytes | None], bytes | None]

@@ -50,6 +50,7 @@ class Counters:
     failed: int = _counter("Requests that raised, or whose caller was cancelled")
     cancelled: int = _counter("Requests whose caller was cancelled; also among the failed")
 
+    pointed: int = _counter("Semantic hits of a wording seen before: neither embedded nor searched")
     stale: int = _counter("Hits past their time to live, which are made anew meanwhile")
     renewed: int = _counter("LLM calls in the background that make a stored answer anew")
     spared_errors: int = _counter("Requests that failed with an LLM error remembered from before")

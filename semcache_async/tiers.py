@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -33,7 +33,7 @@ from semcache_async.flow.batcher import MicroBatcher
 from semcache_async.flow.breaker import PROBE, Breaker
 from semcache_async.flow.limiter import Limiter
 from semcache_async.flow.quotas import Quotas
-from semcache_async.flow.recent import RecentAnswers
+from semcache_async.flow.recent import Recent, RecentAnswers
 from semcache_async.flow.vectors import Vectors
 from semcache_async.flow.versions import Versions
 from semcache_async.flow.wording import Wording
@@ -41,6 +41,7 @@ from semcache_async.protocols import (
     BrowsableStore,
     CountingStore,
     Embedder,
+    EvidenceStore,
     SharingStore,
     Store,
     WatchableStore,
@@ -83,6 +84,14 @@ _BUSY = 64
 """Texts that wait for the embedder when what can wait has to."""
 
 
+class _Pointer(NamedTuple):
+    """From a prompt to the entry that answered it by meaning."""
+
+    entry_id: str
+    created_at: float
+    distance: float
+
+
 class Tiers:
     """The exact and the semantic tier: reading, and keeping answers."""
 
@@ -121,6 +130,9 @@ class Tiers:
         self._versions = Versions(store, lease_s=config.version_lease_s, timeout_s=timeout_s)
         self._unkept: str | None = None
         """Why the last write failed; None where it did not."""
+        self._noted = store.noted if isinstance(store, EvidenceStore) else None
+        self._pointers: Recent[EntryKey, _Pointer] = Recent(config.embedding_cache_size)
+        """By prompts that were answered by meaning."""
         self._recent = RecentAnswers(config.local_answers)
         self._watching: asyncio.Task[None] | None = None
         if config.local_answers:
@@ -222,6 +234,8 @@ class Tiers:
                     return attempt.hit(Source.EXACT, entry, 0.0, now)
                 stale = self._note_age(attempt, entry, entry.exact_until, now)
                 return attempt.hit(Source.EXACT, entry, 0.0, now, stale=stale)
+        if (pointed := await self._pointed(attempt)) is not None:
+            return pointed
         try:
             async with asyncio.timeout(self._config.lookup_budget_s):
                 if not attempt.embed_failed:
@@ -254,10 +268,45 @@ class Tiers:
             attempt.shadow = chosen
             return None
         entry = chosen.entry
+        if self._noted is not None:
+            pointer = _Pointer(entry.id, entry.created_at, chosen.distance)
+            self._pointers.put(query.key, pointer)
         if not (entry.stale_s or self._config.early_refresh):
             return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now)
         stale = self._note_age(attempt, entry, entry.semantic_until, now)
         return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now, stale=stale)
+
+    async def _pointed(self, attempt: Attempt) -> Answer | None:
+        """What answered the very same wording by meaning before, if it still may: the very same
+        answer, of an entry that has gone on, by the policy and the verdicts of now."""
+        query = attempt.query
+        pointer = self._pointers.get(query.key)
+        if pointer is None or self._noted is None or attempt.replaces is not None:
+            return None
+        if self._config.shadow or self._breaker.is_open:
+            return None
+        began = time.perf_counter()
+        try:
+            found = await self._noted(pointer.entry_id, query.key.scope)
+        except Exception as error:
+            self.store_failed(error)
+            return None
+        finally:
+            attempt.search_s += time.perf_counter() - began
+        now = self._store.now()
+        if found is not None and found[0].created_at == pointer.created_at:
+            entry, _, notes = found
+            near = Neighbour(pointer.distance, entry, None, notes)
+            oldest = 0.0 if query.max_age_s is None else now - query.max_age_s
+            ends = entry.semantic_until <= now or self._is_due(entry, entry.semantic_until, now)
+            if not ends and entry.created_at >= oldest and self._servable(query, [near], now):
+                decision = decide(query.prompt, [near], query.policy)
+                if decision.chosen is not None:
+                    self._counters.pointed += 1
+                    attempt.served, attempt.near = near, [near]
+                    return attempt.hit(Source.SEMANTIC, entry, near.distance, now)
+        self._pointers.drop(query.key)
+        return None
 
     async def vector(
         self, text: str, *, tenant: str | None = None, bulk: bool = False

@@ -44,7 +44,9 @@ class LocalEvidence:
             self._owners.put(scope, owner)
         return owner
 
-    async def noted(self, entry_id: str) -> tuple[Entry, Owner, bytes | None] | None:
+    async def noted(
+        self, entry_id: str, scope: Scope | None = None
+    ) -> tuple[Entry, Owner, bytes | None] | None:
         found = self._entries.get(entry_id)
         return None if found is None else (*found, self._notes.get(entry_id))
 

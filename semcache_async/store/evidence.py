@@ -46,7 +46,9 @@ class EvidenceKeeper:
         digest = self._keys.scope(scope.unversioned())
         return Owner(digest.scope, digest.tenant)
 
-    async def noted(self, entry_id: str) -> tuple[Entry, Owner, bytes | None] | None:
+    async def noted(
+        self, entry_id: str, scope: Scope | None = None
+    ) -> tuple[Entry, Owner, bytes | None] | None:
         (row,) = await self._pipelines.execute([self._reading(entry_id)])
         entry, owner, notes, _ = self._read(row, entry_id)
         return None if entry is None else (entry, owner, notes)

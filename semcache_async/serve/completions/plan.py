@@ -167,7 +167,8 @@ class Planner:
         neutral: Mapping[str, Any] | None,
     ) -> Scope:
         """``messages`` in one form, and ``at`` where the one with the prompt is; ``whose``: tenant,
-        locale and namespace; ``told``: what is scope besides; ``neutral``: the parameters that tell requests of any API apart."""
+        locale and namespace; ``told``: what is scope besides; ``neutral``: the parameters that tell
+        requests of any API apart."""
         first = 0
         while messages[first]["role"] in _ORDERS:
             first += 1

@@ -187,7 +187,11 @@ class PartitionedStore:
         if wrong or len(failures) == len(said):
             raise (wrong or failures)[0]
 
-    async def noted(self, entry_id: str) -> tuple[Entry, Owner, bytes | None] | None:
+    async def noted(
+        self, entry_id: str, scope: Scope | None = None
+    ) -> tuple[Entry, Owner, bytes | None] | None:
+        if scope is not None:
+            return await self.of(scope).noted(entry_id)
         _, found = await self._holding(entry_id)
         return found
 
