@@ -43,7 +43,7 @@ BACKLOG = 2_000
 """Events that may wait: enough for the workers never to be idle for long."""
 BYSTANDERS = 100
 """Entries that no event names."""
-FOR_LONG = {"exact_ttl_s": 1e5, "semantic_ttl_s": 1e5}
+FOR_LONG: dict[str, Any] = {"exact_ttl_s": 1e5, "semantic_ttl_s": 1e5}
 """Nothing goes by itself."""
 STARTS_S, WORKS_S = 1.0, 0.3
 """The longest that a worker is left alive while it starts, and once it works."""

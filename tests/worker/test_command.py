@@ -35,7 +35,7 @@ def invoke(*arguments: str) -> Result:
 
 async def told(*arguments: str) -> Any:
     """What ``--status --json`` says."""
-    result = await anyio.to_thread.run_sync(invoke, *arguments, "--status", "--json")
+    result = await anyio.to_thread.run_sync(lambda: invoke(*arguments, "--status", "--json"))
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)["streams"]
 

@@ -65,7 +65,11 @@ async def test_a_shop_changes_a_price(
     ):
         await cache.store("What is 42? at 10", "9.00", tags=("product:42",))
         await cache.store("What is 43? at 80", "5.00", tags=("product:43",))
-        env = {"SHOP_DB": tmp_path / "shop.db", "REDIS_URL": redis_url, "EVENTS_STREAM": stream}
+        env: dict[str, Any] = {
+            "SHOP_DB": tmp_path / "shop.db",
+            "REDIS_URL": redis_url,
+            "EVENTS_STREAM": stream,
+        }
         await run(sys.executable, EXAMPLES / "shop_price.py", "42", "10.00", **env)
         async with consuming(redis_url, stream, purger):
             await settled(client, stream)
