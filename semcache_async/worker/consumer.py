@@ -28,8 +28,8 @@ _log = logging.getLogger("semcache_async.worker")
 
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.1, 10.0
 """From a failure to the next attempt; twice as long after each."""
-_ATTEMPTS = 5
-"""How often an event may fail, by itself, while the store answers."""
+_ATTEMPTS = 10
+"""How often an event may fail, by itself, while the store answers: half a minute, with pauses."""
 _OUTAGES = (
     *(StoreUnavailableError, StoreAuthError, StoreFullError, SearchModuleMissingError),
     OSError,

@@ -35,5 +35,4 @@ class _StorePurger:
         return await self._store.remove(tenant=tenant, tags=tags, entry_ids=entry_ids)
 
     async def bump_version(self, namespace: str) -> int:
-        version: int = await self._store.bump(namespace)  # type: ignore[union-attr]
-        return version
+        return await self._store.bump(namespace)

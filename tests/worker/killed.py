@@ -5,7 +5,7 @@
 Two real processes of ``semcache worker`` in one group, on a real Redis, each killed at a random
 moment and started again: one in five while it starts, the others while it works. Every event names
 one entry of its own, by tag, by a tenant's tag or by id, that is stored before the event is
-written; each fiftieth event cannot be read.
+written, and some a namespace of their own; each fiftieth event cannot be read.
 """
 
 from __future__ import annotations
@@ -61,6 +61,9 @@ class Report:
     """Kills of a worker that had been given events which it had not acknowledged."""
     events: int = 0
     unreadable: int = 0
+    namespaces: int = 0
+    versions: int = 0
+    """Namespaces that have a version."""
     left: int = 0
     """Entries that an event named and that are still there."""
     bystanders: int = 0
@@ -77,6 +80,7 @@ class Report:
         """Was every event applied or put aside, and nothing else done?"""
         return (
             (self.left, self.pending, self.lag) == (0, 0, 0)
+            and self.versions == self.namespaces
             and self.bystanders == BYSTANDERS
             and self.aside == self.unreadable
         )
@@ -112,6 +116,7 @@ async def kill_and_count(url: str, name: str, *, kills: int, seed: int = 0) -> R
         report.pending, report.lag = group["pending"], group["lag"]
         report.bystanders = await store.count("bystander")
         report.left = await store.count("a") + await store.count("b")
+        report.versions = len([key async for key in client.scan_iter(f"{name}:*:version:*")])
         rows: Any = await client.xrange(f"{stream}:dead")
         told = Counter(fields[b"dead-id"] for _, fields in rows)
         report.aside, report.aside_twice = len(told), len(rows) - len(told)
@@ -147,13 +152,14 @@ async def _write(
         for n, id_ in enumerate(ids, first):
             assert isinstance(id_, str), id_
             forms: list[dict[Any, Any]] = [
-                {"tags": f"t:{n}"},
+                {"tags": f"t:{n}", "namespaces": f"n:{n}"},
                 {"ids": json.dumps([id_])},
                 {"event": json.dumps({"tags": [f"t:{n}", "t:none"]})},
                 {"tags": "all", "ids": id_, "tenant": "nobody"},
                 {"tags": json.dumps([f"t:{n}"]), "tenant": "ab"[n % 2]},
             ]
             sending.xadd(stream, forms[n % len(forms)])
+            report.namespaces += n % len(forms) == 0
             if n % UNREADABLE == 0:
                 sending.xadd(stream, {"tags": "[not JSON"})
         await sending.execute()
