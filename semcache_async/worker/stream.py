@@ -21,7 +21,7 @@ from semcache_async.worker.messages import NOTE
 
 __all__ = ["Delivered", "EventStream", "Lag", "Message"]
 
-READ_AT_ONCE = 500
+READ_AT_ONCE = 200
 _DEAD_KEPT = 10_000
 """The newest messages that were put aside."""
 _TAG = re.compile(r"\{([^}]+)\}")
