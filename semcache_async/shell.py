@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeVar
@@ -12,7 +14,7 @@ import typer
 
 from semcache_async.errors import SemcacheError
 
-__all__ = ["in_background", "one_line_errors", "run"]
+__all__ = ["in_background", "one_line_errors", "run", "until_told"]
 
 T = TypeVar("T")
 
@@ -38,6 +40,29 @@ def one_line_errors(debug: bool) -> Iterator[None]:
             raise
         typer.secho(" ".join(str(own).split()), fg="red", err=True)
         raise typer.Exit(1) from None
+
+
+@contextmanager
+def until_told(stop: asyncio.Event, ready: asyncio.Event) -> Iterator[None]:
+    """SIGTERM, SIGINT and SIGHUP set ``stop``; a second one, or one before ``ready``, when nothing
+    is under way that could finish, ends this process. Under ``nohup`` SIGHUP does nothing."""
+
+    def on_signal(number: int) -> None:
+        if stop.is_set() or not ready.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    signals = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+    for number in signals:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
 
 
 @asynccontextmanager

@@ -48,10 +48,11 @@ ALLOWED: dict[str, set[str]] = {
     "tune": {"bounds", "embed", "shell", "text"},
     "load": {"cache", "data", "embed", "shell", "stats", "testing", "text", "workload"},
     "shell": set(),
+    "worker": {"shell", "store", "text"},
     "simulator": set(),
     "cli": {
         *("cache", "demo", "embed", "load", "report", "shell", "simulator", "store", "testing"),
-        *("query", "text", "tune"),
+        *("query", "text", "tune", "worker"),
         *("serve.keys", "serve.options", "serve.process", "serve.settings"),
     },
 }
@@ -103,12 +104,13 @@ ROOMS: dict[str, set[str]] = {
         *(*_PROTOCOL, "bounds", "serve.apis", "serve.completions", "serve.keys", "text"),
     },
     "serve.page": {*_PROTOCOL, "serve.apis", "serve.journal"},
+    "serve.events": {*_PROTOCOL, "worker"},
     "serve.operations": {*_PROTOCOL, "serve.metrics"},
     # What puts all together, and what runs it.
     "serve.app": {
         *("serve.http", "serve.openapi", "serve.protocol", "serve.service"),
-        *("serve.anthropic", "serve.langcache", "serve.openai", "serve.operations", "serve.page"),
-        "serve.plain",
+        *("serve.anthropic", "serve.events", "serve.langcache", "serve.openai"),
+        *("serve.operations", "serve.page", "serve.plain"),
     },
     "serve.process": {
         *("cache", "embed", "shell", "simulator", "store"),
@@ -216,6 +218,7 @@ def test_rooms_are_small() -> None:
         (f"{NAME}.cli", (*HEAVY, "aiohttp", "prometheus_client", "redis")),
         (f"{NAME}.serve.app", (*HEAVY, "prometheus_client")),
         (f"{NAME}.simulator", (*HEAVY, "prometheus_client", "redis")),
+        (f"{NAME}.worker.running", (*HEAVY, "aiohttp", "prometheus_client")),
     ],
 )
 def test_importing_loads_nothing_heavy(module: str, heavy: tuple[str, ...]) -> None:

@@ -14,6 +14,7 @@ from semcache_async.cli.fill import import_answers
 from semcache_async.cli.model import pull
 from semcache_async.cli.serve import serve
 from semcache_async.cli.simulate import simulate_llm
+from semcache_async.cli.worker import worker
 from semcache_async.load.command import load
 from semcache_async.tune.command import calibrate
 
@@ -30,7 +31,9 @@ model_app = typer.Typer(no_args_is_help=True, help="The embedding model on this 
 app.add_typer(model_app, name="model")
 
 
-for _command in (demo, ask, serve, stats, invalidate, feedback, load, calibrate, simulate_llm):
+for _command in (
+    *(demo, ask, serve, worker, stats, invalidate, feedback, load, calibrate, simulate_llm),
+):
     app.command()(_command)
 app.command("import")(import_answers)
 model_app.command()(pull)

@@ -45,6 +45,7 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True):
     temperature: float | None = None
     parameters: dict[str, Any] | None = None
     corpus_version: str | None = None
+    namespace: str | None = None
     attributes: dict[str, str] | None = None
 
 
@@ -88,7 +89,8 @@ def _kept(
     prompt = check_text("prompt", row.question if row.prompt is None else row.prompt)
     if is_oversize(prompt, config):
         raise PromptError(f"The prompt is longer than max_prompt_bytes={config.max_prompt_bytes}.")
-    named = {name: getattr(row, name) for name in Scope.__struct_fields__}
+    names = set(Scope.__struct_fields__) & set(row.__struct_fields__)
+    named = {name: getattr(row, name) for name in names}
     own = {name: value for name, value in named.items() if value is not None}
     for name, value in shared.items():
         if own.setdefault(name, value) != value:

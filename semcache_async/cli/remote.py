@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 _TIMEOUT_S = 30.0
+_EXAMPLES = 10
 
 
 class ServiceError(SemcacheError):
@@ -131,17 +132,22 @@ async def _server_stats(server: RedisPipelines, name: str) -> dict[str, Any]:
 async def redis_invalidate(
     url: str, config: CacheConfig, what: Mapping[str, Any], *, dry_run: bool
 ) -> Invalidated:
-    """What was removed, or would be; loads the model, whose fingerprint is in the keys."""
-    from semcache_async.cache import SemanticCache
+    """What was removed, or would be, of whatever model: none is loaded."""
+    from semcache_async.query import check_tags
+    from semcache_async.store import open_removing
     from semcache_async.types import scope_or_tenant
 
     named = {key: value for key, value in what.items() if key not in ("tags", "entry_ids")}
     scope, tenant = scope_or_tenant(named)
-    listed = {"tags": what.get("tags", ()), "entry_ids": what.get("entry_ids", ())}
-    async with SemanticCache.open(url, config=config) as cache:
+    tags, entry_ids = check_tags(what.get("tags", ())), what.get("entry_ids", ())
+    async with open_removing(url, config) as (_, store):
         if not dry_run:
-            return Invalidated(await cache.invalidate(scope=scope, tenant=tenant, **listed))
-        affected = await cache.would_invalidate(scope=scope, tenant=tenant, **listed)
+            return Invalidated(
+                await store.remove(scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids)
+            )
+        affected = await store.would_remove(
+            scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids, examples=_EXAMPLES
+        )
     return msgspec.convert(affected, Invalidated, from_attributes=True)
 
 

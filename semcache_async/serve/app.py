@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from semcache_async.serve import anthropic, langcache, openai, operations, page, plain
+from semcache_async.serve import anthropic, events, langcache, openai, operations, page, plain
 from semcache_async.serve.http.connection import Runner
 from semcache_async.serve.http.middleware import Middleware
 from semcache_async.serve.openapi import describing
@@ -23,6 +23,7 @@ _SPOKEN = (
     langcache.PROTOCOL,
     plain.PROTOCOL,
     page.PROTOCOL,
+    events.PROTOCOL,
     operations.PROTOCOL,
 )
 PROTOCOLS: tuple[Protocol, ...] = (*_SPOKEN, describing(_SPOKEN))

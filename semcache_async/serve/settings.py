@@ -47,6 +47,7 @@ _UPSTREAM_KEYS = (variable_of("upstream_key"), "OPENAI_API_KEY")
 _OTHER_VARIABLES = {
     *(variable_of(name) for name in ("config", "url", "redis_url", "api_key", "upstream_key")),
     *(variable_of(name) for name in ("model_dir", "cache_dir", "backend", "simulator_api_key")),
+    variable_of("stream_url"),
 }
 """What the commands read besides the service's options."""
 _KUBERNETES = re.compile(rf"{ENV}(?:\w+_)?(?:SERVICE_(?:HOST|PORT)|PORT_\d+_(?:TCP|UDP))")

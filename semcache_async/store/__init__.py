@@ -8,10 +8,14 @@ from pathlib import Path
 
 from semcache_async.config import CacheConfig
 from semcache_async.errors import ConfigError
-from semcache_async.store.partitioned.partitions import PartitionedStore, open_store
+from semcache_async.store.partitioned.partitions import (
+    PartitionedStore,
+    open_removing_store,
+    open_store,
+)
 from semcache_async.store.redis_store import RedisStore
 
-__all__ = ["open_redis", "redis_at"]
+__all__ = ["open_redis", "open_removing", "redis_at"]
 
 _EMBEDDED = "embedded:"
 
@@ -25,6 +29,15 @@ async def open_redis(
         redis_at(url) as found,
         open_store(found, dim=dim, fingerprint=fingerprint, config=config) as store,
     ):
+        yield found, store
+
+
+@asynccontextmanager
+async def open_removing(
+    url: str, config: CacheConfig
+) -> AsyncIterator[tuple[str, RedisStore | PartitionedStore]]:
+    """The same for those who know no model, and only remove."""
+    async with redis_at(url) as found, open_removing_store(found, config=config) as store:
         yield found, store
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -18,7 +18,7 @@ from semcache_async.store.wire import redis_pipelines
 from semcache_async.store.wire.address import check_database
 from semcache_async.store.wire.server import warn_if_old
 
-__all__ = ["redis_store", "redis_stores"]
+__all__ = ["redis_store", "redis_stores", "removing_stores"]
 
 _TRIES = 3
 
@@ -56,8 +56,38 @@ async def redis_stores(
     ``SearchModuleMissingError`` or ``IndexMismatchError``, each within a few
     ``config.store_timeout_s``.
     """
-    sealer = sealer_of(config.encryption_keys)
     shape = IndexShape(dim, config.vector_dtype, config.index)
+    made = _stores(url, shape, shape.fingerprint(fingerprint), config, clock, timeout_s)
+    async with made as stores:
+        hellos = [await _patiently(store.prepare) for store in stores]
+        warn_if_old(url, hellos[0])
+        yield stores
+
+
+@asynccontextmanager
+async def removing_stores(
+    url: str, *, config: CacheConfig, timeout_s: float | None = None
+) -> AsyncIterator[list[RedisStore]]:
+    """Stores without an index of their own, for those who know no model: by them can be removed
+    what any model has made, and nothing else be done. Raises as ``redis_stores`` does."""
+    shape = IndexShape(1, config.vector_dtype, config.index)
+    async with _stores(url, shape, "", config, None, timeout_s) as stores:
+        for store in stores:
+            await _patiently(store.greet)
+        yield stores
+
+
+@asynccontextmanager
+async def _stores(
+    url: str,
+    shape: IndexShape,
+    fingerprint: str,
+    config: CacheConfig,
+    clock: ServerClock | None,
+    timeout_s: float | None,
+) -> AsyncIterator[list[RedisStore]]:
+    """Those that nobody has spoken to yet."""
+    sealer = sealer_of(config.encryption_keys)
     timeout_s = timeout_s or config.store_timeout_s
     async with (
         redis_pipelines(url, connections=config.connections - 1, timeout_s=timeout_s) as pipelines,
@@ -65,30 +95,25 @@ async def redis_stores(
         redis_pipelines(url, connections=1, timeout_s=timeout_s) as noting,
     ):
         check_database(url)
-        stores: list[RedisStore] = []
-        for partition in partitions(config.partitions):
-            keys = KeySpace(config.name, shape.fingerprint(fingerprint), config.secret, partition)
-            store = RedisStore(
+        yield [
+            RedisStore(
                 pipelines.at(partition),
                 writing.at(partition),
                 noting.at(partition),
-                keys,
+                KeySpace(config.name, fingerprint, config.secret, partition),
                 shape,
                 Fences(config),
                 clock or ServerClock(),
                 lease_s=config.lease_s,
                 sealer=sealer,
             )
-            hello = await _prepared(store)
-            if not stores:
-                warn_if_old(url, hello)
-            stores.append(store)
-        yield stores
+            for partition in partitions(config.partitions)
+        ]
 
 
-async def _prepared(store: RedisStore) -> Mapping[bytes, Any]:
+async def _patiently(ready: Callable[[], Awaitable[Mapping[bytes, Any]]]) -> Mapping[bytes, Any]:
     """Where everything starts at once, a machine may be late."""
     for _ in range(_TRIES - 1):
         with suppress(StoreUnavailableError):
-            return await store.prepare()
-    return await store.prepare()
+            return await ready()
+    return await ready()

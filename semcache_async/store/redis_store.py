@@ -65,6 +65,8 @@ class RedisStore:
         self._fences = fences
         self._clock = clock
         self._dialect: Dialect | None = None
+        self._indexed = False
+        """Has it an index of its own?"""
         self._prefix = keys.prefix.encode()
         self._sealer = sealer
         self._searcher = Searcher(self._timed, self._remake, keys, shape, clock, sealer)
@@ -100,6 +102,17 @@ class RedisStore:
     async def prepare(self) -> Mapping[bytes, Any]:
         """Create the index or check the one that is there, then write, find and delete a canary.
         What the server says of itself (``HELLO``)."""
+        hello = await self.greet()
+        await self._remake()
+        self._indexed = True
+        if self._dialect is None:  # elsewhere nobody shares flights
+            await self._claims.prepare()
+        await self._send_canary()
+        return hello
+
+    async def greet(self) -> Mapping[bytes, Any]:
+        """Learn how the server is spoken to, which is enough to remove what others have made. What
+        it says of itself (``HELLO``)."""
         hello: Mapping[bytes, Any] = await self._one("HELLO")
         if hello.get(b"mode") == b"sentinel":
             raise ConfigError(
@@ -107,10 +120,6 @@ class RedisStore:
             )
         self._dialect = dialect_of(hello)
         await self._time()
-        await self._remake()
-        if self._dialect is None:  # elsewhere nobody shares flights
-            await self._claims.prepare()
-        await self._send_canary()
         return hello
 
     async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | Exception | None]:
@@ -190,11 +199,12 @@ class RedisStore:
             except StoreFullError as error:
                 full = error  # then nothing can be written past the fence either
         siblings = [(keys, removal_from(keys)) for keys in await self._siblings()]
-        for keys, one in ((self._keys, removal), *siblings):
+        own = [(self._keys, removal)] if self._indexed else []
+        for keys, one in (*own, *siblings):
             concerned = one.claims()
             if concerned is not None:
                 await self._claims_in(keys).purge(*concerned)
-        removed = await self._purge(removal, self._keys.index) or 0
+        removed = (await self._purge(removal, self._keys.index) or 0) if own else 0
         strange = []
         for keys, one in siblings:
             try:
@@ -228,7 +238,7 @@ class RedisStore:
     ) -> Affected:
         """In every index that ``remove`` goes through."""
         total, entries = 0, list[Entry]()
-        for keys in (self._keys, *await self._siblings()):
+        for keys in (*((self._keys,) if self._indexed else ()), *await self._siblings()):
             removal = Removal(keys, scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids)
             try:
                 if removal.searches and not can_be_purged(await self._filled(keys.index)):

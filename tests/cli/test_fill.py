@@ -98,9 +98,10 @@ def test_every_field_of_a_scope_may_be_in_a_line(
         "temperature": 0.5,
         "parameters": {"api": "langcache", "cache": "faq", "seed": 1, "top_p": 0.5, "n": None},
         "corpus_version": "7",
+        "namespace": "docs",
         "attributes": {"team": "a"},
     }
-    assert scope.keys() == set(Scope.__struct_fields__)
+    assert {*scope, "epoch"} == set(Scope.__struct_fields__)
     import_file([{"prompt": "at 10", "answer": "It.", **scope}])
     assert ask("at 10", **scope) is not None
     for field in scope.keys() - {"attributes"}:

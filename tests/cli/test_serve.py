@@ -156,9 +156,16 @@ def test_a_dry_run_in_redis_prints_one_plain_line_each(redis_url: str, name: str
     assert invoke("invalidate", "--tag", "t", env=env).stdout == "1 entry deleted.\n"
 
 
-def test_invalidating_in_redis(redis_url: str, name: str) -> None:
+def test_invalidating_in_redis_needs_no_model(
+    redis_url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semcache_async.embed.default_embedder", None)
     env: dict[str, str | None] = {"SEMCACHE_REDIS_URL": redis_url, "SEMCACHE_NAME": name}
     assert invoke("invalidate", "--tag", "none", env=env).stdout == "0 entries deleted.\n"
+    dry = ("invalidate", "--tenant", "a", "--model", "m", "--dry-run")
+    assert invoke(*dry, env=env).stdout == "0 entries would be deleted.\n"
+    blank = invoke("invalidate", "--tag", " ", env=env)
+    assert (blank.exit_code, "The tag is empty" in blank.output) == (1, True)
 
 
 def test_feedback_through_a_service(service: Live) -> None:

@@ -68,6 +68,7 @@ BODIES = [
     "/semantic-cache/answer",
     "/semantic-cache/reviews",
     "/semantic-cache/invalidate",
+    "/v1/events",
 ]
 
 
@@ -273,6 +274,7 @@ async def test_values_of_any_kind(service: Live, path: str) -> None:
         "/semantic-cache/answer": {"prompt": "a", "tags": ["b"], "max_distance": 0.1},
         "/semantic-cache/reviews": {"id": "1-1", "verdict": "right"},
         "/semantic-cache/invalidate": {"tags": ["a"], "attributes": {"a": "b"}},
+        "/v1/events": {"tags": ["a"], "ids": ["b"], "tenants": ["c"], "tenant": None},
     }
     others = ("stream", "cache", "ttlMillis", "similarityThreshold", "\0")
     of_responses = ("tools", "tool_choice", "previous_response_id", "include", "background")

@@ -189,6 +189,7 @@ async def test_what_no_upstream_vouches_for_is_refused() -> None:
             ("POST", "/v1/caches/c/entries/search", {"prompt": "pay at 10"}),
             ("GET", "/semantic-cache/entries", None),
             ("POST", "/semantic-cache/invalidate", {"tenant": ""}),
+            ("POST", "/v1/events", {"tenants": [""]}),
         ):
             async with setup.client.request(
                 method, path, json=body, headers=bearer(ANN)

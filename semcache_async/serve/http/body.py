@@ -15,7 +15,7 @@ from semcache_async.serve.errors import Invalid, TooLarge, TooSlow
 from semcache_async.serve.http.encodings import decompressed
 from semcache_async.serve.service import Service
 
-__all__ = ["parse_object", "read_body", "read_json", "too_large"]
+__all__ = ["parse_json", "parse_object", "read_body", "read_json", "too_large"]
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +83,15 @@ def too_large(limit: int) -> TooLarge:
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
-    """The JSON object in ``raw``. Raises ``Invalid``: for what is not JSON, ambiguous (duplicate
+    """The JSON object in ``raw``. Raises as ``parse_json``, and for anything else."""
+    value = parse_json(raw)
+    if type(value) is not dict:
+        raise Invalid("The body must be a JSON object.", code="not_an_object")
+    return value
+
+
+def parse_json(raw: bytes) -> Any:
+    """The JSON value in ``raw``. Raises ``Invalid``: for what is not JSON, ambiguous (duplicate
     keys) or beyond what others parse alike (depth, numbers, lone surrogates)."""
     _check_brackets(raw)
     try:
@@ -98,8 +106,6 @@ def parse_object(raw: bytes) -> dict[str, Any]:
         raise Invalid(_why(raw, error), code="invalid_json") from None
     except RecursionError:
         _too_deep()
-    if type(value) is not dict:
-        raise Invalid("The body must be a JSON object.", code="not_an_object")
     if _strings(rewritten) != _strings(raw):
         _duplicate(raw)
     return value

@@ -41,7 +41,7 @@ class Form(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A request's body. A field that may be left out may also be null."""
 
 
-T = TypeVar("T", bound=Form)
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 def read_form(body: object, form: type[T]) -> T:

@@ -60,12 +60,14 @@ class InvalidationRequest(Form):
     temperature: float | None = None
     parameters: dict[str, str | int | float | bool | None] | None = None
     corpus_version: str | None = None
+    namespace: str | None = None
     attributes: dict[str, str] | None = None
     dry_run: bool = False
 
     def scope_or_tenant(self) -> tuple[Scope | None, str | None]:
         """What of the two was named, if one was."""
-        return scope_or_tenant({name: getattr(self, name) for name in Scope.__struct_fields__})
+        names = set(Scope.__struct_fields__) & set(self.__struct_fields__)
+        return scope_or_tenant({name: getattr(self, name) for name in names})
 
 
 async def config(service: Service, request: web.Request) -> web.Response:

@@ -21,8 +21,9 @@ from semcache_async.serve.keys import KeyRing
 from semcache_async.serve.metrics.counters import Layout
 from semcache_async.serve.metrics.shared_rows import SharedRows, shared_file
 from semcache_async.serve.process.server import Part, Ready, bind, serve_part
-from semcache_async.serve.process.worker import Assignment, encode_assignment, until_told
+from semcache_async.serve.process.worker import Assignment, encode_assignment
 from semcache_async.serve.settings import Settings
+from semcache_async.shell import until_told
 
 __all__ = ["serve"]
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -19,9 +17,9 @@ import typer
 from semcache_async.serve.process.logs import log_to_stderr
 from semcache_async.serve.process.server import Part, Ready, serve_part
 from semcache_async.serve.settings import Settings
-from semcache_async.shell import one_line_errors, run
+from semcache_async.shell import one_line_errors, run, until_told
 
-__all__ = ["Assignment", "encode_assignment", "until_told"]
+__all__ = ["Assignment", "encode_assignment"]
 
 
 class Assignment(msgspec.Struct, frozen=True):
@@ -34,29 +32,6 @@ class Assignment(msgspec.Struct, frozen=True):
 def encode_assignment(assignment: Assignment) -> bytes:
     """One line."""
     return msgspec.json.encode(assignment, enc_hook=str) + b"\n"
-
-
-@contextmanager
-def until_told(stop: asyncio.Event, ready: asyncio.Event) -> Iterator[None]:
-    """SIGTERM, SIGINT and SIGHUP set ``stop``; a second one, or one before ``ready``, when nothing
-    is under way that could finish, ends this process. Under ``nohup`` SIGHUP does nothing."""
-
-    def on_signal(number: int) -> None:
-        if stop.is_set() or not ready.is_set():
-            os._exit(128 + number)
-        stop.set()
-
-    loop = asyncio.get_running_loop()
-    signals = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signals.append(signal.SIGHUP)
-    for number in signals:
-        loop.add_signal_handler(number, on_signal, number)
-    try:
-        yield
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
 
 
 async def _work(assignment: Assignment) -> None:

@@ -23,7 +23,7 @@ from semcache_async.config import CacheConfig
 from semcache_async.errors import StoreError, StoreUnavailableError
 from semcache_async.flow.breaker import PROBE, Breaker, is_outage
 from semcache_async.store.clock import ServerClock
-from semcache_async.store.opening import redis_stores
+from semcache_async.store.opening import redis_stores, removing_stores
 from semcache_async.store.partitioned.claims import PartitionedClaims
 from semcache_async.store.partitioned.together import (
     all_at_once,
@@ -44,7 +44,7 @@ from semcache_async.types import (
     VectorQuery,
 )
 
-__all__ = ["PartitionedStore", "open_store"]
+__all__ = ["PartitionedStore", "open_removing_store", "open_store"]
 
 _SHARE = 0.8
 """Of the store's time limit, what one of several partitions has: it is to be found out before the
@@ -64,19 +64,46 @@ async def open_store(
     url: str, *, dim: int, fingerprint: str, config: CacheConfig, clock: ServerClock | None = None
 ) -> AsyncIterator[RedisStore | PartitionedStore]:
     """The store of all partitions. Raises as ``redis_stores`` does."""
-    timeout_s = config.store_timeout_s * (_SHARE if config.partitions > 1 else 1.0)
-    async with redis_stores(
-        url, dim=dim, fingerprint=fingerprint, config=config, clock=clock, timeout_s=timeout_s
-    ) as stores:
-        if len(stores) == 1:
-            yield stores[0]
-            return
-        parts = [_Part(store, _breaker(store, n, timeout_s)) for n, store in enumerate(stores)]
-        try:
-            yield PartitionedStore(parts)
-        finally:
-            for part in parts:
-                await part.breaker.aclose()
+    timeout_s = _timeout_s(config)
+    async with (
+        redis_stores(
+            url, dim=dim, fingerprint=fingerprint, config=config, clock=clock, timeout_s=timeout_s
+        ) as stores,
+        _together(stores, timeout_s) as store,
+    ):
+        yield store
+
+
+@asynccontextmanager
+async def open_removing_store(
+    url: str, *, config: CacheConfig
+) -> AsyncIterator[RedisStore | PartitionedStore]:
+    """The same, of those that only remove (``removing_stores``)."""
+    timeout_s = _timeout_s(config)
+    async with (
+        removing_stores(url, config=config, timeout_s=timeout_s) as stores,
+        _together(stores, timeout_s) as store,
+    ):
+        yield store
+
+
+def _timeout_s(config: CacheConfig) -> float:
+    return config.store_timeout_s * (_SHARE if config.partitions > 1 else 1.0)
+
+
+@asynccontextmanager
+async def _together(
+    stores: Sequence[RedisStore], timeout_s: float
+) -> AsyncIterator[RedisStore | PartitionedStore]:
+    if len(stores) == 1:
+        yield stores[0]
+        return
+    parts = [_Part(store, _breaker(store, n, timeout_s)) for n, store in enumerate(stores)]
+    try:
+        yield PartitionedStore(parts)
+    finally:
+        for part in parts:
+            await part.breaker.aclose()
 
 
 def _breaker(store: RedisStore, number: int, timeout_s: float) -> Breaker:

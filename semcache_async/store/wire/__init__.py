@@ -3,7 +3,7 @@ sentinels name, or the nodes of a cluster."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -69,7 +69,7 @@ class RedisPipelines(Protocol):
 
     def ask(
         self, commands: Callable[[], Sequence[Command]], *, wait_s: float
-    ) -> AsyncIterator[list[Reply]]:
+    ) -> AsyncGenerator[list[Reply], None]:
         """The replies to ``commands()``, again and again, on a connection of its own; the server
         may hold each back for ``wait_s``. Ends never; raises a ``StoreError`` when the connection
         is lost."""

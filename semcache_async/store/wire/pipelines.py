@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
@@ -141,7 +141,7 @@ class ServerPipelines:
 
     async def ask(
         self, commands: Callable[[], Sequence[Command]], *, wait_s: float
-    ) -> AsyncIterator[list[Reply]]:
+    ) -> AsyncGenerator[list[Reply], None]:
         line = await self.route.connect(None, self._timeout_s)
         try:
             while True:

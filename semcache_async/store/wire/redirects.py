@@ -9,7 +9,7 @@ cannot, and are refused until it has moved.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -108,7 +108,7 @@ class ClusterPipelines:
 
     async def ask(
         self, commands: Callable[[], Sequence[Command]], *, wait_s: float
-    ) -> AsyncIterator[list[Reply]]:
+    ) -> AsyncGenerator[list[Reply], None]:
         pool = await self._cluster.owner(self._slot, self.deadline())
         try:
             async for replies in pool.ask(commands, wait_s=wait_s):

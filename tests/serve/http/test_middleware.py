@@ -339,11 +339,14 @@ def test_every_route_says_who_may_ask_it() -> None:
         *("/healthz", "/readyz", "/metrics", "/openapi.json"),
     }
     assert {path for (_, path), access in told.items() if access is Access.ADMIN} == {
-        f"/semantic-cache/{name}"
-        for name in (
-            *("near", "reviews", "reviews.jsonl", "entries", "reaches"),
-            *("invalidate", "feedback"),
-        )
+        "/v1/events",
+        *(
+            f"/semantic-cache/{name}"
+            for name in (
+                *("near", "reviews", "reviews.jsonl", "entries", "reaches"),
+                *("invalidate", "feedback"),
+            )
+        ),
     }
 
 

@@ -184,6 +184,7 @@ async def test_a_scope_is_meant_whole_and_a_tenant_alone_is_all_it_has(client: C
     assert {entry["prompt"] for entry in dry["examples"]} == {"a at 10", "b at 50", "c at 90"}
     assert await client.post(path, {"locale": "de"}) == {"removed": 0}
     assert await client.post(path, {"tenant": "acme", "locale": "de"}) == {"removed": 1}
+    assert await client.post(path, {"tenant": "acme", "namespace": "docs"}) == {"removed": 0}
     assert await client.post(path, {"tenant": "acme"}) == {"removed": 2}
     assert await client.post(path, {"tenant": ""}) == {"removed": 1}
 

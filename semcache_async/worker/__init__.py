@@ -1,0 +1,1 @@
+"""Change events: what they say, what carries them, and who applies them."""
