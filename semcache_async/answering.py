@@ -127,10 +127,10 @@ class Answering(Generic[C]):
             task.add_done_callback(lambda _: self._renewing.pop(query.flight, None))
 
     async def _renew(self, attempt: Attempt, old: Entry, produce: Produce[C]) -> None:
-        await self._tiers.embed(attempt)  # so that others find its flight by meaning
-        flight, body = self._new_flight(attempt, produce, quiet=True)
-        flight.tags.update(dict.fromkeys(old.tags))
         with suppress(SemcacheError):  # closed meanwhile, or asked for within that very call
+            await self._tiers.embed(attempt)  # so that others find its flight by meaning
+            flight, body = self._new_flight(attempt, produce, quiet=True)
+            flight.tags.update(dict.fromkeys(old.tags))
             seat = self._flights.board(flight, attempt.query.policy, body)
             self._flights.leave(seat)
             if seat.flight.task is not None:

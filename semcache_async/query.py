@@ -59,11 +59,14 @@ class Query(msgspec.Struct, frozen=True, gc=False):
         *,
         tags: tuple[str, ...],
         started_at: float,
-        made_s: float = 0.0,
+        made_s: float | None = None,
         claim: str | None = None,
     ) -> Record:
-        """What to store as this prompt's answer."""
-        lives = lifetimes(config, self.prompt, self.key.scope, tags, self.ttl_s)
+        """What to store as this prompt's answer. ``made_s``: seconds that its LLM call took; None
+        for one that was brought from outside, which is never stale: there is nobody to renew it."""
+        lives = lifetimes(
+            *(config, self.prompt, self.key.scope, tags, self.ttl_s), renewable=made_s is not None
+        )
         return Record(
             key=self.key,
             prompt=self.prompt,
@@ -73,7 +76,7 @@ class Query(msgspec.Struct, frozen=True, gc=False):
             exact_ttl_s=lives.exact_s,
             semantic_ttl_s=lives.semantic_s,
             stale_s=lives.stale_s,
-            made_s=made_s,
+            made_s=made_s or 0.0,
             started_at=started_at,
             claim=claim,
         )

@@ -421,7 +421,7 @@ class Tiers:
             counters.not_stored_store += scope.epoch == _UNKNOWN
             counters.not_stored_invalidated += scope.epoch != _UNKNOWN
             return None
-        made_s = self._store.now() - started_at
+        made_s = round(max(0.0, self._store.now() - started_at), 3)
         try:
             text = check_answer(made.text, self._config)
         except PromptError as error:
@@ -627,7 +627,7 @@ class Tiers:
         started_at: float,
         tags: tuple[str, ...],
         *,
-        made_s: float = 0.0,
+        made_s: float | None = None,
         claim: str | None = None,
     ) -> str:
         self._check_store()
@@ -635,7 +635,7 @@ class Tiers:
             *(self._config, text, vector),
             tags=tags,
             started_at=started_at,
-            made_s=round(max(0.0, made_s), 3),
+            made_s=made_s,
             claim=claim,
         )
         try:

@@ -33,15 +33,18 @@ def lifetimes(
     scope: Scope,
     tags: Sequence[str],
     ttl_s: float | None,
+    *,
+    renewable: bool = True,
 ) -> Lifetimes:
     """Those of an answer to ``prompt`` that is stored now; ``ttl_s``: what its caller asks for. The
-    jitter shortens both tiers alike."""
+    jitter shortens both tiers alike; what is not ``renewable`` is never stale."""
     exact_s, semantic_s, stale_s = config.exact_ttl_s, config.semantic_ttl_s, config.stale_ttl_s
     meant = [rule for rule in config.ttl_rules if _means(rule, prompt, scope, tags)]
     if meant:
         exact_s = semantic_s = min(rule.ttl_s for rule in meant)
         given = [rule.stale_ttl_s for rule in meant if rule.stale_ttl_s is not None]
         stale_s = min(given, default=stale_s)
+    stale_s *= renewable
     if ttl_s is not None:
         exact_s = semantic_s = min(ttl_s, exact_s) if meant else ttl_s
     fraction = 1.0 - config.ttl_jitter * random.random()  # noqa: S311 - spreads expiry

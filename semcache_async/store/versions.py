@@ -6,10 +6,12 @@ have, never had, or evicted begins when it is asked for: what is lost are answer
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from semcache_async.errors import StoreError
+from semcache_async.flow.recent import Recent
 from semcache_async.store.keys import KeySpace
 from semcache_async.store.wire import Command, RedisPipelines
 from semcache_async.store.wire.replies import checked
@@ -17,8 +19,10 @@ from semcache_async.store.wire.replies import checked
 __all__ = ["VersionKeeper"]
 
 _MEMBER = b"at"
-_LIFE_MS = 90 * 86_400_000
-"""After its last use."""
+_LIFE_MS = 7 * 86_400_000
+"""After its last use; each process in which it is used renews that now and then."""
+_RENEWED_S = 3_600.0
+_REMEMBERED = 4_096
 
 
 class VersionKeeper:
@@ -31,10 +35,13 @@ class VersionKeeper:
         self._pipelines = pipelines
         self._keys = keys
         self._moment = moment
+        self._renewed: Recent[str, float] = Recent(_REMEMBERED)
 
     async def versions(self, namespaces: Sequence[str]) -> list[int | Exception]:
         keys = [self._keys.version(namespace) for namespace in namespaces]
-        scores = await self._pipelines.execute([("ZSCORE", key, _MEMBER) for key in keys])
+        asked: list[Command] = [("ZSCORE", key, _MEMBER) for key in keys]
+        renewed = [("PEXPIRE", key, _LIFE_MS) for key in keys if self._is_due(key)]
+        scores = (await self._pipelines.execute([*asked, *renewed]))[: len(keys)]
         missing = [n for n, score in enumerate(scores) if score is None]
         if missing:
             began = int(await self._moment() * 1e6)
@@ -71,6 +78,14 @@ class VersionKeeper:
         tracking = ("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._keys.versions)
         pulse = ("ZSCORE", self._keys.version(""), _MEMBER)  # tells where the keys are, too
         await self._pipelines.listen(tracking, heard, pulse=pulse)
+
+    def _is_due(self, key: str) -> bool:
+        """Is its life to be renewed? Says so once."""
+        now = time.monotonic()
+        if now - (self._renewed.get(key) or -_RENEWED_S) < _RENEWED_S:
+            return False
+        self._renewed.put(key, now)
+        return True
 
     async def _score(self, key: str) -> Any:
         return checked((await self._pipelines.execute([("ZSCORE", key, _MEMBER)]))[0])
