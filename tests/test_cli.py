@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from semcache_async import SemcacheError, __version__
+from semcache_async import Scope, SemcacheError, __version__
 from semcache_async.cli import app
+from tests.serve.running import live
 
 runner = CliRunner()
 COMMAND = [sys.executable, "-c", "from semcache_async.cli import main; main()"]
@@ -115,6 +118,23 @@ def test_entries_are_found_by_what_the_services_file_says(
     env = {} if flag else {"SEMCACHE_CONFIG": str(file)}
     removed = runner.invoke(app, [*command, *flag], env=env, catch_exceptions=False)
     assert removed.stdout == "1 entry deleted.\n"
+
+
+@pytest.mark.anyio
+async def test_a_namespace_gets_a_new_version(redis_url: str, name: str) -> None:
+    docs = Scope(namespace="docs")
+    async with live(redis_url, name) as service:
+        cache = service.service.cache
+        for where in (["--redis-url", redis_url, "--name", name], ["--url", service.url]):
+            await cache.store("at 0", "old", scope=docs)
+            command = ["invalidate", "--namespace", "docs", *where]
+            called = partial(runner.invoke, app, command, catch_exceptions=False)
+            said = await asyncio.get_running_loop().run_in_executor(None, called)
+            assert said.stdout.startswith("docs: version ")
+            while await cache.lookup("at 0", scope=docs) is not None:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+    for wrong in (["--tag", "t"], ["--dry-run"]):
+        assert runner.invoke(app, [*command, *wrong]).exit_code == 2
 
 
 def test_ask_says_that_the_llm_is_simulated(redis_url: str, name: str) -> None:

@@ -74,6 +74,10 @@ def stats(
 def invalidate(
     tag: Annotated[list[str] | None, typer.Option(help="Of these, any one; repeatable.")] = None,
     entry_id: Annotated[list[str] | None, typer.Option(help="Entries by id; repeatable.")] = None,
+    namespace: Annotated[
+        list[str] | None,
+        typer.Option(help="Begin a new version of it, and delete nothing; alone; repeatable."),
+    ] = None,
     tenant: Annotated[str | None, typer.Option(help="All of a tenant, or a scope's.")] = None,
     model: Annotated[str | None, typer.Option(help="Scope: the LLM that answered.")] = None,
     locale: Annotated[str | None, typer.Option(help="Scope: language.")] = None,
@@ -102,6 +106,8 @@ def invalidate(
       semcache invalidate --tag product:42 --url http://localhost:8080
 
       semcache invalidate --tenant acme --dry-run --redis-url redis://localhost:6379/0
+
+      semcache invalidate --namespace docs --url http://localhost:8080
     """
     with one_line_errors(debug):
         fields = {
@@ -115,10 +121,27 @@ def invalidate(
         what: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
         what |= {"tags": tag} if tag else {}
         what |= {"entry_ids": entry_id} if entry_id else {}
-        if not what:
+        if not what and not namespace:
             raise typer.BadParameter("name a --tag, an --entry-id or a field of a scope")
-        from semcache_async.cli.remote import options_of, redis_invalidate, service_invalidate
+        if namespace and (what or dry_run):
+            raise typer.BadParameter("--namespace goes with no other condition, nor --dry-run")
+        from semcache_async.cli.remote import (
+            options_of,
+            redis_bump,
+            redis_invalidate,
+            service_bump,
+            service_invalidate,
+        )
 
+        if namespace:
+            if _wants_service(url, redis_url):
+                begun = run(lambda: service_bump(str(url), api_key, namespace))
+            else:
+                options = options_of(name, config)
+                begun = run(lambda: redis_bump(str(redis_url), options, namespace))
+            for named, version in begun.items():
+                typer.echo(f"{named}: version {version}.")
+            return
         if _wants_service(url, redis_url):
             done = run(lambda: service_invalidate(str(url), api_key, what, dry_run=dry_run))
         else:

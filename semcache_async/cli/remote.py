@@ -20,9 +20,11 @@ __all__ = [
     "Invalidated",
     "ServiceError",
     "options_of",
+    "redis_bump",
     "redis_feedback",
     "redis_invalidate",
     "redis_stats",
+    "service_bump",
     "service_feedback",
     "service_invalidate",
     "service_stats",
@@ -149,6 +151,21 @@ async def redis_invalidate(
             scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids, examples=_EXAMPLES
         )
     return msgspec.convert(affected, Invalidated, from_attributes=True)
+
+
+async def service_bump(url: str, api_key: str | None, namespaces: list[str]) -> dict[str, int]:
+    """The versions that the service began."""
+    said = await _request(url, "POST", "/v1/events", api_key, {"namespaces": namespaces})
+    versions: dict[str, int] = said["versions"]
+    return versions
+
+
+async def redis_bump(url: str, config: CacheConfig, namespaces: list[str]) -> dict[str, int]:
+    """The versions that were begun."""
+    from semcache_async.store import open_removing
+
+    async with open_removing(url, config) as (_, store):
+        return {namespace: await store.bump(namespace) for namespace in namespaces}
 
 
 async def redis_feedback(

@@ -391,6 +391,36 @@ async def test_age_and_ttl() -> None:
         assert len(script.requests) == 2
 
 
+async def test_a_stale_answer_is_given_and_made_anew() -> None:
+    clock = Clock()
+    cache = {"ttl_jitter": 0.0, "stale_ttl_s": 600.0, "exact_ttl_s": 60.0}
+    async with scene(store=MemoryStore(clock=clock), cache=cache) as (setup, script):
+        answering = setup.service.cache._answering
+        await told(setup, asks())
+        clock.now += 61.5
+        for stream in (False, True):
+            _, headers, _ = await told(setup, asks(stream=stream))
+            assert headers["Cache-Status"] == "semcache; hit; detail=stale"
+            assert headers["Age"] == "61"
+            await until(lambda: not (answering._renewing or len(answering)))
+            assert len(script.requests) == 2 + stream
+            clock.now += 61.5
+        assert setup.service.cache.stats().renewed == 2
+
+
+async def test_a_new_version_of_a_namespace_ends_what_it_had() -> None:
+    async with scene() as (setup, script):
+        await told(setup, asks(), x_semcache_namespace="docs")
+        _, headers, _ = await told(setup, asks(cache={"namespace": "docs"}))
+        assert headers["x-semcache-status"] == "exact", "a header or the body"
+        await setup.service.cache.bump_version("docs")
+        _, headers, _ = await told(setup, asks(), x_semcache_namespace="docs")
+        assert headers["x-semcache-status"] == "generated"
+        status, _, _ = await told(setup, asks(), x_semcache_namespace="d" * 257)
+        assert status == 400
+        assert len(script.requests) == 2
+
+
 async def test_an_answer_may_be_too_old_for_a_request() -> None:
     clock = Clock()
     cache = {"exact_ttl_s": 86_400, "semantic_ttl_s": 3_600}
