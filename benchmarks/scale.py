@@ -137,7 +137,7 @@ def _pick(corpus: Corpus, entries: int, total: int) -> str:
     planner = KnnPlanner("plan", graph=True)
     digest = ScopeDigest("0", (), b"")
     planner.learn(digest, {b"total_results": entries})
-    planner.learn(None, {b"num_docs": total})
+    planner.learn(None, {b"total_results": total})
     query = VectorQuery(scope_of(0), corpus.queries[0], NEIGHBOURS)
     text = str(planner.search(digest, query, b"")[2])
     return "batches" if "BATCHES" in text else "adhoc" if "ADHOC" in text else "auto"
