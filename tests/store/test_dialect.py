@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import pytest
 
 from semcache_async.errors import ConfigError, IndexMismatchError, StoreError

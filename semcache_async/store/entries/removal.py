@@ -26,7 +26,7 @@ __all__ = ["Removal", "entries_filter"]
 _FOUND_AT_ONCE = 100
 """Keys that one reading of the cursor brings: .3 ms."""
 _PAGE_FIRST, _PAGE_MAX = 2, 100
-_PAGE_S, _PAGE_MAX_S = 0.0005, 0.002
+_PAGE_S, _PAGE_MAX_S = 0.0005, 0.001
 _WAIT_SHARE, _SHARE = 0.25, 1 / 3
 """A page takes Redis the longer, from the first to the second, the longer everybody waits for it:
 this share of a round trip. All pages take no more than that share of its time."""
