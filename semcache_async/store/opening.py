@@ -106,6 +106,7 @@ async def _stores(
                 clock or ServerClock(),
                 lease_s=config.lease_s,
                 sealer=sealer,
+                reach=config.max_distance,
             )
             for partition in partitions(config.partitions)
         ]
