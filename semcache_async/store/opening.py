@@ -87,7 +87,7 @@ async def _stores(
     timeout_s: float | None,
 ) -> AsyncIterator[list[RedisStore]]:
     """Those that nobody has spoken to yet."""
-    sealer = sealer_of(config.encryption_keys)
+    sealer = sealer_of(config)
     timeout_s = timeout_s or config.store_timeout_s
     async with (
         redis_pipelines(url, connections=config.connections - 1, timeout_s=timeout_s) as pipelines,

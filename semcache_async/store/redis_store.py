@@ -93,8 +93,8 @@ class RedisStore:
 
     @property
     def unopened(self) -> int:
-        """Sealed data that did not open, so far."""
-        return self._sealer.unopened
+        """What was read and did not open, so far."""
+        return self._sealer.unopened + self._sealer.squeezer.unread
 
     def now(self) -> float:
         """Unix seconds by Redis's clock, early by a round trip at most."""

@@ -98,6 +98,10 @@ def _payload(raw: object, scope: str, entry_id: str, sealer: Sealer) -> Payload 
         if opened is None:
             return None
         raw = opened
+    expanded = sealer.squeezer.expand(raw)
+    if expanded is None:
+        return None
+    raw = expanded
     try:
         payload = _decode_older(raw) if raw.startswith(b"{") else _decode(raw)
         own = scope if isinstance(payload, _Older) else bytes.fromhex(scope)

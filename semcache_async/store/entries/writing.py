@@ -176,9 +176,8 @@ class Writer:
             made_s=record.made_s,
         )
         key = self._keys.key(entry_id)
-        entry = self._sealer.seal(
-            write_payload(payload), context=context_of("entry", digest.scope, entry_id)
-        )
+        squeezed = self._sealer.squeezer.squeeze(write_payload(payload))
+        entry = self._sealer.seal(squeezed, context=context_of("entry", digest.scope, entry_id))
         fields: dict[bytes, str | bytes] = {
             ENTRY: entry,
             SCOPE: digest.scope,
