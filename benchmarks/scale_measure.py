@@ -227,9 +227,16 @@ async def open_bench(
     name: str,
     index: Literal["hnsw", "flat"] = "hnsw",
     dtype: Literal["float32", "float16"] = "float32",
+    compress_over_bytes: int | None = None,
 ) -> AsyncIterator[Bench]:
     """An empty store on an embedded Redis of its own."""
-    config = CacheConfig(name=name, index=index, vector_dtype=dtype, store_timeout_s=120.0)
+    config = CacheConfig(
+        name=name,
+        index=index,
+        vector_dtype=dtype,
+        compress_over_bytes=compress_over_bytes,
+        store_timeout_s=120.0,
+    )
     shape = IndexShape(corpus.vectors.shape[1], dtype, index)
     keys = KeySpace(config.name, shape.fingerprint(_FINGERPRINT), config.secret)
     async with (

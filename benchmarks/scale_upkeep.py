@@ -19,8 +19,12 @@ from semcache_async.types import EntryKey, VectorQuery
 
 __all__ = ["memory", "purge"]
 
-HASHES = {"fields apart": 64, "one piece": 16_384}
-"""``hash-max-listpack-value``: Redis's default, and ours."""
+HASHES: dict[str, tuple[int, int | None]] = {
+    "fields apart": (64, None),
+    "one piece": (16_384, None),
+    "one piece, zstd": (16_384, 200),
+}
+"""``hash-max-listpack-value`` (Redis's default, and ours) and ``compress_over_bytes``."""
 _SAMPLE = 1_000
 _SEARCH_TABLES = ("doc_table_size_mb", "key_table_size_mb", "inverted_sz_mb", "tag_overhead_sz_mb")
 
@@ -41,8 +45,10 @@ async def memory(corpus: Corpus) -> Row:
 
 async def _weigh(corpus: Corpus, dtype: str, hashes: str) -> Row:
     entries = len(corpus.vectors)
-    async with open_bench(corpus, "memory", dtype=dtype) as bench:  # type: ignore[arg-type]
-        await bench.one("CONFIG", "SET", "hash-max-listpack-value", HASHES[hashes])
+    listpack, over = HASHES[hashes]
+    opened = open_bench(corpus, "memory", dtype=dtype, compress_over_bytes=over)  # type: ignore[arg-type]
+    async with opened as bench:
+        await bench.one("CONFIG", "SET", "hash-max-listpack-value", listpack)
         resident = await bench.memory("used_memory_rss")
         filled = await bench.fill()
         resident = await bench.memory("used_memory_rss") - resident

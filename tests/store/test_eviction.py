@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import redis.asyncio
 
+from semcache_async.errors import StaleWriteError
 from semcache_async.store.embedded import embedded_redis
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.types import EntryKey, VectorQuery
@@ -88,3 +89,16 @@ async def fill(store: RedisStore, client: redis.asyncio.Redis) -> None:
         puts = [record(store, f"cold {n}", n / 20, text=TEXT) for n in range(start, start + 50)]
         for outcome in await store.put(puts):
             assert isinstance(outcome, str), outcome
+
+
+async def test_a_fence_holds_though_redis_has_evicted_it(url: str, name: str) -> None:
+    async with open_store(url, name) as store, redis.asyncio.from_url(url) as client:
+        tags = [f"tag {n}" for n in range(50)]
+        late = [record(store, f"late {tag}", None, tags=(tag,)) for tag in tags]
+        await store.remove(tags=tags)
+        await fill(store, client)
+        fences = [key async for key in client.scan_iter(f"{name}:*:fence:g-*", count=1_000)]
+        assert len(fences) < len(tags)
+        assert all(isinstance(outcome, StaleWriteError) for outcome in await store.put(late))
+        now = [record(store, f"new {tag}", None, tags=(tag,)) for tag in tags]
+        assert all(isinstance(outcome, str) for outcome in await store.put(now))

@@ -10,7 +10,7 @@ import numpy as np
 from semcache_async.errors import LeaseLostError, StaleWriteError, StoreError, StoreFullError
 from semcache_async.store.claims import standing
 from semcache_async.store.clock import ServerClock
-from semcache_async.store.entries.fences import Fences
+from semcache_async.store.entries.fences import READS, Fences
 from semcache_async.store.entries.payload import Payload, write_payload
 from semcache_async.store.entries.schema import (
     ATTRIBUTES,
@@ -113,7 +113,7 @@ class Writer:
         watch, *read, time = await session.execute(
             [
                 ("WATCH", *names, *claims),
-                *self._fences.reading(names),
+                *self._fences.reading(names, self._clock.now()),
                 *(standing(claim) for claim in claims),
                 ("TIME",),
             ]
@@ -121,13 +121,15 @@ class Writer:
         for reply in (watch, *read):
             checked(reply)
         self._clock.learn(sent, time)
-        moments = dict(zip(names, read, strict=False))
-        stands = dict(zip(claims, read[len(names) :], strict=True))
+        ends = range(READS, READS * len(names) + 1, READS)
+        moments = {name: read[end - READS : end] for name, end in zip(names, ends, strict=True)}
+        stands = dict(zip(claims, read[READS * len(names) :], strict=True))
         admitted: list[_Write] = []
         commands: list[Command] = [("MULTI",)]
         for write in writes:
+            found = [moment for name in write.fences for moment in moments[name]]
             refusal: StaleWriteError | None = self._fences.refusal(
-                write.record, [moments[name] for name in write.fences], self._clock.now()
+                write.record, found, self._clock.now()
             )
             if write.claim and not stands[write.claim]:
                 refusal = refusal or LeaseLostError(
