@@ -206,8 +206,9 @@ def _memory(found: Found) -> Chapter:
     head += "Search's tables, keyspace, rest, resident, HGET us, FT.SEARCH us, recall@3"
     lead = (
         "HNSW, one scope. *fields apart*: Redis's default; *one piece*: the embedded Redis's "
-        "`hash-max-listpack-value`. *zstd*: `compress_over_bytes=200`; the answers are prose. *rest*: what the allocator rounds the graph's blocks up to and "
-        "nobody touches, but `maxmemory` counts. *resident*: what the process really took. The "
+        "`hash-max-listpack-value`; *zstd*: `compress_over_bytes=200`, the answers being prose. "
+        "*rest*: mostly what the allocator rounds the graph's blocks up to, which nobody touches, "
+        "but `maxmemory` counts. *resident*: what the process really took. The "
         "costs of commands are the server's own count."
     )
     return Chapter("Memory", lead, [], [_table("Bytes per entry, by part", head, rows)])
