@@ -142,7 +142,7 @@ def test_what_an_earlier_version_wrote_is_read() -> None:
         b'"semantic_until":100.25,"tags":["x"],"attributes":{"plan":"pro"}}'
     )
     entry = read_entry(said, "id", SCOPE, 10.0)
-    assert entry == Entry("id", "p", "t", 1.5, 50.0, ("x",), {"plan": "pro"})
+    assert entry == Entry("id", "p", "t", 1.5, 50.0, ("x",), {"plan": "pro"}, 100.25)
     assert read_entry(said, "id", ScopeDigest("bb", (), b""), 10.0) is None
     assert read(reply({b"d": b"0.1", b"entry": said}), {"plan": "pro"}) == ["0@0.1"]
 
@@ -151,4 +151,4 @@ def test_a_payload_says_no_more_than_it_has_to() -> None:
     short = payload(attributes={})
     assert len(short) == 1 + 3 + 2 + 2 + 3
     entry = read_entry(short, "id", SCOPE, 10.0)
-    assert entry == Entry("id", "p", "t", 1.0, 50.0)
+    assert entry == Entry("id", "p", "t", 1.0, 50.0, semantic_until=100.0)

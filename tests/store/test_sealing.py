@@ -268,7 +268,7 @@ async def test_notes_that_do_not_open_are_none(
         assert noted[2] == b'{"of": 1.0}'
         sealed = await client.hget(f"{store._prefix.decode()}{one}", "notes")
         assert isinstance(sealed, bytes)
-        assert b"of" not in sealed
+        assert b'{"of"' not in sealed
         await client.hset(f"{store._prefix.decode()}{other}", "notes", sealed)
         moved = await store.noted(str(other))
         assert moved is not None

@@ -12,6 +12,7 @@ from semcache_async.errors import StoreError
 from semcache_async.store.entries.schema import ENTRY, NOTES, SCOPE
 from semcache_async.store.keys import ScopeDigest
 from semcache_async.store.sealing import CLEAR, Sealer, context_of
+from semcache_async.store.squeezing import SQUEEZED
 from semcache_async.types import Entry, Neighbour, Owner
 
 __all__ = [
@@ -98,13 +99,15 @@ def _payload(raw: object, scope: str, entry_id: str, sealer: Sealer) -> Payload 
         if opened is None:
             return None
         raw = opened
-    expanded = sealer.squeezer.expand(raw)
-    if expanded is None:
-        return None
-    raw = expanded
+    if raw[:1] == SQUEEZED[:1]:
+        expanded = sealer.squeezer.expand(raw)
+        if expanded is None:
+            return None
+        raw = expanded
+    older = raw[:1] == b"{"
     try:
-        payload = _decode_older(raw) if raw.startswith(b"{") else _decode(raw)
-        own = scope if isinstance(payload, _Older) else bytes.fromhex(scope)
+        payload = _decode_older(raw) if older else _decode(raw)
+        own = scope if older else bytes.fromhex(scope)
     except (msgspec.DecodeError, ValueError):
         return None
     return payload if payload.scope == own else None
