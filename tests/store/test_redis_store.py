@@ -96,6 +96,7 @@ async def test_no_user_text_in_keys_tags_or_queries(
     for secret in (b"TENANT", b"ATTRIBUTE", b"PROMPT", b"TAG"):
         assert secret not in visible
     assert set(row) == {b"scope", b"tenant", b"attr", b"tags", b"vec", b"entry"}
+    assert await client.object("encoding", key) == b"listpack"  # in one piece
     await store.put([record(store, "PROMPT", None, scope)])  # nothing is left of the other one
     assert set(await client.hgetall(key)) == {b"scope", b"tenant", b"attr", b"entry"}
 
