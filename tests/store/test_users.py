@@ -11,10 +11,9 @@ import redis.asyncio
 from redis.exceptions import NoPermissionError
 
 from semcache_async.cli.remote import redis_stats
+from semcache_async.config import CacheConfig
 from semcache_async.store.embedded import embedded_redis
-from semcache_async.store.redis_store import RedisStore
-from semcache_async.store.sealing import CLEAR
-from semcache_async.store.wire import redis_pipelines
+from semcache_async.store.opening import removing_stores
 from tests.store.helpers import found, open_store, record
 
 pytestmark = pytest.mark.anyio
@@ -92,17 +91,10 @@ async def test_the_worker_removes_and_stores_nothing(
     url = url_of("-worker")
     async with (
         open_store(redis_url, name) as store,
-        redis_pipelines(url, connections=2, timeout_s=10.0) as pipelines,
+        removing_stores(url, config=CacheConfig(name=name, store_timeout_s=10.0)) as (its_own,),
         redis.asyncio.from_url(url) as client,
     ):
         await store.put([record(store, "q", 0, tags=("t",)), record(store, "r", 9)])
-        its_own = RedisStore(
-            *(pipelines, pipelines, pipelines, store._keys, store._shape),
-            *(store._fences, store._clock),
-            lease_s=1.0,
-            sealer=CLEAR,
-            reach=0.0,
-        )
         assert await its_own.remove(tags=["t"]) == 1
         assert await found(store, 0) == ["r"]
         stream = f"{name}:events"
