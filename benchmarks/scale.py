@@ -1,13 +1,15 @@
 """How the store scales: entries, kinds of index, scopes, and what the KNN planner chooses.
 
-    python -m benchmarks.scale [--sizes 1000,10000,100000] [--parts kinds,scopes,plan,graph]
-        [--seed 0] [--output benchmarks/results]
+    python -m benchmarks.scale [--sizes 1000,10000,100000] [--seed 0] [--output benchmarks/results]
+        [--parts kinds,scopes,plan,graph,memory,purge]
 
 - kinds: HNSW float32, HNSW float16 and FLAT float32: insert rate, bytes, latency, recall;
   with HNSW float32, the same searches by other EF_RUNTIME and batch sizes
 - scopes: the entries divided equally among 1, 10, 100 and 1,000 scopes
 - plan: ways to search a scope (auto, BATCHES, ADHOC_BF) by its size, against the planner's choice
 - graph: other M and EF_CONSTRUCTION over the same entries
+- memory: where the bytes of an entry go, by type of vector and by how Redis keeps its hash
+- purge: how long a tag of 30 % of the entries takes to purge, and how long lookups wait meanwhile
 
 Sizes and parts that an earlier run left in ``scale.json`` stay, each with its machine and command.
 """
@@ -28,6 +30,7 @@ import uvloop
 from benchmarks.scale_data import SHARES, Corpus, Truth, embed_banking77, make_corpus, scope_of
 from benchmarks.scale_measure import NEIGHBOURS, Bench, Row, open_bench
 from benchmarks.scale_report import write_report
+from benchmarks.scale_upkeep import memory, purge
 from semcache_async.load.machine import describe_machine
 from semcache_async.store.entries.knn import KnnPlanner
 from semcache_async.store.keys import ScopeDigest
@@ -137,7 +140,7 @@ def _pick(corpus: Corpus, entries: int, total: int) -> str:
     planner = KnnPlanner("plan", graph=True)
     digest = ScopeDigest("0", (), b"")
     planner.learn(digest, {b"total_results": entries})
-    planner.learn(None, {b"num_docs": total})
+    planner.learn(None, {b"total_results": total})
     query = VectorQuery(scope_of(0), corpus.queries[0], NEIGHBOURS)
     text = str(planner.search(digest, query, b"")[2])
     return "batches" if "BATCHES" in text else "adhoc" if "ADHOC" in text else "auto"
@@ -185,6 +188,8 @@ PARTS: dict[str, Callable[[Corpus], Awaitable[Row]]] = {
     "scopes": scopes,
     "plan": plan,
     "graph": graph,
+    "memory": memory,
+    "purge": purge,
 }
 
 

@@ -56,7 +56,7 @@ class Bench:
 
     async def fill(self, scopes: int = 1, *, shares: bool = False) -> Row:
         """Put every entry: in pipelines, the last few one at a time. Rates and bytes."""
-        before = await self._used_memory()
+        before = await self.memory("used_memory")
         records = self.corpus.records(scopes, shares=shares)
         total = len(self.corpus.vectors)
         lone = min(LONE_PUTS, total // 10)
@@ -68,7 +68,7 @@ class Bench:
         for record in records:
             _raise(await self.store.put([record]))
         lone_s = time.perf_counter() - began
-        used = await self._used_memory() - before
+        used = await self.memory("used_memory") - before
         info = await self.info()
         raw = self.corpus.raw_bytes(self.shape.dtype)
         return {
@@ -129,7 +129,7 @@ class Bench:
         return done, time.perf_counter() - began
 
     async def info(self, index: str | None = None) -> dict[bytes, Any]:
-        (reply,) = _raise(await self.raw.execute([("FT.INFO", index or self.keys.index)]))
+        reply = await self.one("FT.INFO", index or self.keys.index)
         assert isinstance(reply, dict)
         return reply
 
@@ -178,7 +178,7 @@ class Bench:
         return [number_of(neighbour.prompt) for neighbour in found.neighbours]
 
     async def questions(self, scopes: int) -> Row:
-        """Median ms of what the planner asks to learn a scope's size: the count, and FT.INFO."""
+        """Median ms of what the planner asks: the size of a scope, and of the index."""
         times: list[list[float]] = [[], []]
         for number in range(100):
             planner = KnnPlanner(self.keys.index, graph=True)
@@ -189,10 +189,15 @@ class Bench:
                 own.append((time.perf_counter() - began) * 1e3)
         return {"count_ms": float(np.median(times[0])), "info_ms": float(np.median(times[1]))}
 
-    async def _used_memory(self) -> int:
-        (reply,) = _raise(await self.raw.execute([("INFO", "memory")]))
+    async def memory(self, which: str) -> int:
+        """A figure of ``INFO memory``."""
+        reply = await self.one("INFO", "memory")
         text = reply if isinstance(reply, str) else bytes(reply).decode()
-        return int(text.split("used_memory:")[1].split()[0])
+        return int(text.split(f"{which}:")[1].split()[0])
+
+    async def one(self, *command: str | bytes | float) -> Any:
+        """The reply to a command."""
+        return _raise(await self.raw.execute([command]))[0]
 
 
 def recalls(truth: Truth, found: Found) -> Row:
@@ -222,9 +227,16 @@ async def open_bench(
     name: str,
     index: Literal["hnsw", "flat"] = "hnsw",
     dtype: Literal["float32", "float16"] = "float32",
+    compress_over_bytes: int | None = None,
 ) -> AsyncIterator[Bench]:
     """An empty store on an embedded Redis of its own."""
-    config = CacheConfig(name=name, index=index, vector_dtype=dtype, store_timeout_s=120.0)
+    config = CacheConfig(
+        name=name,
+        index=index,
+        vector_dtype=dtype,
+        compress_over_bytes=compress_over_bytes,
+        store_timeout_s=120.0,
+    )
     shape = IndexShape(corpus.vectors.shape[1], dtype, index)
     keys = KeySpace(config.name, shape.fingerprint(_FINGERPRINT), config.secret)
     async with (

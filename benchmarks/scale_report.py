@@ -34,12 +34,14 @@ other work had the second core: its recall and bytes stand, its rates are lower 
 *recall@3*: of the three nearest that exist (exact search in numpy, float32), those that were given.
 """
 _WAYS = ("auto", "batches", "adhoc")
+_WHEN = ("before", "during", "after")
 
 
 def write_report(results: Row, output: Path) -> None:
     """Write all three for ``{entries: {part: figures}}``."""
     results = {size: results[size] for size in sorted(results, key=int)}
     made = {"kinds": _kinds, "scopes": _scopes, "plan": _plan, "graph": _graph}
+    made |= {"memory": _memory, "purge": _purge}
     chapters = [
         make(found)
         for part, make in made.items()
@@ -187,6 +189,51 @@ def _graph(found: Found) -> Chapter:
     head = f"entries, M, EF_CONSTRUCTION, entries indexed/s, index bytes/entry, {columns}"
     lead = "float32, no filter, pipelines of 8."
     return Chapter("The graph", lead, [], [_table("M and EF_CONSTRUCTION", head, rows)])
+
+
+def _memory(found: Found) -> Chapter:
+    parts = ("hash", "graph", "search", "keyspace", "rest", "resident")
+    rows = [
+        [
+            *(f"{size:,}", f"{row['dtype']}, {row['hashes']}", f"{row['raw']:,.0f}"),
+            *(f"{row['total']:,.0f}", *(f"{row[part]:,.0f}" for part in parts)),
+            *(f"{row['hget_us']:.2f}", f"{row['search_us']:.0f}", _share(row["recall3"])),
+        ]
+        for size, part in found
+        for row in part["rows"]
+    ]
+    head = "entries, vectors and hashes, raw vector + texts, in Redis, hash and key, vector index, "
+    head += "Search's tables, keyspace, rest, resident, HGET us, FT.SEARCH us, recall@3"
+    lead = (
+        "HNSW, one scope. *fields apart*: Redis's default; *one piece*: the embedded Redis's "
+        "`hash-max-listpack-value`; *zstd*: `compress_over_bytes=200`, the answers being prose. "
+        "*rest*: mostly what the allocator rounds the graph's blocks up to, which nobody touches, "
+        "but `maxmemory` counts. *resident*: what the process really took. The "
+        "costs of commands are the server's own count."
+    )
+    return Chapter("Memory", lead, [], [_table("Bytes per entry, by part", head, rows)])
+
+
+def _purge(found: Found) -> Chapter:
+    rows = [
+        [
+            *(f"{size:,}", row["load"], f"{row['removed']:,}", f"{row['seconds']:.1f}"),
+            *(f"{row[when]['p50_ms']:.1f} / {row[when]['p99_ms']:.1f}" for when in _WHEN),
+            f"{row['during']['p99_ms'] / row['before']['p99_ms']:.2f}x",
+            *(f"{row[when]['per_s']:,.0f}" for when in _WHEN),
+            ", ".join(f"{name} {ms}" for name, ms in row["blocks_ms"].items()),
+        ]
+        for size, part in found
+        for row in part["rows"]
+    ]
+    waits = ", ".join(f"p50 / p99 ms {when}" for when in _WHEN)
+    rates = ", ".join(f"lookups/s {when}" for when in _WHEN)
+    head = f"entries, beside, removed, seconds, {waits}, p99 is, {rates}, longest blocks ms"
+    lead = (
+        "HNSW float32, one scope, a tag on 30 % of the entries. Blocks by Redis's latency monitor; "
+        "the longest of the commands is an `FT.INFO`, one a purge."
+    )
+    return Chapter("A purge beside lookups", lead, [], [_table("Purging a tag", head, rows)])
 
 
 def _machines(results: Row) -> Iterator[tuple[str, str]]:

@@ -189,6 +189,11 @@ class CacheConfig:
     base64 or hex (``openssl rand -base64 32``). The first one seals, all open; with any, what lies
     there in clear is not read. Vectors stay in clear."""
 
+    compress_over_bytes: int | None = None
+    """Entries over so many bytes (1 to 2^29) are compressed with zstd (extra: ``zstd``, which who
+    reads them needs as well: without it they are misses); None: none. Sizes tell more of what is
+    sealed then: whoever sees them, and may choose a part of a prompt, can try to guess the rest."""
+
     @property
     def learns(self) -> bool:
         """Is a precision asked for, rather than a distance?"""
@@ -242,6 +247,8 @@ class CacheConfig:
                 _check_range(name, getattr(self, name), 0.001, 1e6)
         if self.tenant_entries is not None:
             _check_count("tenant_entries", self.tenant_entries, 1, 10**9)
+        if self.compress_over_bytes is not None:
+            _check_count("compress_over_bytes", self.compress_over_bytes, 1, 2**29)
         if self.tenant_flights is not None:
             _check_count("tenant_flights", self.tenant_flights, 1, 10**6)
         _check_count("max_prompt_bytes", self.max_prompt_bytes, 1, 2**29)

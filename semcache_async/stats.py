@@ -128,7 +128,9 @@ class Stats(Counters, Mapping[str, Any]):
     erased: int = _counter("Near prompts refused: they differ in what the model cannot see")
     guarded: int = _counter("Near prompts refused by a guard")
     doubted: int = _counter("Near prompts not served as a small difference may matter")
-    unopened: int = _counter("What lay in Redis and no encryption key opened: misses")
+    unopened: int = _counter(
+        "What lay in Redis and did not open, for want of a key or of zstd: misses"
+    )
     store_skips: int = _counter("Store operations skipped while the store was out of reach")
     embedded_texts: int = _counter("Texts that the embedding model has run")
     embed_batches: int = _counter("Packs that the embedding model has run")

@@ -353,7 +353,7 @@ def test_reprs() -> None:
         cache=config,
     )
     keys = KeyRing({hash_key(ACME_KEY): Caller(tenant="acme")})
-    for shown in (config, settings, sealer_of(config.encryption_keys), keys):
+    for shown in (config, settings, sealer_of(config), keys):
         assert clean(repr(shown))
     assert TENANT in repr(SCOPE)  # a scope is its owner's to show
 

@@ -19,6 +19,11 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
+def allowed(rules: str) -> set[str]:
+    """The commands that a user may call."""
+    return set(re.findall(r"\+([a-z._|]+)", rules))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
@@ -46,9 +51,11 @@ def test_the_source_tour_names_what_there_is() -> None:
 
 
 def test_the_redis_user_of_the_docs_may_do_what_the_store_does() -> None:
-    text = (ROOT / "docs" / "http.md").read_text()
-    block = text[text.index("ACL SETUSER") :]
-    named = set(re.findall(r"\+([a-z._|]+)", block[: block.index("```")]))
+    line, _, worker, _ = (ROOT / "docs" / "redis" / "users.acl").read_text().splitlines()
+    text = (ROOT / "docs" / "usage.md").read_text()
+    block = text[text.index("ACL SETUSER semcache-worker") :]
+    assert allowed(block[: block.index("```")]) == allowed(worker)
+    named = allowed(line)
     assert named == {command.lower() for command in NEEDED_COMMANDS}
 
 

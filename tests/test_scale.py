@@ -85,6 +85,9 @@ async def test_measures_and_reports(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert parts["plan"]["rows"][1]["ways"]["adhoc"]["recall3"] == 1
     assert parts["plan"]["rows"][1]["auto_is"] == "adhoc_bf"
     assert parts["graph"]["rows"][0]["ways"]["EF 100"]["recall3"] > 0.9
+    apart, whole, *_ = parts["memory"]["rows"]
+    assert whole["hash"] < apart["hash"]
+    assert [row["removed"] for row in parts["purge"]["rows"]] == [ENTRIES * 3 // 10] * 2
     assert "| HNSW float16 |" in (tmp_path / "scale.md").read_text()
     assert (tmp_path / "scale.png").stat().st_size > 5_000
     write_report({"10000": parts, **results}, tmp_path)

@@ -14,6 +14,7 @@ from semcache_async.errors import ConfigError, SemcacheError
 
 if TYPE_CHECKING:
     from semcache_async.store.wire import RedisPipelines
+    from semcache_async.store.wire.dialect import Dialect
 
 __all__ = [
     "Example",
@@ -32,6 +33,8 @@ __all__ = [
 
 _TIMEOUT_S = 30.0
 _EXAMPLES = 10
+_SAMPLE = 100
+"""Entries of an index whose hashes are weighed."""
 
 
 class ServiceError(SemcacheError):
@@ -120,7 +123,8 @@ async def _server_stats(server: RedisPipelines, name: str) -> dict[str, Any]:
             if isinstance(info, MovedError):  # what is left of one whose keys are elsewhere now
                 continue
             info = dialect.reply(("FT.INFO",), info) if dialect else info
-            indexes[index] = _index(checked(info))
+            hashes = await _hash_bytes(server, dialect, index)
+            indexes[index] = _index(checked(info), hashes)
     lines = _text(await ask("INFO", "memory")).splitlines()
     memory = dict(line.split(":", 1) for line in lines if ":" in line)
     shown = ("used_memory_human", "maxmemory_human", "maxmemory_policy")
@@ -188,9 +192,26 @@ def options_of(name: str | None, file: Path | None) -> CacheConfig:
     return read_settings({"name": name}, file=file, asks_llm=False).cache
 
 
-def _index(info: Mapping[bytes, Any]) -> dict[str, Any]:
+async def _hash_bytes(server: RedisPipelines, dialect: Dialect | None, index: str) -> float | None:
+    """The mean size of some entries' hashes; None without entries, or where the user may not ask
+    for it."""
+    find = ("FT.SEARCH", index, "*", "NOCONTENT", "LIMIT", "0", str(_SAMPLE), "DIALECT", "2")
+    (found,) = await server.execute([dialect.command(find) if dialect else find])
+    found = dialect.reply(find, found) if dialect else found
+    if not isinstance(found, dict):
+        return None
+    weigh = [("MEMORY", "USAGE", row[b"id"], "SAMPLES", "0") for row in found[b"results"]]
+    sizes = [size for size in await server.execute(weigh) if isinstance(size, int)]
+    return sum(sizes) / len(sizes) if sizes else None
+
+
+def _index(info: Mapping[bytes, Any], hashes: float | None) -> dict[str, Any]:
+    entries = int(float(info.get(b"num_docs", 0)))
+    tables = (info.get(b"vector_index_sz_mb", 0), info.get(b"total_index_memory_sz_mb", 0))
+    indexed = sum(map(float, tables)) * 2**20 / max(1, entries)
     return {
-        "entries": int(float(info.get(b"num_docs", 0))),
+        "entries": entries,
+        "bytes_per_entry": None if hashes is None else round(hashes + indexed),
         "indexing_failures": int(float(info.get(b"hash_indexing_failures", 0))),
         "percent_indexed": round(float(info.get(b"percent_indexed", 0)) * 100, 1),
     }

@@ -102,7 +102,7 @@ async def open_journal(
             pipelines = await stack.enter_async_context(
                 redis_pipelines(cache.redis_url, connections=1, timeout_s=timeout_s)
             )
-            log = partial(RedisLog, pipelines, name, sealer=sealer_of(cache.config.encryption_keys))
+            log = partial(RedisLog, pipelines, name, sealer=sealer_of(cache.config))
             near = log("near", keep=keep, ttl_s=NEAR_TTL_S)
             reviews = log("reviews", keep=REVIEWS_KEPT, ttl_s=REVIEWS_TTL_S)
         floor = 0.0 if cache.config.learns else fraction * cache.config.max_distance

@@ -87,7 +87,7 @@ async def _stores(
     timeout_s: float | None,
 ) -> AsyncIterator[list[RedisStore]]:
     """Those that nobody has spoken to yet."""
-    sealer = sealer_of(config.encryption_keys)
+    sealer = sealer_of(config)
     timeout_s = timeout_s or config.store_timeout_s
     async with (
         redis_pipelines(url, connections=config.connections - 1, timeout_s=timeout_s) as pipelines,
@@ -106,6 +106,7 @@ async def _stores(
                 clock or ServerClock(),
                 lease_s=config.lease_s,
                 sealer=sealer,
+                reach=config.max_distance,
             )
             for partition in partitions(config.partitions)
         ]

@@ -57,6 +57,7 @@ class RedisStore:
         *,
         lease_s: float,
         sealer: Sealer,
+        reach: float,
     ) -> None:
         self._pipelines = pipelines
         self._writing = writing
@@ -69,7 +70,7 @@ class RedisStore:
         """Has it an index of its own?"""
         self._prefix = keys.prefix.encode()
         self._sealer = sealer
-        self._searcher = Searcher(self._timed, self._remake, keys, shape, clock, sealer)
+        self._searcher = Searcher(self._timed, self._remake, keys, shape, clock, sealer, reach)
         self._noting = noting
         evidence = EvidenceKeeper(pipelines, noting, keys, clock, sealer)
         self.owner, self.noted, self.annotate = evidence.owner, evidence.noted, evidence.annotate
@@ -92,8 +93,8 @@ class RedisStore:
 
     @property
     def unopened(self) -> int:
-        """Sealed data that did not open, so far."""
-        return self._sealer.unopened
+        """What was read and did not open, so far."""
+        return self._sealer.unopened + self._sealer.squeezer.unread
 
     def now(self) -> float:
         """Unix seconds by Redis's clock, early by a round trip at most."""

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
 
-from semcache_async.config import encryption_key
+from semcache_async.config import CacheConfig, encryption_key
 from semcache_async.errors import ConfigError
+from semcache_async.store.squeezing import PLAIN, Squeezer
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -27,6 +28,8 @@ MAGIC = b"\x00s1"
 """No JSON begins so."""
 _SAID = 16
 """Reasons that are logged: who can write to Redis can name any number of keys."""
+_BESIDE = 65_536
+"""Bytes that an entry may take beside prompt and answer."""
 _ID, _SALT, _NONCE = 4, 12, 12
 _HEAD = len(MAGIC) + _ID + _SALT + _NONCE
 
@@ -40,6 +43,8 @@ class Sealer(Protocol):
     """False: data stays as it is, and need not be passed through here."""
     unopened: int
     """How often something was read that did not open."""
+    squeezer: Squeezer
+    """What is long is squeezed by it before, and expanded after."""
 
     def seal(self, data: bytes, *, context: bytes) -> bytes:
         """``data`` as it may lie in Redis."""
@@ -53,6 +58,9 @@ class _Clear:
 
     seals = False
     unopened = 0
+
+    def __init__(self, squeezer: Squeezer = PLAIN) -> None:
+        self.squeezer = squeezer
 
     def seal(self, data: bytes, *, context: bytes) -> bytes:
         return data
@@ -71,7 +79,8 @@ class KeySealer:
 
     seals = True
 
-    def __init__(self, keys: Sequence[str]) -> None:
+    def __init__(self, keys: Sequence[str], squeezer: Squeezer = PLAIN) -> None:
+        self.squeezer = squeezer
         try:
             from cryptography.exceptions import InvalidTag
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -121,9 +130,12 @@ class KeySealer:
             _logger.warning("something in Redis does not open, and counts as a miss: %s", why)
 
 
-def sealer_of(keys: Sequence[str]) -> Sealer:
-    """What ``CacheConfig.encryption_keys`` mean. Raises ``ConfigError``."""
-    return KeySealer(keys) if keys else CLEAR
+def sealer_of(config: CacheConfig) -> Sealer:
+    """What ``encryption_keys`` and ``compress_over_bytes`` mean. Raises ``ConfigError``."""
+    most = config.max_prompt_bytes + config.max_answer_bytes + _BESIDE
+    squeezer = Squeezer(over=config.compress_over_bytes, most=most)
+    keys = config.encryption_keys
+    return KeySealer(keys, squeezer) if keys else _Clear(squeezer)
 
 
 def context_of(kind: str, scope: str, entry_id: str) -> bytes:

@@ -128,6 +128,7 @@ def test_stats_of_a_redis(service: Live, redis_url: str, name: str) -> None:
     told = json.loads(shown.stdout)
     assert (told["entries"], len(told["indexes"])) == (3, 1)
     assert told["keys_in_redis"] >= 3
+    assert all(index["bytes_per_entry"] > 0 for index in told["indexes"].values())
     assert "entries" in invoke("stats", "--redis-url", redis_url, "--name", name).stdout
 
 

@@ -45,6 +45,7 @@ SPECIAL = {
     "tenant_writes": "2.5",
     "tenant_flights": "7",
     "tenant_verdicts": "0.5",
+    "compress_over_bytes": "4096",
 }
 TABLES = {
     "upstreams": (

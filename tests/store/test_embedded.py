@@ -191,6 +191,29 @@ async def test_named_directory_keeps_its_data(tmp_path: Path) -> None:
         assert await redis.get("k") == b"v"
 
 
+async def test_it_takes_a_share_of_the_memory_and_drops_what_is_used_least() -> None:
+    async with embedded_redis() as url, client(url) as redis:
+        said: Any = await redis.config_get("maxmemory*", "hash-max-listpack-value")
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < int(said["maxmemory"]) <= total // 4
+    assert (said["maxmemory-policy"], said["hash-max-listpack-value"]) == ("allkeys-lfu", "16384")
+
+
+async def test_settings_in_a_directory_go_before_ours_but_for_where_it_listens(
+    tmp_path: Path,
+) -> None:
+    settings = "maxmemory 64mb\nmaxmemory-policy allkeys-lru\nport 1\ndir /\n"
+    (tmp_path / "redis.conf").write_text(settings)
+    async with embedded_redis(tmp_path) as url, client(url) as redis:
+        said: Any = await redis.config_get("maxmemory", "maxmemory-policy", "port", "dir")
+    assert said == {
+        "maxmemory": str(64 * 2**20),
+        "maxmemory-policy": "allkeys-lru",
+        "port": "0",
+        "dir": str(tmp_path),
+    }
+
+
 async def test_long_path(tmp_path: Path) -> None:
     directory = tmp_path / ("d" * 120) / ("e" * 120)
     async with embedded_redis(directory) as url:

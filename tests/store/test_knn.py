@@ -23,7 +23,7 @@ def planner_of(
     keys = KeySpace("name", "fp", "")
     planner = KnnPlanner(keys.index, graph=graph, clock=lambda: now[0])
     planner.learn(keys.scope(SCOPE), {b"total_results": entries})
-    planner.learn(None, {b"num_docs": total})
+    planner.learn(None, {b"total_results": total})
     return planner, keys, now
 
 
@@ -71,8 +71,21 @@ def test_a_size_is_asked_for_at_first_and_then_ever_more_rarely() -> None:
 def test_an_error_teaches_nothing() -> None:
     planner, _, now = planner_of(5_000, 5_000)
     now[0] = 100.0
-    planner.learn(None, ValueError())
     assert list(planner.questions([])) == [None]
+    planner.learn(None, ValueError())
+    now[0] += 0.5
+    assert list(planner.questions([])) == [None]
+
+
+def test_what_has_been_asked_is_not_asked_again_while_the_answer_is_under_way() -> None:
+    planner, keys, now = planner_of(5_000, 5_000)
+    digest, unseen = keys.scope(SCOPE), keys.scope(Scope(tenant="unseen"))
+    now[0] = 100.0
+    assert len(planner.questions([digest, unseen])) == 3
+    assert planner.questions([digest, unseen]) == {}
+    query = VectorQuery(SCOPE, np.zeros(4, np.float32), 3)
+    assert "BATCHES" in str(planner.search(digest, query, b"")[2])  # by what is known
+    assert "BATCHES" not in str(planner.search(unseen, query, b"")[2])
 
 
 def test_an_exact_index_is_left_to_itself() -> None:
@@ -116,7 +129,7 @@ async def test_large_and_small_scopes_side_by_side(redis_url: str, name: str) ->
 
 def test_many_scopes_do_not_push_the_size_of_the_index_out() -> None:
     planner = KnnPlanner("i", graph=True, clock=lambda: 0.0)
-    planner.learn(None, {b"num_docs": 10_000})
+    planner.learn(None, {b"total_results": 10_000})
     for number in range(5_000):
         planner.learn(ScopeDigest(str(number), (), b""), {b"total_results": 2})
     assert None not in planner.questions([])

@@ -5,21 +5,27 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from semcache_async.errors import StoreError
-from semcache_async.store.entries.payload import Payload, read_entry, read_neighbours, read_page
+from semcache_async.store.entries.payload import (
+    Payload,
+    read_entry,
+    read_neighbours,
+    read_page,
+    write_payload,
+)
 from semcache_async.store.keys import ScopeDigest
+from semcache_async.types import Entry
 
 SCOPE = ScopeDigest("aa", (), b"")
 
 
 def payload(**changes: Any) -> bytes:
     fields: dict[str, Any] = {
-        "scope": "aa",
+        "scope": b"\xaa",
         "prompt": "p",
         "text": "t",
         "created_at": 1.0,
@@ -27,7 +33,7 @@ def payload(**changes: Any) -> bytes:
         "semantic_until": 100.0,
         "attributes": {"plan": "pro"},
     }
-    return msgspec.json.encode(Payload(**(fields | changes)))
+    return write_payload(Payload(**(fields | changes)))
 
 
 def reply(*rows: dict[bytes, Any] | None, warning: tuple[bytes, ...] = ()) -> dict[bytes, Any]:
@@ -55,7 +61,7 @@ def test_nearest_first_whatever_the_order() -> None:
         {b"d": b"inf", b"entry": payload()},
         {b"d": b"near", b"entry": payload()},
         {b"d": None, b"entry": payload()},
-        {b"d": b"0.1", b"entry": payload(scope="bb")},
+        {b"d": b"0.1", b"entry": payload(scope=b"\xbb")},
         {b"d": b"0.1", b"entry": payload(semantic_until=10.0)},
         {b"d": b"0.1", b"entry": payload(attributes={})},
         {b"d": b"0.1", b"entry": b"{}"},
@@ -128,3 +134,21 @@ def test_distances_stay_in_range(distance: float) -> None:
     for neighbour in read_neighbours(reply(row), b"prefix:", SCOPE, {}, 10.0).neighbours:
         assert 0.0 <= neighbour.distance <= 2.0
         assert math.isfinite(distance)
+
+
+def test_what_an_earlier_version_wrote_is_read() -> None:
+    said = (
+        b'{"scope":"aa","prompt":"p","text":"t","created_at":1.5,"exact_until":50.0,'
+        b'"semantic_until":100.25,"tags":["x"],"attributes":{"plan":"pro"}}'
+    )
+    entry = read_entry(said, "id", SCOPE, 10.0)
+    assert entry == Entry("id", "p", "t", 1.5, 50.0, ("x",), {"plan": "pro"}, 100.25)
+    assert read_entry(said, "id", ScopeDigest("bb", (), b""), 10.0) is None
+    assert read(reply({b"d": b"0.1", b"entry": said}), {"plan": "pro"}) == ["0@0.1"]
+
+
+def test_a_payload_says_no_more_than_it_has_to() -> None:
+    short = payload(attributes={})
+    assert len(short) == 1 + 3 + 2 + 2 + 3
+    entry = read_entry(short, "id", SCOPE, 10.0)
+    assert entry == Entry("id", "p", "t", 1.0, 50.0, semantic_until=100.0)

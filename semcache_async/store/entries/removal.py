@@ -1,8 +1,8 @@
 """Deleting entries: every one that meets all conditions named, a few at a time.
 
-Taking a vector out of an HNSW graph costs Redis .3 to .5 ms, and it serves nobody meanwhile
-(docs/decisions.md), so a page is as many entries as take about 2 ms, and between pages others have
-as long for themselves.
+Taking a vector out of an HNSW graph costs Redis .1 to .5 ms, and it serves nobody meanwhile
+(docs/decisions.md), so a page is as many entries as take it half a millisecond, and between pages
+others have twice as long.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ __all__ = ["Removal", "entries_filter"]
 
 _FOUND_AT_ONCE = 100
 """Keys that one reading of the cursor brings: .3 ms."""
-_PAGE_FIRST, _PAGE_MIN, _PAGE_MAX = 4, 4, 256
-_PAGE_S = 0.002
+_PAGE_FIRST, _PAGE_MAX = 2, 100
+_PAGE_S, _PAGE_MAX_S = 0.0005, 0.001
+_WAIT_SHARE, _SHARE = 0.25, 1 / 3
+"""A page takes Redis the longer, from the first to the second, the longer everybody waits for it:
+this share of a round trip. All pages take no more than that share of its time."""
 _PASSES = 3
 """Searches whose results Redis may cut short before that is an error."""
 
@@ -205,8 +208,7 @@ async def _remove_found(
 
 
 class _Pages:
-    """Deletes keys, a page at a time: as many as take Redis about ``_PAGE_S``, measured by the
-    round trips, with a pause as long as each took."""
+    """Deletes keys, a page at a time, by what Redis's own clock says that they take."""
 
     def __init__(self, execute: Execute) -> None:
         self._execute = execute
@@ -215,15 +217,16 @@ class _Pages:
     async def unlink(self, keys: Sequence[bytes]) -> int:
         removed = 0
         for page in self._cut(keys):
-            began = time.perf_counter()
-            (count,) = await self._execute([("UNLINK", *page)])
-            took = time.perf_counter() - began
+            sent = time.perf_counter()
+            began, count, ended = await self._execute([("TIME",), ("UNLINK", *page), ("TIME",)])
+            waited = time.perf_counter() - sent
+            took = max(_seconds(ended) - _seconds(began), 1e-5)
             removed += count
             if len(page) == self._size:
-                aim = self._size * _PAGE_S / max(took, 1e-5)
-                self._size = int(min(max(aim, self._size / 2), self._size * 2))
-                self._size = min(max(self._size, _PAGE_MIN), _PAGE_MAX)
-            await asyncio.sleep(took)
+                page_s = min(max(_PAGE_S, waited * _WAIT_SHARE), _PAGE_MAX_S)
+                aim = self._size * page_s / took
+                self._size = int(min(max(aim, self._size / 2, 1), self._size * 2, _PAGE_MAX))
+            await asyncio.sleep(max(0.0, took / _SHARE - waited))
         return removed
 
     def _cut(self, keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
@@ -232,6 +235,11 @@ class _Pages:
             page = keys[start : start + self._size]
             start += len(page)
             yield page
+
+
+def _seconds(parts: Sequence[bytes]) -> float:
+    """What ``TIME`` answers."""
+    return int(parts[0]) + int(parts[1]) / 1e6
 
 
 def _is_entry_id(text: object) -> bool:

@@ -13,7 +13,7 @@ from semcache_async.errors import StoreError, StoreUnavailableError
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.entries.knn import KnnPlanner
 from semcache_async.store.entries.payload import Found, read_neighbours
-from semcache_async.store.entries.schema import IndexShape, is_missing_index
+from semcache_async.store.entries.schema import SCOPE, IndexShape, is_missing_index
 from semcache_async.store.keys import KeySpace
 from semcache_async.store.sealing import Sealer
 from semcache_async.store.wire import Command
@@ -47,7 +47,9 @@ class Searcher:
         shape: IndexShape,
         clock: ServerClock,
         sealer: Sealer,
+        reach: float,
     ) -> None:
+        """``reach``: the distance within which a neighbour may be served."""
         self._timed = execute
         self._remake = remake
         self._keys = keys
@@ -56,6 +58,8 @@ class Searcher:
         self._dtype = np.dtype(shape.dtype)
         self._planner = KnnPlanner(keys.index, graph=shape.algorithm == "hnsw")
         self._prefix = keys.prefix.encode()
+        self._reach = reach
+        self._used: dict[str, None] = {}
 
     async def search(
         self, queries: Sequence[VectorQuery], until: float
@@ -81,6 +85,11 @@ class Searcher:
                 )
                 for n, outcome in zip(again, wider, strict=True):
                     outcomes[n] = outcome if isinstance(outcome, Found) else outcomes[n]
+        for outcome in outcomes:
+            if isinstance(outcome, Found) and outcome.neighbours:
+                nearest = outcome.neighbours[0]
+                if nearest.distance <= self._reach:
+                    self._used[nearest.entry.id] = None
         return [
             outcome if isinstance(outcome, Exception) else outcome.neighbours[: query.neighbours]
             for query, outcome in zip(queries, outcomes, strict=True)
@@ -97,8 +106,8 @@ class Searcher:
             wider = queries[n]._replace(neighbours=asked[n])
             commands.append(self._planner.search(digests[n], wider, self._bytes(wider.vector)))
         questions = self._planner.questions(dict.fromkeys(digests[n] for n in good))
-        replies = await self._timed([*commands, *questions.values()], until)
-        for subject, reply in zip(questions, replies[len(commands) :], strict=True):
+        replies = await self._timed([*commands, *questions.values(), *self._uses()], until)
+        for subject, reply in zip(questions, replies[len(commands) :], strict=False):
             self._planner.learn(subject, reply)
         if any(is_missing_index(reply) for reply in replies):
             with suppress(TimeoutError):
@@ -119,6 +128,13 @@ class Searcher:
             except StoreError as error:
                 outcomes[n] = error
         return outcomes
+
+    def _uses(self) -> list[Command]:
+        """Reads that tell Redis which entries earlier searches brought: it does not count those
+        itself, and would evict what serves by meaning alone. ``TOUCH`` would do as well, but a user
+        of the store may be allowed no more."""
+        used, self._used = self._used, {}
+        return [("HGET", self._keys.key(entry_id), SCOPE) for entry_id in used]
 
     def _bytes(self, vector: Vector) -> bytes:
         return vector.astype(self._dtype, copy=False).tobytes()

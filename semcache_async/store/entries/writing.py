@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 
 from semcache_async.errors import LeaseLostError, StaleWriteError, StoreError, StoreFullError
 from semcache_async.store.claims import standing
 from semcache_async.store.clock import ServerClock
-from semcache_async.store.entries.fences import Fences
-from semcache_async.store.entries.payload import Payload
+from semcache_async.store.entries.fences import READS, Fences
+from semcache_async.store.entries.payload import Payload, write_payload
 from semcache_async.store.entries.schema import (
     ATTRIBUTES,
     ENTRY,
@@ -34,8 +33,6 @@ _TOGETHER, _ALONE = 3, 5
 """Attempts of a whole batch, then of each record by itself, while fences keep moving."""
 _PLACES = 2
 """Masters that are tried: one may have been demoted, or its slot moved, just now."""
-
-_encode = msgspec.json.encode
 
 
 class _Write(NamedTuple):
@@ -116,7 +113,7 @@ class Writer:
         watch, *read, time = await session.execute(
             [
                 ("WATCH", *names, *claims),
-                *self._fences.reading(names),
+                *self._fences.reading(names, self._clock.now()),
                 *(standing(claim) for claim in claims),
                 ("TIME",),
             ]
@@ -124,13 +121,15 @@ class Writer:
         for reply in (watch, *read):
             checked(reply)
         self._clock.learn(sent, time)
-        moments = dict(zip(names, read, strict=False))
-        stands = dict(zip(claims, read[len(names) :], strict=True))
+        ends = range(READS, READS * len(names) + 1, READS)
+        moments = {name: read[end - READS : end] for name, end in zip(names, ends, strict=True)}
+        stands = dict(zip(claims, read[READS * len(names) :], strict=True))
         admitted: list[_Write] = []
         commands: list[Command] = [("MULTI",)]
         for write in writes:
+            found = [moment for name in write.fences for moment in moments[name]]
             refusal: StaleWriteError | None = self._fences.refusal(
-                write.record, [moments[name] for name in write.fences], self._clock.now()
+                write.record, found, self._clock.now()
             )
             if write.claim and not stands[write.claim]:
                 refusal = refusal or LeaseLostError(
@@ -167,7 +166,7 @@ class Writer:
         entry_id = self._keys.entry_id(record.key)
         tags = tuple([self._keys.tag(tag) for tag in record.tags])
         payload = Payload(
-            scope=digest.scope,
+            scope=bytes.fromhex(digest.scope),
             prompt=plain(record.prompt),
             text=plain(record.text),
             created_at=record.started_at,
@@ -179,23 +178,26 @@ class Writer:
             made_s=record.made_s,
         )
         key = self._keys.key(entry_id)
-        entry = self._sealer.seal(
-            _encode(payload), context=context_of("entry", digest.scope, entry_id)
-        )
-        fields: Command = (
-            *(ENTRY, entry, SCOPE, digest.scope, TENANT, digest.tenant),
-            *(ATTRIBUTES, ",".join(digest.attributes), TAGS, ",".join(tags)),
-        )
-        if scope.epoch:
-            fields += (OWNER, self._keys.scope(scope.unversioned()).scope)
-        commands: list[Command]
+        squeezed = self._sealer.squeezer.squeeze(write_payload(payload))
+        entry = self._sealer.seal(squeezed, context=context_of("entry", digest.scope, entry_id))
+        fields: dict[bytes, str | bytes] = {
+            ENTRY: entry,
+            SCOPE: digest.scope,
+            TENANT: digest.tenant,
+            ATTRIBUTES: ",".join(digest.attributes),
+            TAGS: ",".join(tags),
+            OWNER: self._keys.scope(scope.unversioned()).scope if scope.epoch else "",
+            VECTOR: b"",
+        }
         longest = record.exact_ttl_s
-        if record.vector is None:
-            commands = [("HDEL", key, VECTOR), ("HSET", key, *fields)]
-        else:
-            vector = record.vector.astype(self._dtype, copy=False).tobytes()
-            commands = [("HSET", key, *fields, VECTOR, vector)]
+        if record.vector is not None:
+            fields[VECTOR] = record.vector.astype(self._dtype, copy=False).tobytes()
             longest = max(longest, record.semantic_ttl_s)
+        commands: list[Command] = []
+        if absent := [name for name, value in fields.items() if not value]:
+            commands.append(("HDEL", key, *absent))
+        present = [part for pair in fields.items() if pair[1] for part in pair]
+        commands.append(("HSET", key, *present))
         commands.append(("PEXPIRE", key, max(1, int(longest * 1_000))))
         fences = self._keys.record_fences(digest, tags, entry_id)
         claim = "" if record.claim is None else self._keys.claim(record.claim)

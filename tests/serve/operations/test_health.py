@@ -102,7 +102,7 @@ async def test_what_cannot_be_written_is_said(redis_url: str, name: str) -> None
         redis.asyncio.from_url(redis_url) as admin,
     ):
         await service.cache.store("before", "an answer")
-        await admin.config_set("maxmemory", 1)
+        await admin.config_set("maxmemory", 1, "maxmemory-policy", "noeviction")
         try:
             with pytest.raises(StoreFullError):
                 await service.cache.store("after", "an answer")
@@ -112,7 +112,7 @@ async def test_what_cannot_be_written_is_said(redis_url: str, name: str) -> None
             assert not service.cache.stats().store_keeps
             assert await service.cache.lookup("before") is not None
         finally:
-            await admin.config_set("maxmemory", 0)
+            await admin.config_set("maxmemory", 0, "maxmemory-policy", "allkeys-lfu")
         await service.cache.store("after", "an answer")
         assert await get(client, "/readyz") == (200, {"status": "ready"})
         assert service.cache.stats().store_keeps
