@@ -27,6 +27,7 @@ from semcache_async.types import (
 )
 
 __all__ = [
+    "AmendingStore",
     "BrowsableStore",
     "CountingStore",
     "Embedder",
@@ -227,6 +228,16 @@ class CountingStore(Store, Protocol):
 
     async def count(self, tenant: str) -> int:
         """How many entries a tenant has. Raises a ``StoreError`` where it fails."""
+
+
+@runtime_checkable
+class AmendingStore(Store, Protocol):
+    """A store in which an entry's times can be changed: the Redis store."""
+
+    async def amend(self, entry_id: str, change: Callable[[Entry], Entry | None]) -> bool:
+        """Replace ``exact_until``, ``semantic_until``, ``validated_at`` and ``slid_at`` of a live
+        entry by what ``change`` makes of them (None: leave it), in one atomic step; ``change`` may
+        be called again. False for an entry that is not there."""
 
 
 @runtime_checkable

@@ -77,6 +77,7 @@ class Query(msgspec.Struct, frozen=True, gc=False):
             semantic_ttl_s=lives.semantic_s,
             stale_s=lives.stale_s,
             made_s=made_s or 0.0,
+            slides=config.sliding_ttl,
             started_at=started_at,
             claim=claim,
         )

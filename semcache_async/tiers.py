@@ -6,7 +6,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Collection, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import NamedTuple, TypeVar
@@ -38,6 +38,7 @@ from semcache_async.flow.vectors import Vectors
 from semcache_async.flow.versions import Versions
 from semcache_async.flow.wording import Wording
 from semcache_async.protocols import (
+    AmendingStore,
     BrowsableStore,
     CountingStore,
     Embedder,
@@ -77,6 +78,8 @@ _SEARCH_PIPELINES = 2
 
 _UNKNOWN = -1
 """The version of a namespace's that cannot be learnt."""
+_SLIDING = 64
+"""Entries whose times are being begun anew, at most: one that waits comes with its next hit."""
 _WATCH_AGAIN_S = 1.0
 _AGREE = 0.1
 """Cosine distance within which two answers may say the same."""
@@ -131,6 +134,10 @@ class Tiers:
         self._unkept: str | None = None
         """Why the last write failed; None where it did not."""
         self._noted = store.noted if isinstance(store, EvidenceStore) else None
+        self._amend = store.amend if isinstance(store, AmendingStore) else None
+        if config.sliding_ttl and self._amend is None:
+            raise ConfigError("sliding_ttl needs a store with amend(), as Redis's has.")
+        self._sliding: dict[str, asyncio.Task[None]] = {}
         self._pointers: Recent[EntryKey, _Pointer] = Recent(config.embedding_cache_size)
         """By prompts that were answered by meaning."""
         self._recent = RecentAnswers(config.local_answers)
@@ -185,6 +192,8 @@ class Tiers:
             return None
         if entry is None or self._is_due(entry, entry.exact_until, now):
             return None
+        if entry.slid_at:
+            self._slide(entry, now)
         return remembered(entry, now)
 
     async def pinned(self, query: Query) -> Query:
@@ -230,7 +239,7 @@ class Tiers:
                     self._counters.shadow_exact += 1
                     attempt.shadow = Neighbour(0.0, entry)
                     return None
-                if not (entry.stale_s or self._config.early_refresh):
+                if not (entry.stale_s or entry.slid_at or self._config.early_refresh):
                     return attempt.hit(Source.EXACT, entry, 0.0, now)
                 stale = self._note_age(attempt, entry, entry.exact_until, now)
                 return attempt.hit(Source.EXACT, entry, 0.0, now, stale=stale)
@@ -271,10 +280,46 @@ class Tiers:
         if self._noted is not None:
             pointer = _Pointer(entry.id, entry.created_at, chosen.distance)
             self._pointers.put(query.key, pointer)
-        if not (entry.stale_s or self._config.early_refresh):
+        if not (entry.stale_s or entry.slid_at or self._config.early_refresh):
             return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now)
         stale = self._note_age(attempt, entry, entry.semantic_until, now)
         return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now, stale=stale)
+
+    def _slide(self, entry: Entry, now: float) -> None:
+        """A hit: its times to live begin anew, written down in the background now and then."""
+        longest_s = self._config.max_ttl_s
+        if longest_s is None or len(self._sliding) >= _SLIDING or entry.id in self._sliding:
+            return
+        if entry.slid(now, longest_s) is not None:
+            task = asyncio.create_task(self._slid(entry, longest_s))
+            self._sliding[entry.id] = task
+            task.add_done_callback(lambda _: self._sliding.pop(entry.id, None))
+
+    async def _slid(self, entry: Entry, longest_s: float) -> None:
+        def slide(there: Entry) -> Entry | None:
+            same = there.created_at == entry.created_at
+            return there.slid(self._store.now(), longest_s) if same else None
+
+        await self._amended(entry.id, slide)
+
+    async def validate(self, entry: Entry) -> None:
+        """Somebody found its answer right just now."""
+
+        def validated(there: Entry) -> Entry | None:
+            if there.created_at != entry.created_at:
+                return None
+            return msgspec.structs.replace(there, validated_at=self._store.now())
+
+        await self._amended(entry.id, validated)
+
+    async def _amended(self, entry_id: str, change: Callable[[Entry], Entry | None]) -> None:
+        if self._amend is None or self._breaker.is_open:
+            return
+        try:
+            await self._amend(entry_id, change)
+            self._recent.change(entry_id)
+        except Exception as error:
+            self.store_failed(error)
 
     async def _pointed(self, attempt: Attempt) -> Answer | None:
         """What answered the very same wording by meaning before, if it still may: the very same
@@ -303,6 +348,8 @@ class Tiers:
                 decision = decide(query.prompt, [near], query.policy)
                 if decision.chosen is not None:
                     self._counters.pointed += 1
+                    if entry.slid_at:
+                        self._slide(entry, now)
                     attempt.served, attempt.near = near, [near]
                     return attempt.hit(Source.SEMANTIC, entry, near.distance, now)
         self._pointers.drop(query.key)
@@ -523,6 +570,8 @@ class Tiers:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+        for task in list(self._sliding.values()):
+            task.cancel()
         await self._breaker.aclose()
         await self._versions.aclose()
         for batcher in (self._fetches, self._searches, self._puts):
@@ -540,9 +589,11 @@ class Tiers:
 
     def _note_age(self, attempt: Attempt, entry: Entry, until: float, now: float) -> bool:
         """Is what a tier serves, at most ``until`` then, stale? Notes whether it is to be made
-        anew."""
+        anew; else its times may begin anew."""
         if self._is_due(entry, until, now):
             attempt.renews = entry
+        elif entry.slid_at:
+            self._slide(entry, now)
         return entry.stale_s > 0.0 and now >= until - entry.stale_s
 
     def _is_due(self, entry: Entry, until: float, now: float) -> bool:

@@ -89,6 +89,8 @@ class FrozenMapping(Mapping[str, Parameter]):
 
 
 _EMPTY = FrozenMapping()
+_SLIDES = 16
+"""Times at most that hits write down, in one lifetime, that it begins anew."""
 _TEXTS = ("tenant", "locale", "model", "system_prompt", "corpus_version", "namespace")
 
 
@@ -226,6 +228,27 @@ class Entry(msgspec.Struct, frozen=True):
     """Seconds that making its answer took."""
     validated_at: float = 0.0
     """When somebody last found its answer right; 0 where nobody has."""
+    slid_at: float = 0.0
+    """When its times to live began that a hit begins anew; 0 where none does."""
+
+    def slid(self, now: float, longest_s: float) -> Entry | None:
+        """This entry with its times begun anew, to end ``longest_s`` after its answer began to be
+        made at the latest; None where too little of them has passed to be worth writing down."""
+        begun, end = self.slid_at, self.created_at + longest_s
+        passed = now - begun
+        shorter = min(self.exact_until, self.semantic_until) - begun
+        if (
+            not begun
+            or passed * _SLIDES < shorter
+            or max(self.exact_until, self.semantic_until) >= end
+        ):
+            return None
+        return msgspec.structs.replace(
+            self,
+            exact_until=min(end, self.exact_until + passed),
+            semantic_until=min(end, self.semantic_until + passed),
+            slid_at=now,
+        )
 
 
 class Affected(msgspec.Struct, frozen=True):
@@ -314,6 +337,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """The last seconds of both tiers' times, in which it is stale."""
     made_s: float = 0.0
     """Seconds that making the answer took."""
+    slides: bool = False
+    """Do hits begin its times anew?"""
     claim: str | None = None
     """The claim under which it was made: once that stands no longer, the record is refused."""
 

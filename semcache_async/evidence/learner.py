@@ -137,9 +137,11 @@ class Learner:
         judged: bool,
         busy: Callable[[], bool],
         quotas: Quotas,
+        validated: Callable[[Entry], Awaitable[None]],
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """``judged``: is there a judge? ``busy``: is there so much to do that learning waits?"""
+        """``validated`` is told of answers that were found right. ``judged``: is there a judge?
+        ``busy``: is there so much to do that learning waits?"""
         self._local: LocalEvidence | None = None
         self._keeper: EvidenceStore | LocalEvidence
         if isinstance(store, EvidenceStore):
@@ -153,6 +155,7 @@ class Learner:
         self._judging = judging
         self._busy = busy
         self._quotas = quotas
+        self._validated = validated
         self._draw = draw
         self._active = judged or config.learns or config.shadow
         self.listens = self._active or self._local is not None
@@ -423,6 +426,8 @@ class Learner:
         if label.sure:
             pair = pair_of(pending.prompt)
             await self._annotate(pair, near.entry, sample, moves_reach=not objected)
+            if label.right:
+                await self._validated(near.entry)
         if not objected:
             owner = self._keeper.owner(pending.scope)
             await self._tally(owner, sample, pooled=known.total < _POOLED)

@@ -9,7 +9,7 @@ from typing import Any
 
 from semcache_async.errors import StoreError
 from semcache_async.store.clock import ServerClock
-from semcache_async.store.entries.payload import Noted, read_noted
+from semcache_async.store.entries.payload import Noted, read_noted, read_payload, write_payload
 from semcache_async.store.entries.schema import ENTRY, NOTES, OWNER, SCOPE, TENANT
 from semcache_async.store.keys import KeySpace
 from semcache_async.store.sealing import Sealer, context_of
@@ -85,6 +85,39 @@ class EvidenceKeeper:
         for reply in (*queued, executed):
             checked(reply)
         return (entry, owner), executed is not None
+
+    async def amend(self, entry_id: str, change: Callable[[Entry], Entry | None]) -> bool:
+        async with self._noting.session() as session:
+            for _ in range(_ATTEMPTS):
+                done = await self._amend(session, entry_id, change)
+                if done is not None:
+                    return done
+                await asyncio.sleep(_PAUSE_S * random.random())  # noqa: S311 - spreads writers
+        raise StoreError("An entry kept changing while its times were to be changed.")
+
+    async def _amend(
+        self, session: Session, entry_id: str, change: Callable[[Entry], Entry | None]
+    ) -> bool | None:
+        """None where it changed meanwhile."""
+        key = self._keys.key(entry_id)
+        watched, row = await session.execute([("WATCH", key), self._reading(entry_id)])
+        checked(watched)
+        entry, _, _, scope = self._read(row, entry_id)
+        changed = None if entry is None else change(entry)
+        payload = read_payload(row[0], scope, entry_id, self._sealer)
+        if entry is None or changed is None or payload is None:
+            await session.execute([("UNWATCH",)])
+            return entry is not None
+        amended = self._sealer.squeezer.squeeze(write_payload(payload.amended(changed)))
+        sealed = self._sealer.seal(amended, context=context_of("entry", scope, entry_id))
+        ends = max(changed.exact_until, changed.semantic_until)
+        life_ms = max(1, int((ends - self._clock.now()) * 1_000))
+        *queued, executed = await session.execute(
+            [("MULTI",), ("HSET", key, ENTRY, sealed), ("PEXPIRE", key, life_ms), ("EXEC",)]
+        )
+        for reply in (*queued, executed):
+            checked(reply)
+        return None if executed is None else True
 
     async def tally(
         self, owner: Owner, period: int, amounts: Mapping[str, float], *, pooled: bool

@@ -74,6 +74,7 @@ class RedisStore:
         self._noting = noting
         evidence = EvidenceKeeper(pipelines, noting, keys, clock, sealer)
         self.owner, self.noted, self.annotate = evidence.owner, evidence.noted, evidence.annotate
+        self.amend = evidence.amend
         self.tally, self.tallies = evidence.tally, evidence.tallies
         kept = VersionKeeper(pipelines, keys, self._time)
         self.versions, self.bump = kept.versions, kept.bump

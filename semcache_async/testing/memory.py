@@ -132,6 +132,15 @@ class MemoryStore:
     async def check(self) -> None:
         pass
 
+    async def amend(self, entry_id: str, change: Callable[[Entry], Entry | None]) -> bool:
+        now = self.now()
+        for key, row in self._rows.items():
+            alive = max(row.entry.exact_until, row.entry.semantic_until) > now
+            if row.entry.id == entry_id and alive:
+                self._rows[key] = _Row(change(row.entry) or row.entry, row.record)
+                return True
+        return False
+
     async def versions(self, namespaces: Sequence[str]) -> list[int | Exception]:
         return [self._versions.setdefault(name, int(self.now() * 1e6)) for name in namespaces]
 
@@ -165,6 +174,8 @@ class MemoryStore:
             now + record.semantic_ttl_s,
             record.stale_s,
             record.made_s,
+            0.0,
+            now if record.slides else 0.0,
         )
         self._rows[record.key] = _Row(entry, record)
         return id_

@@ -342,3 +342,68 @@ async def test_by_default_errors_are_not_kept() -> None:
             with pytest.raises(RuntimeError):
                 await cache.get_or_generate("at 0", llm)
         assert len(llm.prompts) == 2
+
+
+# -- what hits and verdicts do to times
+
+
+@pytest.mark.parametrize("local_answers", [0, 10])
+async def test_a_hit_begins_the_time_anew_up_to_the_cap(
+    redis_url: str, name: str, local_answers: int
+) -> None:
+    clock, llm = Clock(), Numbered(opened=True)
+    options: dict[str, Any] = {"stale_ttl_s": 0.0, "sliding_ttl": True, "max_ttl_s": 250.0}
+    options |= {"semantic_ttl_s": 50.0, "local_answers": local_answers}
+    async with caches(redis_url, name, clock, **options) as (cache,):
+        await cache.get_or_generate("at 0", llm, scope=SCOPE)
+        tiers = cache._tiers
+        for passed, prompt in (
+            *((2.0, "at 0"), (45.0, "at 2"), (90.0, "at 2"), (135.0, "at 2"), (180.0, "at 0")),
+            *((200.0, "at 2"), (249.0, "at 0")),
+        ):
+            clock.passed = passed
+            found = await cache.lookup(prompt, scope=SCOPE)
+            assert found is not None, f"it ended before {passed}"
+            await until(lambda: not tiers._sliding)
+        clock.passed = 251.0
+        assert await cache.lookup("at 0", scope=SCOPE) is None
+        assert await cache.lookup("at 2", scope=SCOPE) is None
+
+
+async def test_without_hits_it_ends(redis_url: str, name: str) -> None:
+    clock, llm = Clock(), Numbered(opened=True)
+    options: dict[str, Any] = {"stale_ttl_s": 0.0, "sliding_ttl": True, "max_ttl_s": 250.0}
+    async with caches(redis_url, name, clock, **options) as (cache,):
+        await cache.get_or_generate("at 0", llm, scope=SCOPE, ttl_s=30.0)
+        clock.passed = 31.0
+        assert await cache.lookup("at 0", scope=SCOPE) is None, "its own time is what slides"
+
+
+async def test_sliding_brings_nothing_back(redis_url: str, name: str) -> None:
+    clock, llm = Clock(), Numbered(opened=True)
+    options: dict[str, Any] = {"stale_ttl_s": 0.0, "sliding_ttl": True, "max_ttl_s": 250.0}
+    async with caches(redis_url, name, clock, **options) as (cache,):
+        await cache.get_or_generate("at 0", llm, scope=SCOPE, tags=("t",))
+        clock.passed = 50.0
+        assert await cache.lookup("at 0", scope=SCOPE) is not None
+        assert await cache.invalidate(tags=("t",)) == 1
+        await until(lambda: not cache._tiers._sliding)
+        assert await cache.lookup("at 0", scope=SCOPE) is None
+
+
+async def test_a_right_verdict_says_when(redis_url: str, name: str) -> None:
+    clock, llm = Clock(), Numbered(opened=True)
+    async with caches(redis_url, name, clock) as (cache,):
+        first = await cache.get_or_generate("at 0", llm, scope=SCOPE)
+        assert first.entry_id is not None
+        for passed, prompt in ((40.0, "at 0"), (60.0, "at 2")):
+            clock.passed = passed
+            assert await cache.feedback(prompt, first.entry_id, right=True)
+            found = await cache.lookup("at 0", scope=SCOPE)
+            assert found is not None
+            assert passed - 1 < found.last_validated - first.last_validated < passed + 10
+            assert found.age_s > passed - 1, "it is as old as it was"
+        clock.passed = 101.0
+        stale = await cache.lookup("at 0", scope=SCOPE)
+        assert stale is not None
+        assert stale.stale, "a verdict moves no time to live"

@@ -26,6 +26,7 @@ __all__ = [
     "read_neighbours",
     "read_noted",
     "read_page",
+    "read_payload",
     "read_results",
     "write_payload",
 ]
@@ -49,6 +50,7 @@ class Payload(msgspec.Struct, array_like=True):
     stale_s: float = 0.0
     made_s: float = 0.0
     validated_at: float = 0.0
+    slid_at: float = 0.0
 
     def entry(self, entry_id: str) -> Entry:
         return Entry(
@@ -63,6 +65,17 @@ class Payload(msgspec.Struct, array_like=True):
             self.stale_s,
             self.made_s,
             self.validated_at,
+            self.slid_at,
+        )
+
+    def amended(self, entry: Entry) -> Payload:
+        """With the times of ``entry``."""
+        return msgspec.structs.replace(
+            self,
+            exact_until=entry.exact_until,
+            semantic_until=entry.semantic_until,
+            validated_at=entry.validated_at,
+            slid_at=entry.slid_at,
         )
 
 
@@ -132,6 +145,15 @@ class Noted(NamedTuple):
     notes: bytes | None
     scope: str
     """What the notes are sealed for."""
+
+
+def read_payload(raw: object, scope: str, entry_id: str, sealer: Sealer) -> Payload | None:
+    """What lies there, alive or not, as this version would write it."""
+    payload = _payload(raw, scope, entry_id, sealer)
+    if payload is None:
+        return None
+    fields = msgspec.structs.asdict(payload) | {"scope": bytes.fromhex(scope)}
+    return Payload(**fields)
 
 
 def read_noted(

@@ -176,6 +176,7 @@ class Writer:
             attributes={plain(name): plain(value) for name, value in scope.attributes.items()},
             stale_s=record.stale_s,
             made_s=record.made_s,
+            slid_at=now if record.slides else 0.0,
         )
         key = self._keys.key(entry_id)
         squeezed = self._sealer.squeezer.squeeze(write_payload(payload))

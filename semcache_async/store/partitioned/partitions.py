@@ -228,6 +228,10 @@ class PartitionedStore:
         store, found = await self._holding(entry_id)
         return None if found is None else await store.annotate(entry_id, change)
 
+    async def amend(self, entry_id: str, change: Callable[[Entry], Entry | None]) -> bool:
+        store, found = await self._holding(entry_id)
+        return found is not None and await store.amend(entry_id, change)
+
     async def tally(
         self, owner: Owner, period: int, amounts: Mapping[str, float], *, pooled: bool
     ) -> None:
