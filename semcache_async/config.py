@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from semcache_async.errors import ConfigError
+from semcache_async.types import WIDENABLE
 
 __all__ = ["GUARDS", "CacheConfig", "TTLRule"]
 
@@ -82,6 +83,11 @@ class CacheConfig:
     guards: tuple[str, ...] = GUARDS
     """What of two prompts' words speaks against serving one's answer to the other, however near
     they are: names of guards; ``()`` leaves it to the distance."""
+    widenable: tuple[str, ...] = ()
+    """Fields of a scope (up to three of ``locale``, ``model``, ``system_prompt``, ``temperature``,
+    ``parameters``, ``corpus_version``) that a call may leave open by ``widen``. It finds what was
+    stored while the same fields were named here, and each entry takes 160 bytes more in Redis for
+    one field, 520 for three. With ``partitions``, other fields begin with an empty cache."""
     lenient_typing: bool = True
     """May a prompt typed plainly (all in lower case, without accents) be matched by meaning with
     one that differs from it in nothing but that? What else the tokenizer drops never may be."""
@@ -249,6 +255,9 @@ class CacheConfig:
         _check_count("embedding_cache_size", self.embedding_cache_size, 0, 10**9)
         _check_count("local_answers", self.local_answers, 0, 10**9)
         object.__setattr__(self, "guards", check_guards(self.guards))
+        object.__setattr__(self, "widenable", _check_fields("widenable", self.widenable))
+        if len(self.widenable) > 3:
+            raise ConfigError("widenable: name three fields at most.")
         _check_choice("vector_dtype", self.vector_dtype, ("float32", "float16"))
         _check_choice("index", self.index, ("hnsw", "flat"))
         if len(str(self.secret).encode()) > 64:
@@ -273,6 +282,29 @@ def check_guards(value: object) -> tuple[str, ...]:
     if strange := [name for name in value if name not in GUARDS]:
         raise ConfigError(f"guards: there is no {strange[0]!r}; there are {', '.join(GUARDS)}.")
     return tuple(value)
+
+
+def check_widen(value: object, widenable: Collection[str]) -> tuple[str, ...]:
+    """What a call leaves open of its scope, all of it ``widenable``."""
+    fields = _check_fields("widen", value)
+    if strange := [name for name in fields if name not in widenable]:
+        raise ConfigError(
+            f"widen: {strange[0]!r} is not to be widened here; the operator lets it be by "
+            f"CacheConfig(widenable=...), which names {', '.join(widenable) or 'nothing'}."
+        )
+    return fields
+
+
+def _check_fields(name: str, value: object) -> tuple[str, ...]:
+    """Names of fields of a scope, in the order of ``WIDENABLE``."""
+    if isinstance(value, str) or not isinstance(value, Collection):
+        raise ConfigError(f"{name} must be a collection of names; wrap a single one in a tuple.")
+    if strange := [one for one in value if one not in WIDENABLE]:
+        raise ConfigError(
+            f"{name}: {strange[0]!r} cannot be left open; of a scope's fields, these can: "
+            f"{', '.join(WIDENABLE)}."
+        )
+    return tuple(one for one in WIDENABLE if one in value)
 
 
 def encryption_key(text: object) -> bytes:

@@ -128,8 +128,9 @@ class Store(Protocol):
         self, queries: Sequence[VectorQuery]
     ) -> Sequence[Sequence[Neighbour] | Exception]:
         """Semantic tier: up to ``neighbours`` entries that each query's scope covers
-        (``Scope.covers``) and the semantic tier may still serve, nearest first. Entries that are
-        dead, foreign or older than asked for take no place among them."""
+        (``Scope.covers``, but for the fields of ``widen``) and the semantic tier may still serve,
+        nearest first. Entries that are dead, foreign or older than asked for take no place among
+        them."""
 
     async def put(self, records: Sequence[Record]) -> Sequence[str | Exception]:
         """Write each record, replacing what its key held; returns entry ids once acknowledged.

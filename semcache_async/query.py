@@ -6,7 +6,13 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
-from semcache_async.config import CacheConfig, check_age, check_max_distance, check_ttl
+from semcache_async.config import (
+    CacheConfig,
+    check_age,
+    check_max_distance,
+    check_ttl,
+    check_widen,
+)
 from semcache_async.errors import ConfigError, PromptError
 from semcache_async.text.decide import Policy
 from semcache_async.text.prompt import check_text, normalise
@@ -32,6 +38,8 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     """Its answer may be kept for others."""
     crew: str = ""
     """Whose LLM call it may share: that of callers who name the same."""
+    widen: tuple[str, ...] = ()
+    """Fields of the scope that a stored answer of other wording may differ in."""
 
     @property
     def scope(self) -> Scope:
@@ -95,6 +103,7 @@ def read_query(
     reads: bool = True,
     writes: bool = True,
     crew: str = "",
+    widen: Collection[str] = (),
 ) -> Query:
     """``policy`` gives a scope's own, which ``max_distance`` may tighten. Raises ``PromptError`` or
     ``ConfigError`` for arguments that make no sense."""
@@ -107,6 +116,8 @@ def read_query(
         check_ttl("ttl_s", ttl_s)
     if max_age_s is not None:
         check_age(max_age_s)
+    if widen:
+        widen = check_widen(widen, config.widenable)
     known_tags = check_tags(tags) if tags else ()
     if len(text) * 4 > config.max_prompt_bytes and is_oversize(text, config):
         reads = writes = False
@@ -114,7 +125,9 @@ def read_query(
     else:
         wording = normalise(text)
     key = EntryKey(scope, wording)
-    return Query(text, key, wanted, known_tags, ttl_s, max_age_s, reads, writes, crew)
+    return Query(
+        *(text, key, wanted, known_tags, ttl_s, max_age_s, reads, writes, crew), tuple(widen)
+    )
 
 
 def is_oversize(prompt: str, config: CacheConfig) -> bool:

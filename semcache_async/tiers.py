@@ -247,7 +247,9 @@ class Tiers:
             self._complaints.warn("lookup", "out of time, counted as a miss")
             return None
         now = self._store.now()
-        attempt.near = self._servable(query, neighbours, now)
+        attempt.near = near = self._servable(query, neighbours, now)
+        if query.widen:
+            attempt.near = [one for one in near if not one.widened]
         if (old := attempt.replaces) is not None:
             attempt.near = [one for one in attempt.near if _is_newer(one.entry, old)]
         decision = decide(query.prompt, attempt.near, query.policy)
@@ -255,6 +257,9 @@ class Tiers:
             fresh = [near for near in attempt.near if not _is_stale(near.entry, now)]
             younger = decide(query.prompt, fresh, query.policy)
             decision = decision if younger.chosen is None else younger
+        if decision.chosen is None and query.widen and attempt.replaces is None:
+            fresh = [one for one in near if not (one.widened and _is_stale(one.entry, now))]
+            decision = decide(query.prompt, fresh, query.policy)
         if decision.refused:
             attempt.refused = tuple(
                 msgspec.structs.replace(near, refused_by=by) for near, by in decision.refused
@@ -262,12 +267,14 @@ class Tiers:
         chosen = decision.chosen
         if chosen is None:
             return None
-        attempt.served = chosen
+        attempt.served = None if chosen.widened else chosen
         if self._config.shadow:
             self._counters.shadow_semantic += 1
             attempt.shadow = chosen
             return None
         entry = chosen.entry
+        if chosen.widened:
+            return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now, widened=True)
         if self._noted is not None:
             pointer = _Pointer(entry.id, entry.created_at, chosen.distance)
             self._pointers.put(query.key, pointer)
@@ -349,7 +356,8 @@ class Tiers:
         vector = await self.vector(query.prompt, tenant=query.key.scope.tenant)
         if vector is None:
             return ()
-        found = await self._asked(self._searches, VectorQuery(query.key.scope, vector, limit))
+        asked = VectorQuery(query.key.scope, vector, limit, widen=query.widen)
+        found = await self._asked(self._searches, asked)
         refused_by = query.policy.refused_by
         return [
             msgspec.structs.replace(near, refused_by=refused_by(query.prompt, near))
@@ -610,7 +618,9 @@ class Tiers:
         began = time.perf_counter()
         query = attempt.query
         after = 0.0 if query.max_age_s is None else self._store.now() - query.max_age_s
-        asked = VectorQuery(query.key.scope, attempt.vector, self._config.neighbours, after)
+        asked = VectorQuery(
+            query.key.scope, attempt.vector, self._config.neighbours, after, query.widen
+        )
         try:
             return await self._searches.submit(asked, bulk=attempt.bulk)
         except Exception as error:

@@ -398,6 +398,11 @@ class Settings:
                     f"allowed_hosts: {host!r} is no name; use host.example, without scheme and "
                     "port, *.example or *."
                 )
+        if "parameters" in self.cache.widenable:
+            raise ConfigError(
+                "widenable: a service's parameters hold the conversation before a prompt, and the "
+                "API of the answer; they cannot be left open here."
+            )
         for name in ("bypass_personal", "bypass_time_bound", "bypass_anew", "mask"):
             _check_patterns(name, getattr(self, name))
         for key in (self.upstream_key, *self.upstream_keys.values()):

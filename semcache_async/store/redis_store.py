@@ -61,6 +61,7 @@ class RedisStore:
         self._pipelines = pipelines
         self._writing = writing
         self._keys = keys
+        self.home = keys.home
         self._shape = shape
         self._fences = fences
         self._clock = clock

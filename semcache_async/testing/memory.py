@@ -184,12 +184,16 @@ class MemoryStore:
 
     def _near(self, query: VectorQuery, now: float) -> list[Neighbour]:
         neighbours = [
-            Neighbour(cosine_distance(row.record.vector, query.vector), row.entry)
+            Neighbour(
+                cosine_distance(row.record.vector, query.vector),
+                row.entry,
+                widened=bool(query.widen) and not query.scope.covers(key.scope),
+            )
             for key, row in self._rows.items()
             if row.record.vector is not None
             and row.entry.semantic_until > now
             and row.entry.created_at >= query.created_after
-            and query.scope.covers(key.scope)
+            and query.scope.covers(key.scope, widen=query.widen)
         ]
         neighbours.sort(key=lambda neighbour: neighbour.distance)
         return neighbours[: query.neighbours]

@@ -19,6 +19,8 @@ from tests.store.helpers import open_partitions, open_store, record
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 
+WIDENABLE = ("locale", "model")
+
 each = pytest.mark.parametrize("check", store_conformance, ids=lambda check: check.__name__)
 
 
@@ -26,7 +28,7 @@ each = pytest.mark.parametrize("check", store_conformance, ids=lambda check: che
 @pytest.mark.parametrize("index", ["hnsw", "flat"])
 async def test_redis(redis_url: str, name: str, check: Check, index: str) -> None:
     def opened(ahead: Callable[[], float]) -> AbstractAsyncContextManager[Store]:
-        return open_store(redis_url, name, ahead=ahead, index=index)
+        return open_store(redis_url, name, ahead=ahead, index=index, widenable=WIDENABLE)
 
     await check(opened)
 
@@ -34,7 +36,7 @@ async def test_redis(redis_url: str, name: str, check: Check, index: str) -> Non
 @each
 async def test_partitions(redis_url: str, name: str, check: Check) -> None:
     def opened(ahead: Callable[[], float]) -> AbstractAsyncContextManager[Store]:
-        return open_partitions(redis_url, name, 3, ahead=ahead)
+        return open_partitions(redis_url, name, 3, ahead=ahead, widenable=WIDENABLE)
 
     await check(opened)
 

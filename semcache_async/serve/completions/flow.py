@@ -113,6 +113,7 @@ class Completions:
             read=control.read and cacheable,
             write=write,
             crew="" if limit is None or not plan.neutral else str(limit),
+            widen=control.widen,
         )
 
     async def stored(self, plan: Plan, control: Control) -> Answer | None:
@@ -120,7 +121,10 @@ class Completions:
         if plan.reason is not None or not control.read:
             return None
         answer = await self._cache.lookup(
-            plan.prompt, scope=plan.scope, max_distance=control.max_distance
+            plan.prompt,
+            scope=plan.scope,
+            max_distance=control.max_distance,
+            widen=control.widen,
         )
         oldest = control.max_age_s
         return None if answer and oldest is not None and answer.age_s > oldest else answer

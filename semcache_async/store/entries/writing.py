@@ -165,6 +165,7 @@ class Writer:
         scope = record.key.scope
         digest = self._keys.scope(scope)
         entry_id = self._keys.entry_id(record.key)
+        wide = self._keys.carried(scope)
         tags = tuple([self._keys.tag(tag) for tag in record.tags])
         payload = Payload(
             scope=digest.scope,
@@ -177,6 +178,7 @@ class Writer:
             attributes={plain(name): plain(value) for name, value in scope.attributes.items()},
             stale_s=record.stale_s,
             made_s=record.made_s,
+            wide=wide,
         )
         key = self._keys.key(entry_id)
         entry = self._sealer.seal(
@@ -184,7 +186,7 @@ class Writer:
         )
         fields: Command = (
             *(ENTRY, entry, SCOPE, digest.scope, TENANT, digest.tenant),
-            *(ATTRIBUTES, ",".join(digest.attributes), TAGS, ",".join(tags)),
+            *(ATTRIBUTES, ",".join(digest.attributes + wide), TAGS, ",".join(tags)),
         )
         if scope.epoch:
             fields += (OWNER, self._keys.scope(scope.unversioned()).scope)

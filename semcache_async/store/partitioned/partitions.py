@@ -1,7 +1,8 @@
 """One store of many: scopes are spread over partitions, which may lie on different servers.
 
-A scope's partition follows from its digest, so whatever is about one scope goes to one partition,
-and what is about many goes to all. A partition that is out of reach fails alone: its lookups miss
+A scope's partition follows from what is equal in all scopes that one call may find entries of (its
+digest, as a rule), so whatever is about one scope goes to one partition, and what is about many
+goes to all. A partition that is out of reach fails alone: its lookups miss
 at once until it is back, and only when none is left is the store out of reach.
 """
 
@@ -231,7 +232,7 @@ class PartitionedStore:
     async def tally(
         self, owner: Owner, period: int, amounts: Mapping[str, float], *, pooled: bool
     ) -> None:
-        """A tenant's sums lie in parts, each beside the scopes that they are of."""
+        """A tenant's sums lie in parts, each with those of the scopes that they are of."""
         await self._owned(owner).tally(owner, period, amounts, pooled=pooled)
 
     async def tallies(
@@ -248,16 +249,16 @@ class PartitionedStore:
 
     def of(self, scope: Scope) -> RedisStore:
         """The store that has a scope."""
-        return self._owned(self.owner(scope))
+        return self._stores[self._at(scope)]
 
     def _at(self, scope: Scope) -> int:
-        return self._place(self.owner(scope))
+        return self._place(self._stores[0].home(scope))
 
     def _owned(self, owner: Owner) -> RedisStore:
-        return self._stores[self._place(owner)]
+        return self._stores[self._place(owner.scope)]
 
-    def _place(self, owner: Owner) -> int:
-        return int(owner.scope[:8], 16) % len(self._stores)
+    def _place(self, digest: str) -> int:
+        return int(digest[:8], 16) % len(self._stores)
 
     async def _spread(
         self,
