@@ -79,6 +79,12 @@ class Attempt:
         other.replaces = self.renews
         return other
 
+    def vetted(self) -> Query:
+        """Its query from now on: one that says who asks, with an answer that nobody else gets."""
+        if self.query.writes and self.query.wary:
+            self.query = self.query.vetted()
+        return self.query
+
     def distance_to(self, vector: Vector | None) -> float | None:
         """Cosine distance of the prompt; None where one of the two has no vector."""
         if self.vector is None or vector is None:

@@ -320,6 +320,7 @@ class SemanticCache:
         write: bool = True,
         crew: str = "",
         widen: Collection[str] = (),
+        vetted: bool = False,
     ) -> Reply[C]:
         """What services are built on: ``async with cache.reply(...) as reply`` says where the
         answer comes from before it is there, and hands out what ``produce`` emits as it comes.
@@ -330,7 +331,8 @@ class SemanticCache:
         replaces what is stored (callers who want the same at once share that call); without
         ``write``, nothing is stored; without both, the request bypasses the cache. Stored answers
         serve everybody, but an LLM call is shared by those alone who name the same ``crew``, and
-        one with a name by those of this process. Raises as ``get_or_generate`` does.
+        one with a name by those of this process. ``vetted``: a rule of the service's own says
+        what is personal, not ``CacheConfig.refuse_personal``. Raises as ``get_or_generate`` does.
         """
         self._check_loop()
         if read and max_age_s is None:
@@ -347,6 +349,7 @@ class SemanticCache:
             writes=write,
             crew=crew,
             widen=widen,
+            vetted=vetted,
         )
         attempt = Attempt(query, emits=None if crew else emits)
         return Reply(self._counters, self._answering, attempt, produce)

@@ -172,6 +172,13 @@ class CacheConfig:
     embedding_cache_size: int = 10_000
     """Vectors kept in memory by text, least recently used dropped first (0 = none)."""
 
+    refuse_personal: bool = True
+    """Is an answer not kept, and its LLM call not shared, where the prompt tells who asks (a name,
+    an age, an e-mail address, a telephone number, a secret, ...); and not kept where the answer has
+    a card, account or social security number or a secret in it? What ``store`` is given is kept."""
+    min_llm_s: float = 0.0
+    """Seconds (0 to a day) of LLM call below which an answer is delivered and not stored: it is
+    as fast made anew."""
     local_answers: int = 0
     """Exact answers kept in this process (0 = none), by wording and scope. Redis reports changes by
     any process, so one may be served until the report arrives: usually within a millisecond, and
@@ -218,7 +225,10 @@ class CacheConfig:
         _check_range("audit_share", self.audit_share, 0.0, 1.0)
         if self.judge_rate is not None:
             _check_range("judge_rate", self.judge_rate, 0.001, 1e6)
-        for name in ("lenient_typing", "shadow", "share_flights", "sliding_ttl"):
+        for name in (
+            *("lenient_typing", "refuse_personal", "shadow"),
+            *("share_flights", "sliding_ttl"),
+        ):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}={getattr(self, name)!r}: must be True or False.")
         check_ttl("exact_ttl_s", self.exact_ttl_s)
@@ -239,6 +249,7 @@ class CacheConfig:
         ):
             _check_range(name, getattr(self, name), 0.001, 86_400.0)
         _check_range("lease_s", self.lease_s, 0.1, 86_400.0)
+        _check_range("min_llm_s", self.min_llm_s, 0.0, 86_400.0)
         _check_count("neighbours", self.neighbours, 1, 100)
         _check_count("max_llm_calls", self.max_llm_calls, 1, 10**6)
         _check_count("partitions", self.partitions, 1, 64)

@@ -48,6 +48,7 @@ from semcache_async.protocols import (
 )
 from semcache_async.query import Query, check_answer
 from semcache_async.stats import Counters, Stats
+from semcache_async.text.cacheable import has_numbers_of_somebody
 from semcache_async.text.decide import decide
 from semcache_async.text.prompt import normalise
 from semcache_async.types import (
@@ -417,14 +418,24 @@ class Tiers:
         started_at: float,
         tags: Mapping[str, None],
         claim: str | None,
+        llm_s: float,
     ) -> str | None:
         """Store an answer that was just made; its entry id, or None where it was not stored, which
         is counted with its reason. ``tags`` may grow meanwhile, by followers."""
-        counters = self._counters
-        if not (made.keep and attempt.query.writes):
+        counters, query = self._counters, attempt.query
+        if query.personal:
+            counters.not_stored_personal += 1
+            return None
+        if not (made.keep and query.writes):
             counters.not_stored_unkept += 1
             return None
-        scope = attempt.query.key.scope
+        if llm_s < self._config.min_llm_s:
+            counters.not_stored_cheap += 1
+            return None
+        if query.wary and has_numbers_of_somebody(made.text):
+            counters.not_stored_personal += 1
+            return None
+        scope = query.key.scope
         if scope.epoch == _UNKNOWN or not self._versions.is_current(scope):
             counters.not_stored_store += scope.epoch == _UNKNOWN
             counters.not_stored_invalidated += scope.epoch != _UNKNOWN

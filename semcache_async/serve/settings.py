@@ -275,6 +275,14 @@ class Settings:
         shown="on",
     )
 
+    min_answer_usd: float = option(
+        0.0,
+        "An answer whose tokens cost less, by the prices above, is not stored; one that says "
+        "nothing of its tokens is.",
+        group=_CACHE,
+        low=0,
+        high=1_000,
+    )
     across_apis: bool = option(
         False,
         "Answers of plain text are shared between chat completions, messages and responses, "

@@ -42,6 +42,8 @@ SPECIAL = {
     "error_ttl_s": "2.5",
     "max_ttl_s": "86400.5",
     "widenable": "locale,model",
+    "min_llm_s": "0.2",
+    "min_answer_usd": "0.001",
     "tenant_entries": "1000",
     "tenant_writes": "2.5",
     "tenant_flights": "7",
