@@ -53,8 +53,8 @@ class TTLRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class CacheConfig:
     """How a cache decides, keeps and waits. Raises ``ConfigError`` on nonsense.
 
-    Processes that share answers must agree on ``name``, ``secret``, ``vector_dtype``, ``index`` and
-    ``partitions``.
+    Processes that share answers must agree on ``name``, ``secret``, ``vector_dtype``, ``index``,
+    ``partitions`` and ``index_per_tenant``.
     """
 
     name: str = "semcache"
@@ -191,6 +191,11 @@ class CacheConfig:
     partitions: int = 1
     """Parts (1..64) that scopes are spread over, which a Redis Cluster keeps on different nodes: as
     many as it has masters, or a multiple. Another number begins with an empty cache."""
+    index_per_tenant: bool = False
+    """Are each tenant's entries in an index of their own, made when it first stores something? Then
+    no tenant's are in the way of another's searches. For a few hundred tenants, in one partition:
+    an index has room for 1,024 vectors from its first one (2.2 MB where they have 384 numbers), and
+    what concerns all tenants asks each of them. Turned on or off, the cache begins empty."""
     connections: int = 4
     """Connections to a Redis server at most (2..100): few, each with deep pipelines; one of them is
     kept for writing. Verdicts, where there are any, are noted over one more, and other processes'
@@ -226,7 +231,7 @@ class CacheConfig:
         if self.judge_rate is not None:
             _check_range("judge_rate", self.judge_rate, 0.001, 1e6)
         for name in (
-            *("lenient_typing", "refuse_personal", "shadow"),
+            *("lenient_typing", "refuse_personal", "shadow", "index_per_tenant"),
             *("share_flights", "sliding_ttl"),
         ):
             if not isinstance(getattr(self, name), bool):
@@ -253,6 +258,10 @@ class CacheConfig:
         _check_count("neighbours", self.neighbours, 1, 100)
         _check_count("max_llm_calls", self.max_llm_calls, 1, 10**6)
         _check_count("partitions", self.partitions, 1, 64)
+        if self.index_per_tenant and self.partitions > 1:
+            raise ConfigError(
+                "index_per_tenant needs partitions=1: tenants divide the entries already."
+            )
         _check_count("connections", self.connections, 2, 100)
         for name in ("tenant_writes", "tenant_verdicts"):
             if getattr(self, name) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
@@ -68,6 +69,8 @@ class KeySpace:
         self._open = list(_some(widenable))
         self.index = f"{self._name}{fingerprint}"
         self.prefix = f"{self.index}:"
+        self.only = ""
+        """The digest of the tenant whose entries alone are here; "": anybody's."""
         self._fence = f"{name}:{{{partition}}}:fence:"
         self._evidence = f"{name}:{{{partition}}}:evidence:{fingerprint}:"
         self.claims = f"{self._name}claims:{fingerprint}"
@@ -85,12 +88,30 @@ class KeySpace:
         self.tag = lru_cache(maxsize=_SCOPES_REMEMBERED)(self._tag)
         """32 hex digits for an invalidation tag."""
 
-    def siblings(self, indexes: Sequence[str]) -> list[KeySpace]:
+    def siblings(self, indexes: Sequence[str], tenant: str = "") -> list[KeySpace]:
         """The key spaces of those among the indexes that have the same name and another
-        fingerprint."""
-        found = [re.fullmatch(rf"{re.escape(self._name)}([0-9a-f]{{16}})", one) for one in indexes]
-        fingerprints = sorted(match[1] for match in found if match)
-        return [self._again(one) for one in fingerprints if self._name + one != self.index]
+        fingerprint, or are one tenant's; without those of others than ``tenant`` (a digest), where
+        it is named."""
+        pattern = rf"{re.escape(self._name)}([0-9a-f]{{16}})(?:-([0-9a-f]{{32}}))?"
+        found = sorted(match.groups("") for one in indexes if (match := re.fullmatch(pattern, one)))
+        spaces = [
+            self._again(of).of_tenant(only) for of, only in found if tenant in ("", only or tenant)
+        ]
+        return [space for space in spaces if space.index != self.index]
+
+    def of_tenant(self, digest: str) -> KeySpace:
+        """This, with one tenant's entries in an index of their own; "": this as it is. Whatever
+        else lies in Redis is common to both."""
+        space = copy.copy(self)
+        if digest:
+            space.only, space.index = digest, f"{self.index}-{digest}"
+            space.prefix = f"{space.index}:"
+        return space
+
+    @property
+    def tenants_prefix(self) -> str:
+        """What the keys of all entries begin with that are in indexes of their tenants."""
+        return f"{self.index}-"
 
     def home(self, scope: Scope) -> str:
         """32 hex digits, the same for all scopes that one call may find entries of, and for all
@@ -197,7 +218,8 @@ def partitions(count: int) -> list[str]:
 
 def is_entry_index(index: str, name: str) -> bool:
     """Does an index hold entries of the cache ``name``, for whatever model?"""
-    return bool(re.fullmatch(rf"{re.escape(name)}:\{{\w+\}}:[0-9a-f]{{16}}", index))
+    pattern = rf"{re.escape(name)}:\{{\w+\}}:[0-9a-f]{{16}}(?:-[0-9a-f]{{32}})?"
+    return bool(re.fullmatch(pattern, index))
 
 
 def log_key(name: str, kind: str) -> str:

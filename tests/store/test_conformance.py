@@ -42,6 +42,16 @@ async def test_partitions(redis_url: str, name: str, check: Check) -> None:
 
 
 @each
+async def test_an_index_for_each_tenant(redis_url: str, name: str, check: Check) -> None:
+    def opened(ahead: Callable[[], float]) -> AbstractAsyncContextManager[Store]:
+        return open_partitions(
+            redis_url, name, 1, ahead=ahead, widenable=WIDENABLE, index_per_tenant=True
+        )
+
+    await check(opened)
+
+
+@each
 @pytest.mark.parametrize("gated", [False, True])
 async def test_memory(check: Check, gated: bool) -> None:
     store: Store | None = None
@@ -106,11 +116,12 @@ async def test_an_embedder_that_is_held() -> None:
     assert embedder.embed(["at 0"]).shape == (1, 8)
 
 
-@pytest.mark.parametrize("kind", ["redis", "partitions", "memory"])
+@pytest.mark.parametrize("kind", ["redis", "partitions", "tenants", "memory"])
 async def test_what_would_be_removed_is_what_is(redis_url: str, name: str, kind: str) -> None:
     opened: dict[str, Callable[[], AbstractAsyncContextManager[Store]]] = {
         "redis": lambda: open_store(redis_url, name),
         "partitions": lambda: open_partitions(redis_url, name, 3),
+        "tenants": lambda: open_partitions(redis_url, name, 1, index_per_tenant=True),
         "memory": lambda: nullcontext(GatedStore()),
     }
     async with opened[kind]() as store:

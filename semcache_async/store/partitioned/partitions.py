@@ -33,6 +33,7 @@ from semcache_async.store.partitioned.together import (
     out_of_reach,
 )
 from semcache_async.store.redis_store import RedisStore
+from semcache_async.store.tenants import TenantStores
 from semcache_async.store.wire.replies import checked
 from semcache_async.types import (
     Affected,
@@ -63,8 +64,8 @@ class _Part(NamedTuple):
 @asynccontextmanager
 async def open_store(
     url: str, *, dim: int, fingerprint: str, config: CacheConfig, clock: ServerClock | None = None
-) -> AsyncIterator[RedisStore | PartitionedStore]:
-    """The store of all partitions. Raises as ``redis_stores`` does."""
+) -> AsyncIterator[RedisStore | PartitionedStore | TenantStores]:
+    """The store of all partitions, or of all tenants. Raises as ``redis_stores`` does."""
     timeout_s = _timeout_s(config)
     async with (
         redis_stores(
@@ -72,7 +73,10 @@ async def open_store(
         ) as stores,
         _together(stores, timeout_s) as store,
     ):
-        yield store
+        if config.index_per_tenant and isinstance(store, RedisStore):
+            yield TenantStores(store)
+        else:
+            yield store
 
 
 @asynccontextmanager
