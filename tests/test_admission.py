@@ -49,6 +49,28 @@ async def test_an_answer_to_one_person_is_neither_kept_nor_shared() -> None:
         check_sums(cache)
 
 
+async def test_nobodys_stale_answer_is_renewed_by_one() -> None:
+    passed, llm = 0.0, GatedLLM(opened=True)
+    lives: dict[str, Any] = {
+        "exact_ttl_s": 100.0,
+        "semantic_ttl_s": 100.0,
+        "ttl_jitter": 0.0,
+        "stale_ttl_s": 50.0,
+    }
+    store = MemoryStore(clock=lambda: 1_000.0 + passed)
+    config = CacheConfig(**lives)
+    async with SemanticCache.open(config=config, embedder=AngleEmbedder(), store=store) as cache:
+        await cache.store("why was I charged at 10", "everybody's")
+        passed = 120.0
+        stale = await cache.get_or_generate(ANN, llm)
+        assert (stale.text, stale.stale) == ("everybody's", True)
+        assert len(cache._answering._renewing) == 0
+        plain = await cache.get_or_generate("why was I charged at 11", llm)
+        assert plain.stale
+        await until(lambda: not (len(cache._answering) or cache._answering._renewing))
+        assert llm.prompts == ["why was I charged at 11"]
+
+
 async def pieces(_prompt: str) -> AsyncIterator[str]:
     for piece in "ab":
         yield piece

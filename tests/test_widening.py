@@ -48,6 +48,10 @@ async def test_any_locale_but_ones_own_first(redis_url: str, name: str, kind: st
         assert (near.entry.id, near.widened, near.refused_by) == (french, True, None)
         assert await cache.nearest("q at 12", scope=DE) == []
 
+        for _ in range(2):  # nothing of the caller's own points there
+            assert await cache.lookup("q at 12", scope=DE) is None
+            assert told(await cache.lookup("q at 12", scope=DE, widen=OPEN)) is not None
+
         await cache.store("q at 14", "german", scope=DE)
         (near_own,) = await cache.lookup_many(["q at 11"], scope=DE, widen=OPEN)
         assert told(near_own) == ("german", Source.SEMANTIC, False)
@@ -186,3 +190,27 @@ async def test_in_shadow_it_is_held_back() -> None:
         assert answer.shadow is not None
         assert answer.shadow.widened
         assert cache.stats().shadow_semantic == 1
+
+
+async def test_another_scopes_are_served_while_they_are_fresh() -> None:
+    passed, llm = 0.0, GatedLLM(opened=True)
+    lives: dict[str, Any] = {
+        "exact_ttl_s": 100.0,
+        "semantic_ttl_s": 100.0,
+        "ttl_jitter": 0.0,
+        "stale_ttl_s": 50.0,
+    }
+    config = CacheConfig(widenable=OPEN, **lives)
+    store = MemoryStore(clock=lambda: 1_000.0 + passed)
+    async with SemanticCache.open(config=config, embedder=AngleEmbedder(), store=store) as cache:
+        await cache.store("q at 10", "french", scope=FR)
+        passed = 90.0
+        assert told(await cache.lookup("q at 11", scope=DE, widen=OPEN)) is not None
+        passed = 120.0
+        stale = await cache.lookup("q at 11", scope=FR)
+        assert stale is not None
+        assert stale.stale
+        assert await cache.lookup("q at 11", scope=DE, widen=OPEN) is None
+        made = await cache.get_or_generate("q at 11", llm, scope=DE, widen=OPEN)
+        assert told(made) == ("answer to q at 11", Source.GENERATED, False)
+        assert len(llm.prompts) == 1

@@ -107,7 +107,11 @@ class TenantStores:
         own = self._of(self._common.digest_of(tenant))
         return await _unless_missing(own.store.count(tenant)) or 0
 
-    async def noted(self, entry_id: str) -> tuple[Entry, Owner, bytes | None] | None:
+    async def noted(
+        self, entry_id: str, scope: Scope | None = None
+    ) -> tuple[Entry, Owner, bytes | None] | None:
+        if scope is not None:
+            return await self._of(self.owner(scope).tenant).store.noted(entry_id)
         return (await self._holding(entry_id))[1]
 
     async def annotate(
