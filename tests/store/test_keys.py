@@ -195,6 +195,19 @@ def test_another_caches_index_is_not_ones_own() -> None:
     ]
 
 
+def test_a_tenants_index_is_a_sibling_of_the_common_one() -> None:
+    space = keys()
+    one, other = (space.of_tenant(space.tenant(tenant)) for tenant in "ab")
+    assert is_entry_index(one.index, "name")
+    assert not one.prefix.startswith(space.prefix)
+    assert one.prefix.startswith(space.tenants_prefix)
+    assert one.entry_id(EntryKey(Scope(), "q")) == space.entry_id(EntryKey(Scope(), "q"))
+    listed = [space.index, one.index, other.index]
+    assert {found.index for found in space.siblings(listed)} == {one.index, other.index}
+    (mine,) = space.siblings(listed, one.only)
+    assert (mine.index, mine.prefix, mine.only) == (one.index, one.prefix, one.only)
+
+
 @pytest.mark.parametrize("widen", [(), OPEN[:1], OPEN])
 def test_the_filter_in_redis_is_what_a_scope_covers(
     redis_url: str, name: str, widen: tuple[str, ...]
