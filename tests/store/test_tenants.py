@@ -105,16 +105,13 @@ async def test_what_concerns_all_goes_through_each(
         await store.check()
 
 
-async def test_one_tenants_purge_leaves_anothers_index_alone(
+async def test_an_index_that_is_gone_comes_with_the_next_write(
     redis_url: str, name: str, client: redis.asyncio.Redis
 ) -> None:
     async with opened(redis_url, name) as store:
         await store.put([record(store, "q", 0, scope) for scope in (A, B)])
         foreign = next(one for one in await indexes(client, name) if store.owner(B).tenant in one)
-        before = (await client.info("commandstats")).get("cmdstat_FT.INFO", {}).get("calls", 0)
         assert await store.remove(tenant="a") == 1
-        after = (await client.info("commandstats"))["cmdstat_FT.INFO"]["calls"]
-        assert after - before == 2  # the common index, and its own
         assert await found(store, 0, B) == ["q"]
         await client.execute_command("FT.DROPINDEX", foreign, "DD")
         assert await found(store, 0, B) == []
