@@ -21,6 +21,7 @@ from semcache_async.protocols import (
     WatchableStore,
 )
 from semcache_async.store import tenants as module
+from semcache_async.store.partitioned.partitions import open_removing_store
 from semcache_async.store.tenants import TenantStores
 from semcache_async.testing import AngleEmbedder
 from semcache_async.types import Scope
@@ -128,6 +129,17 @@ async def test_who_has_another_layout_purges_them_too(redis_url: str, name: str)
         assert await common.remove(tags=["t"]) == 2
         assert await store.remove(tenant="b") == 1
         assert [await found(one, 0, A) for one in (store, common)] == [[], []]
+
+
+async def test_so_does_who_knows_no_model(redis_url: str, name: str) -> None:
+    config = CacheConfig(name=name)
+    async with (
+        opened(redis_url, name) as store,
+        open_removing_store(redis_url, config=config) as remover,
+    ):
+        await store.put([record(store, "q", 0, scope, tags=("t",)) for scope in (A, B)])
+        assert await remover.remove(tenant="b", tags=["t"]) == 1
+        assert await remover.remove(tags=["t"]) == 1
 
 
 async def test_an_odd_item_fails_alone(redis_url: str, name: str) -> None:
