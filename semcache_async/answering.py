@@ -107,6 +107,7 @@ class Answering(Generic[C]):
             if known is not None:
                 self._counters.spared_errors += 1
                 raise known
+        query = attempt.vetted()
         flight, body = self._new_flight(attempt, produce)
         if shadow or not query.writes:
             return self._flights.fly_alone(flight, body)
@@ -118,7 +119,7 @@ class Answering(Generic[C]):
         """A caller has been given an old answer: make it anew. It is what a miss would have done,
         but that nobody waits for it, and that callers who wait for their turn go before."""
         self._counters.stale += hit.stale
-        query = attempt.query
+        query = attempt.vetted()
         if query.flight in self._renewing or not query.writes or self.limiter.waiting:
             return
         if not self._failures.pauses(query.flight):
@@ -242,7 +243,7 @@ class Answering(Generic[C]):
             entry_id = None
             if query.reads or query.writes:
                 entry_id = await self._tiers.keep(
-                    *(attempt, made, flight.started_at, flight.tags, flight.claim)
+                    *(attempt, made, flight.started_at, flight.tags, flight.claim, flight.llm_s)
                 )
         if query.reads and made.keep and attempt.replaces is None:
             self.learn(attempt, made.text)
@@ -270,6 +271,7 @@ class Answering(Generic[C]):
                 flight.called = True
                 self._counters.takeovers += flight.takes_over
                 self._counters.renewed += flight.quiet
+            began = time.perf_counter()
             try:
                 async with asyncio.timeout(self._config.generate_timeout_s):
                     return await produce(prompt, emit)
@@ -278,6 +280,9 @@ class Answering(Generic[C]):
                 if flight is not None:
                     self._failures.note(flight, error)
                 raise
+            finally:
+                if flight is not None:
+                    flight.llm_s = time.perf_counter() - began
 
     # -- from outside
 

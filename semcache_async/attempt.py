@@ -58,9 +58,10 @@ class Attempt:
         self.refused: tuple[Neighbour, ...] = ()
         """Near enough, but not served."""
         self.near: Sequence[Neighbour] = ()
-        """The neighbours that were found, nearest first."""
+        """The neighbours that were found in the query's own scope, nearest first: what others are
+        worth here tells nothing of it."""
         self.served: Neighbour | None = None
-        """The one by meaning whose answer was found good enough."""
+        """The one by meaning, of its own scope, whose answer was found good enough."""
         self.shadow: Neighbour | None = None
         """The one that shadow mode held back."""
         self.renews: Entry | None = None
@@ -78,6 +79,12 @@ class Attempt:
         other.replaces = self.renews
         return other
 
+    def vetted(self) -> Query:
+        """Its query from now on: one that says who asks, with an answer that nobody else gets."""
+        if self.query.writes and self.query.wary:
+            self.query = self.query.vetted()
+        return self.query
+
     def distance_to(self, vector: Vector | None) -> float | None:
         """Cosine distance of the prompt; None where one of the two has no vector."""
         if self.vector is None or vector is None:
@@ -85,7 +92,14 @@ class Attempt:
         return cosine_distance(self.vector, vector)
 
     def hit(
-        self, source: Source, entry: Entry, distance: float, now: float, *, stale: bool = False
+        self,
+        source: Source,
+        entry: Entry,
+        distance: float,
+        now: float,
+        *,
+        stale: bool = False,
+        widened: bool = False,
     ) -> Answer:
         """A stored entry as this attempt's answer."""
         return Answer(
@@ -94,6 +108,7 @@ class Attempt:
             distance=distance,
             matched_prompt=entry.prompt,
             entry_id=entry.id,
+            widened=widened,
             age_s=max(0.0, now - entry.created_at),
             last_validated=entry.validated_at or entry.created_at,
             stale=stale,

@@ -237,12 +237,16 @@ class SemanticCache:
         tags: Collection[str] = (),
         ttl_s: float | None = None,
         max_distance: float | None = None,
+        widen: Collection[str] = (),
     ) -> Answer:
         """The cached answer to ``prompt`` or to one near enough, else ``await generate(prompt)``,
         which is then kept; callers who ask the same meanwhile share that one call.
 
         ``ttl_s`` replaces both tiers' times to live; ``max_distance`` may tighten the config's,
-        never loosen it. A failing store or embedder counts as a miss. Raises what ``generate``
+        never loosen it. ``widen`` names fields of the scope, of ``CacheConfig.widenable``, in which
+        the stored answer of a prompt near enough, or of this one, may be another scope's
+        (``Answer.widened``); of the nearest, those of its own come first. A failing store or
+        embedder counts as a miss. Raises what ``generate``
         raises (``TimeoutError`` past ``generate_timeout_s``), ``OverloadedError`` where more is
         asked than can be answered in time, ``PromptError`` or ``ConfigError`` for arguments that
         make no sense, ``CacheClosedError`` if the cache closes meanwhile.
@@ -257,6 +261,7 @@ class SemanticCache:
             tags=tags,
             ttl_s=ttl_s,
             max_distance=max_distance,
+            widen=widen,
         )
         try:
             answer = await self._answering.answer(Attempt(query, emits=str), whole(generate))
@@ -275,6 +280,7 @@ class SemanticCache:
         tags: Collection[str] = (),
         ttl_s: float | None = None,
         max_distance: float | None = None,
+        widen: Collection[str] = (),
     ) -> AsyncGenerator[str, None]:
         """``get_or_generate`` in pieces: a hit is one piece; on a miss every caller of the flight
         gets the pieces of ``generate_stream(prompt)`` as they come, a late one from the start.
@@ -290,6 +296,7 @@ class SemanticCache:
             tags=tags,
             ttl_s=ttl_s,
             max_distance=max_distance,
+            widen=widen,
         )
         async with reply:
             emitted = False
@@ -313,6 +320,8 @@ class SemanticCache:
         read: bool = True,
         write: bool = True,
         crew: str = "",
+        widen: Collection[str] = (),
+        vetted: bool = False,
     ) -> Reply[C]:
         """What services are built on: ``async with cache.reply(...) as reply`` says where the
         answer comes from before it is there, and hands out what ``produce`` emits as it comes.
@@ -323,7 +332,8 @@ class SemanticCache:
         replaces what is stored (callers who want the same at once share that call); without
         ``write``, nothing is stored; without both, the request bypasses the cache. Stored answers
         serve everybody, but an LLM call is shared by those alone who name the same ``crew``, and
-        one with a name by those of this process. Raises as ``get_or_generate`` does.
+        one with a name by those of this process. ``vetted``: a rule of the service's own says
+        what is personal, not ``CacheConfig.refuse_personal``. Raises as ``get_or_generate`` does.
         """
         self._check_loop()
         if read and max_age_s is None:
@@ -339,20 +349,31 @@ class SemanticCache:
             reads=read,
             writes=write,
             crew=crew,
+            widen=widen,
+            vetted=vetted,
         )
         attempt = Attempt(query, emits=None if crew else emits)
         return Reply(self._counters, self._answering, attempt, produce)
 
     async def lookup(
-        self, prompt: str, *, scope: Scope = Scope(), max_distance: float | None = None
+        self,
+        prompt: str,
+        *,
+        scope: Scope = Scope(),
+        max_distance: float | None = None,
+        widen: Collection[str] = (),
     ) -> Answer | None:
-        """The cached answer to ``prompt`` or to one near enough, or None. Never calls the LLM."""
+        """The cached answer to ``prompt`` or to one near enough, or None. Never calls the LLM;
+        ``max_distance`` and ``widen`` are ``get_or_generate``'s."""
         self._check_loop()
         recalled = self._tiers.recall(prompt, scope)
         if recalled is not None:
             return self._recalled(recalled)
-        policy = self._learner.policy
-        query = read_query(prompt, scope, self.config, policy, max_distance=max_distance)
+        query = read_query(
+            *(prompt, scope, self.config, self._learner.policy),
+            max_distance=max_distance,
+            widen=widen,
+        )
         return await self._look(query)
 
     async def lookup_many(
@@ -361,6 +382,7 @@ class SemanticCache:
         *,
         scope: Scope = Scope(),
         max_distance: float | None = None,
+        widen: Collection[str] = (),
     ) -> list[Answer | None]:
         """``lookup`` for each prompt, in order, in full batches that let others go first."""
         self._check_loop()
@@ -368,7 +390,9 @@ class SemanticCache:
             raise PromptError("lookup_many takes a sequence of prompts; for one, use lookup.")
         policy = self._learner.policy
         queries = [
-            read_query(prompt, scope, self.config, policy, max_distance=max_distance)
+            read_query(
+                *(prompt, scope, self.config, policy), max_distance=max_distance, widen=widen
+            )
             for prompt in prompts
         ]
 
@@ -390,14 +414,19 @@ class SemanticCache:
         return Attempt(query).hit(Source.EXACT, entry, 0.0, self._tiers.now())
 
     async def nearest(
-        self, prompt: str, *, scope: Scope = Scope(), limit: int = 3
+        self,
+        prompt: str,
+        *,
+        scope: Scope = Scope(),
+        limit: int = 3,
+        widen: Collection[str] = (),
     ) -> Sequence[Neighbour]:
         """The ``limit`` (1..100) nearest entries of the scope at whatever distance, nearest first,
         each with what speaks against serving it (``refused_by``); none for a prompt that only the
-        exact tier serves. Raises ``EmbeddingError`` or a
+        exact tier serves. ``widen``: of other scopes, too. Raises ``EmbeddingError`` or a
         ``StoreError`` where those parts fail."""
         self._check_loop()
-        query = read_query(prompt, scope, self.config, self._learner.policy)
+        query = read_query(prompt, scope, self.config, self._learner.policy, widen=widen)
         return await self._tiers.nearest(query, check_limit(limit))
 
     def _recalled(self, hit: Answer) -> Answer:

@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from semcache_async.errors import ConfigError
+from semcache_async.types import WIDENABLE
 
 __all__ = ["GUARDS", "CacheConfig", "TTLRule"]
 
@@ -52,8 +53,8 @@ class TTLRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class CacheConfig:
     """How a cache decides, keeps and waits. Raises ``ConfigError`` on nonsense.
 
-    Processes that share answers must agree on ``name``, ``secret``, ``vector_dtype``, ``index`` and
-    ``partitions``.
+    Processes that share answers must agree on ``name``, ``secret``, ``vector_dtype``, ``index``,
+    ``partitions`` and ``index_per_tenant``.
     """
 
     name: str = "semcache"
@@ -82,6 +83,11 @@ class CacheConfig:
     guards: tuple[str, ...] = GUARDS
     """What of two prompts' words speaks against serving one's answer to the other, however near
     they are: names of guards; ``()`` leaves it to the distance."""
+    widenable: tuple[str, ...] = ()
+    """Fields of a scope (up to three of ``locale``, ``model``, ``system_prompt``, ``temperature``,
+    ``parameters``, ``corpus_version``) that a call may leave open by ``widen``. It finds what was
+    stored while the same fields were named here, and each entry takes 160 bytes more in Redis for
+    one field, 520 for three. With ``partitions``, other fields begin with an empty cache."""
     lenient_typing: bool = True
     """May a prompt typed plainly (all in lower case, without accents) be matched by meaning with
     one that differs from it in nothing but that? What else the tokenizer drops never may be."""
@@ -166,6 +172,13 @@ class CacheConfig:
     embedding_cache_size: int = 10_000
     """Vectors kept in memory by text, least recently used dropped first (0 = none)."""
 
+    refuse_personal: bool = True
+    """Is an answer not kept, and its LLM call not shared, where the prompt tells who asks (a name,
+    an age, an e-mail address, a telephone number, a secret, ...); and not kept where the answer has
+    a card, account or social security number or a secret in it? What ``store`` is given is kept."""
+    min_llm_s: float = 0.0
+    """Seconds (0 to a day) of LLM call below which an answer is delivered and not stored: it is
+    as fast made anew."""
     local_answers: int = 0
     """Exact answers kept in this process (0 = none), by wording and scope. Redis reports changes by
     any process, so one may be served until the report arrives: usually within a millisecond, and
@@ -178,6 +191,11 @@ class CacheConfig:
     partitions: int = 1
     """Parts (1..64) that scopes are spread over, which a Redis Cluster keeps on different nodes: as
     many as it has masters, or a multiple. Another number begins with an empty cache."""
+    index_per_tenant: bool = False
+    """Are each tenant's entries in an index of their own, made when it first stores something? Then
+    no tenant's are in the way of another's searches. For a few hundred tenants, in one partition:
+    an index has room for 1,024 vectors from its first one (2.2 MB where they have 384 numbers), and
+    what concerns all tenants asks each of them. Turned on or off, the cache begins empty."""
     connections: int = 4
     """Connections to a Redis server at most (2..100): few, each with deep pipelines; one of them is
     kept for writing. Verdicts, where there are any, are noted over one more, and other processes'
@@ -217,7 +235,10 @@ class CacheConfig:
         _check_range("audit_share", self.audit_share, 0.0, 1.0)
         if self.judge_rate is not None:
             _check_range("judge_rate", self.judge_rate, 0.001, 1e6)
-        for name in ("lenient_typing", "shadow", "share_flights", "sliding_ttl"):
+        for name in (
+            *("lenient_typing", "refuse_personal", "shadow", "index_per_tenant"),
+            *("share_flights", "sliding_ttl"),
+        ):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}={getattr(self, name)!r}: must be True or False.")
         check_ttl("exact_ttl_s", self.exact_ttl_s)
@@ -238,9 +259,14 @@ class CacheConfig:
         ):
             _check_range(name, getattr(self, name), 0.001, 86_400.0)
         _check_range("lease_s", self.lease_s, 0.1, 86_400.0)
+        _check_range("min_llm_s", self.min_llm_s, 0.0, 86_400.0)
         _check_count("neighbours", self.neighbours, 1, 100)
         _check_count("max_llm_calls", self.max_llm_calls, 1, 10**6)
         _check_count("partitions", self.partitions, 1, 64)
+        if self.index_per_tenant and self.partitions > 1:
+            raise ConfigError(
+                "index_per_tenant needs partitions=1: tenants divide the entries already."
+            )
         _check_count("connections", self.connections, 2, 100)
         for name in ("tenant_writes", "tenant_verdicts"):
             if getattr(self, name) is not None:
@@ -256,6 +282,9 @@ class CacheConfig:
         _check_count("embedding_cache_size", self.embedding_cache_size, 0, 10**9)
         _check_count("local_answers", self.local_answers, 0, 10**9)
         object.__setattr__(self, "guards", check_guards(self.guards))
+        object.__setattr__(self, "widenable", _check_fields("widenable", self.widenable))
+        if len(self.widenable) > 3:
+            raise ConfigError("widenable: name three fields at most.")
         _check_choice("vector_dtype", self.vector_dtype, ("float32", "float16"))
         _check_choice("index", self.index, ("hnsw", "flat"))
         if len(str(self.secret).encode()) > 64:
@@ -280,6 +309,29 @@ def check_guards(value: object) -> tuple[str, ...]:
     if strange := [name for name in value if name not in GUARDS]:
         raise ConfigError(f"guards: there is no {strange[0]!r}; there are {', '.join(GUARDS)}.")
     return tuple(value)
+
+
+def check_widen(value: object, widenable: Collection[str]) -> tuple[str, ...]:
+    """What a call leaves open of its scope, all of it ``widenable``."""
+    fields = _check_fields("widen", value)
+    if strange := [name for name in fields if name not in widenable]:
+        raise ConfigError(
+            f"widen: {strange[0]!r} is not to be widened here; the operator lets it be by "
+            f"CacheConfig(widenable=...), which names {', '.join(widenable) or 'nothing'}."
+        )
+    return fields
+
+
+def _check_fields(name: str, value: object) -> tuple[str, ...]:
+    """Names of fields of a scope, in the order of ``WIDENABLE``."""
+    if isinstance(value, str) or not isinstance(value, Collection):
+        raise ConfigError(f"{name} must be a collection of names; wrap a single one in a tuple.")
+    if strange := [one for one in value if one not in WIDENABLE]:
+        raise ConfigError(
+            f"{name}: {strange[0]!r} cannot be left open; of a scope's fields, these can: "
+            f"{', '.join(WIDENABLE)}."
+        )
+    return tuple(one for one in WIDENABLE if one in value)
 
 
 def encryption_key(text: object) -> bytes:

@@ -129,8 +129,9 @@ class Store(Protocol):
         self, queries: Sequence[VectorQuery]
     ) -> Sequence[Sequence[Neighbour] | Exception]:
         """Semantic tier: up to ``neighbours`` entries that each query's scope covers
-        (``Scope.covers``) and the semantic tier may still serve, nearest first. Entries that are
-        dead, foreign or older than asked for take no place among them."""
+        (``Scope.covers``, but for the fields of ``widen``) and the semantic tier may still serve,
+        nearest first. Entries that are dead, foreign or older than asked for take no place among
+        them."""
 
     async def put(self, records: Sequence[Record]) -> Sequence[str | Exception]:
         """Write each record, replacing what its key held; returns entry ids once acknowledged.
@@ -234,10 +235,16 @@ class CountingStore(Store, Protocol):
 class AmendingStore(Store, Protocol):
     """A store in which an entry's times can be changed: the Redis store."""
 
-    async def amend(self, entry_id: str, change: Callable[[Entry], Entry | None]) -> bool:
+    async def amend(
+        self,
+        entry_id: str,
+        change: Callable[[Entry], Entry | None],
+        scope: Scope | None = None,
+    ) -> bool:
         """Replace ``exact_until``, ``semantic_until``, ``validated_at`` and ``slid_at`` of a live
         entry by what ``change`` makes of them (None: leave it), in one atomic step; ``change`` may
-        be called again. False for an entry that is not there."""
+        be called again. ``scope``: one that covers the entry's, where one is known. False for an
+        entry that is not there."""
 
 
 @runtime_checkable

@@ -6,8 +6,15 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
-from semcache_async.config import CacheConfig, check_age, check_max_distance, check_ttl
+from semcache_async.config import (
+    CacheConfig,
+    check_age,
+    check_max_distance,
+    check_ttl,
+    check_widen,
+)
 from semcache_async.errors import ConfigError, PromptError
+from semcache_async.text.cacheable import says_who_asks
 from semcache_async.text.decide import Policy
 from semcache_async.text.prompt import check_text, normalise
 from semcache_async.ttl import lifetimes
@@ -32,6 +39,18 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     """Its answer may be kept for others."""
     crew: str = ""
     """Whose LLM call it may share: that of callers who name the same."""
+    widen: tuple[str, ...] = ()
+    """Fields of the scope that a stored answer of other wording may differ in."""
+    wary: bool = False
+    """Is it to be found out whether prompt and answer are about one person's own?"""
+    personal: bool = False
+    """The prompt is."""
+
+    def vetted(self) -> Query:
+        """This, with an answer that nobody else gets where the prompt says who asks."""
+        if not says_who_asks(self.prompt):
+            return self
+        return msgspec.structs.replace(self, writes=False, personal=True)
 
     @property
     def scope(self) -> Scope:
@@ -96,8 +115,11 @@ def read_query(
     reads: bool = True,
     writes: bool = True,
     crew: str = "",
+    widen: Collection[str] = (),
+    vetted: bool = False,
 ) -> Query:
-    """``policy`` gives a scope's own, which ``max_distance`` may tighten. Raises ``PromptError`` or
+    """``policy`` gives a scope's own, which ``max_distance`` may tighten; ``vetted``: what is
+    personal has been seen to. Raises ``PromptError`` or
     ``ConfigError`` for arguments that make no sense."""
     text = check_text("prompt", prompt)
     scope = scope if isinstance(scope, Scope) else check_scope(scope)
@@ -108,6 +130,8 @@ def read_query(
         check_ttl("ttl_s", ttl_s)
     if max_age_s is not None:
         check_age(max_age_s)
+    if widen:
+        widen = check_widen(widen, config.widenable)
     known_tags = check_tags(tags) if tags else ()
     if len(text) * 4 > config.max_prompt_bytes and is_oversize(text, config):
         reads = writes = False
@@ -115,7 +139,10 @@ def read_query(
     else:
         wording = normalise(text)
     key = EntryKey(scope, wording)
-    return Query(text, key, wanted, known_tags, ttl_s, max_age_s, reads, writes, crew)
+    return Query(
+        *(text, key, wanted, known_tags, ttl_s, max_age_s, reads, writes, crew, tuple(widen)),
+        config.refuse_personal and not vetted,
+    )
 
 
 def is_oversize(prompt: str, config: CacheConfig) -> bool:

@@ -60,6 +60,8 @@ class Counters:
     llm_calls: int = _counter("LLM calls begun, bypassing ones included")
     llm_errors: int = _counter("LLM calls that raised")
     not_stored_unkept: int = _counter("Answers delivered that were not to be stored")
+    not_stored_personal: int = _counter("Answers not stored: about one person's own")
+    not_stored_cheap: int = _counter("Answers not stored: made in less than min_llm_s")
     not_stored_invalid: int = _counter("Answers not stored: empty, too long, or no valid text")
     not_stored_invalidated: int = _counter("Answers not stored: invalidated while being made")
     not_stored_quota: int = _counter("Answers not stored: a quota was used up")
@@ -97,7 +99,7 @@ class Counters:
             (
                 *(self.not_stored_unkept, self.not_stored_invalid, self.not_stored_invalidated),
                 *(self.not_stored_quota, self.not_stored_store, self.not_stored_overtaken),
-                self.not_stored_closed,
+                *(self.not_stored_closed, self.not_stored_personal, self.not_stored_cheap),
             )
         )
 

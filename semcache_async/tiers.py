@@ -49,6 +49,7 @@ from semcache_async.protocols import (
 )
 from semcache_async.query import Query, check_answer
 from semcache_async.stats import Counters, Stats
+from semcache_async.text.cacheable import has_numbers_of_somebody
 from semcache_async.text.decide import decide
 from semcache_async.text.prompt import normalise
 from semcache_async.types import (
@@ -193,7 +194,7 @@ class Tiers:
         if entry is None or self._is_due(entry, entry.exact_until, now):
             return None
         if entry.slid_at:
-            self._slide(entry, now)
+            self._slide(entry, scope, now)
         return remembered(entry, now)
 
     async def pinned(self, query: Query) -> Query:
@@ -256,7 +257,9 @@ class Tiers:
             self._complaints.warn("lookup", "out of time, counted as a miss")
             return None
         now = self._store.now()
-        attempt.near = self._servable(query, neighbours, now)
+        attempt.near = near = self._servable(query, neighbours, now)
+        if query.widen:
+            attempt.near = [one for one in near if not one.widened]
         if (old := attempt.replaces) is not None:
             attempt.near = [one for one in attempt.near if _is_newer(one.entry, old)]
         decision = decide(query.prompt, attempt.near, query.policy)
@@ -264,6 +267,9 @@ class Tiers:
             fresh = [near for near in attempt.near if not _is_stale(near.entry, now)]
             younger = decide(query.prompt, fresh, query.policy)
             decision = decision if younger.chosen is None else younger
+        if decision.chosen is None and query.widen and attempt.replaces is None:
+            fresh = [one for one in near if not (one.widened and _is_stale(one.entry, now))]
+            decision = decide(query.prompt, fresh, query.policy)
         if decision.refused:
             attempt.refused = tuple(
                 msgspec.structs.replace(near, refused_by=by) for near, by in decision.refused
@@ -271,12 +277,14 @@ class Tiers:
         chosen = decision.chosen
         if chosen is None:
             return None
-        attempt.served = chosen
+        attempt.served = None if chosen.widened else chosen
         if self._config.shadow:
             self._counters.shadow_semantic += 1
             attempt.shadow = chosen
             return None
         entry = chosen.entry
+        if chosen.widened:
+            return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now, widened=True)
         if self._noted is not None:
             pointer = _Pointer(entry.id, entry.created_at, chosen.distance)
             self._pointers.put(query.key, pointer)
@@ -285,22 +293,22 @@ class Tiers:
         stale = self._note_age(attempt, entry, entry.semantic_until, now)
         return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now, stale=stale)
 
-    def _slide(self, entry: Entry, now: float) -> None:
+    def _slide(self, entry: Entry, scope: Scope, now: float) -> None:
         """A hit: its times to live begin anew, written down in the background now and then."""
         longest_s = self._config.max_ttl_s
         if longest_s is None or len(self._sliding) >= _SLIDING or entry.id in self._sliding:
             return
         if entry.slid(now, longest_s) is not None:
-            task = asyncio.create_task(self._slid(entry, longest_s))
+            task = asyncio.create_task(self._slid(entry, scope, longest_s))
             self._sliding[entry.id] = task
             task.add_done_callback(lambda _: self._sliding.pop(entry.id, None))
 
-    async def _slid(self, entry: Entry, longest_s: float) -> None:
+    async def _slid(self, entry: Entry, scope: Scope, longest_s: float) -> None:
         def slide(there: Entry) -> Entry | None:
             same = there.created_at == entry.created_at
             return there.slid(self._store.now(), longest_s) if same else None
 
-        await self._amended(entry.id, slide)
+        await self._amended(entry.id, slide, scope)
 
     async def validate(self, entry: Entry) -> None:
         """Somebody found its answer right just now."""
@@ -312,11 +320,16 @@ class Tiers:
 
         await self._amended(entry.id, validated)
 
-    async def _amended(self, entry_id: str, change: Callable[[Entry], Entry | None]) -> None:
+    async def _amended(
+        self,
+        entry_id: str,
+        change: Callable[[Entry], Entry | None],
+        scope: Scope | None = None,
+    ) -> None:
         if self._amend is None or self._breaker.is_open:
             return
         try:
-            await self._amend(entry_id, change)
+            await self._amend(entry_id, change, scope)
             self._recent.change(entry_id)
         except Exception as error:
             self.store_failed(error)
@@ -349,7 +362,7 @@ class Tiers:
                 if decision.chosen is not None:
                     self._counters.pointed += 1
                     if entry.slid_at:
-                        self._slide(entry, now)
+                        self._slide(entry, attempt.query.key.scope, now)
                     attempt.served, attempt.near = near, [near]
                     return attempt.hit(Source.SEMANTIC, entry, near.distance, now)
         self._pointers.drop(query.key)
@@ -396,7 +409,8 @@ class Tiers:
         vector = await self.vector(query.prompt, tenant=query.key.scope.tenant)
         if vector is None:
             return ()
-        found = await self._asked(self._searches, VectorQuery(query.key.scope, vector, limit))
+        asked = VectorQuery(query.key.scope, vector, limit, widen=query.widen)
+        found = await self._asked(self._searches, asked)
         refused_by = query.policy.refused_by
         return [
             msgspec.structs.replace(near, refused_by=refused_by(query.prompt, near))
@@ -456,14 +470,24 @@ class Tiers:
         started_at: float,
         tags: Mapping[str, None],
         claim: str | None,
+        llm_s: float,
     ) -> str | None:
         """Store an answer that was just made; its entry id, or None where it was not stored, which
         is counted with its reason. ``tags`` may grow meanwhile, by followers."""
-        counters = self._counters
-        if not (made.keep and attempt.query.writes):
+        counters, query = self._counters, attempt.query
+        if query.personal:
+            counters.not_stored_personal += 1
+            return None
+        if not (made.keep and query.writes):
             counters.not_stored_unkept += 1
             return None
-        scope = attempt.query.key.scope
+        if llm_s < self._config.min_llm_s:
+            counters.not_stored_cheap += 1
+            return None
+        if query.wary and has_numbers_of_somebody(made.text):
+            counters.not_stored_personal += 1
+            return None
+        scope = query.key.scope
         if scope.epoch == _UNKNOWN or not self._versions.is_current(scope):
             counters.not_stored_store += scope.epoch == _UNKNOWN
             counters.not_stored_invalidated += scope.epoch != _UNKNOWN
@@ -593,7 +617,7 @@ class Tiers:
         if self._is_due(entry, until, now):
             attempt.renews = entry
         elif entry.slid_at:
-            self._slide(entry, now)
+            self._slide(entry, attempt.query.key.scope, now)
         return entry.stale_s > 0.0 and now >= until - entry.stale_s
 
     def _is_due(self, entry: Entry, until: float, now: float) -> bool:
@@ -661,7 +685,9 @@ class Tiers:
         began = time.perf_counter()
         query = attempt.query
         after = 0.0 if query.max_age_s is None else self._store.now() - query.max_age_s
-        asked = VectorQuery(query.key.scope, attempt.vector, self._config.neighbours, after)
+        asked = VectorQuery(
+            query.key.scope, attempt.vector, self._config.neighbours, after, query.widen
+        )
         try:
             return await self._searches.submit(asked, bulk=attempt.bulk)
         except Exception as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from semcache_async.errors import ConfigError
 
 __all__ = [
+    "WIDENABLE",
     "Affected",
     "Answer",
     "Claim",
@@ -44,6 +45,9 @@ def cosine_distance(one: Vector, other: Vector) -> float:
 
 
 Parameter: TypeAlias = str | int | float | bool | None
+
+WIDENABLE = ("locale", "model", "system_prompt", "temperature", "parameters", "corpus_version")
+"""Fields of a scope that a call may leave open, where the operator lets it. Never the tenant."""
 
 
 class Source(StrEnum):
@@ -147,10 +151,11 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
         """What it has in common with those of its namespace's other versions."""
         return msgspec.structs.replace(self, epoch=0) if self.epoch else self
 
-    def covers(self, other: Scope) -> bool:
-        """Would a lookup in this scope find what was stored in ``other``: all fields equal, and
-        every attribute of this scope carried by the other?"""
-        alike = msgspec.structs.replace(other, attributes=self.attributes) == self
+    def covers(self, other: Scope, *, widen: Collection[str] = ()) -> bool:
+        """Would a lookup in this scope find what was stored in ``other``: all fields equal but
+        those of ``widen``, and every attribute of this scope carried by the other?"""
+        free = {name: getattr(self, name) for name in ("attributes", *widen)}
+        alike = msgspec.structs.replace(other, **free) == self
         return alike and self.attributes.items() <= other.attributes.items()
 
 
@@ -270,6 +275,8 @@ class Neighbour(msgspec.Struct, frozen=True):
     judged wrong), ``unverified`` (its entry has too few verdicts yet) or ``distance``."""
     notes: bytes | None = None
     """What ``EvidenceStore.annotate`` left with the entry."""
+    widened: bool = False
+    """Is it of another scope, which ``VectorQuery.widen`` let in?"""
 
     @property
     def prompt(self) -> str:
@@ -306,9 +313,11 @@ class VectorQuery(NamedTuple):
     neighbours: int
     created_after: float = 0.0
     """Older entries are none: Unix seconds by the store's clock."""
+    widen: tuple[str, ...] = ()
+    """Fields of the scope, of ``WIDENABLE`` and in that order, that need not be equal."""
 
     def __hash__(self) -> int:
-        return hash((self.scope, id(self.vector), self.neighbours, self.created_after))
+        return hash((self.scope, id(self.vector), self.neighbours, self.created_after, self.widen))
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -316,6 +325,7 @@ class VectorQuery(NamedTuple):
             and self.vector is other.vector
             and self.neighbours == other.neighbours
             and self.created_after == other.created_after
+            and self.widen == other.widen
             and self.scope == other.scope
         )
 
@@ -418,6 +428,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The prompt the answer was made for; None for an answer generated for this very caller."""
     entry_id: str | None = None
     """None where nothing was stored."""
+    widened: bool = False
+    """Is the entry of another scope, which the call let in by ``widen``?"""
     age_s: float = 0.0
     """Seconds since its LLM call began."""
     last_validated: float = 0.0

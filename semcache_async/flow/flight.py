@@ -31,6 +31,7 @@ class Flight(Generic[C, R]):
         "emits",
         "ended",
         "key",
+        "llm_s",
         "prompt",
         "quiet",
         "started_at",
@@ -70,6 +71,8 @@ class Flight(Generic[C, R]):
         self.quiet = quiet
         """It makes anew what is served meanwhile: nobody waits for it but who finds nothing else,
         and it goes on without anybody."""
+        self.llm_s = 0.0
+        """Seconds that its LLM call took."""
         self._listeners: dict[asyncio.Future[None], None] = {}
         self.task: asyncio.Task[R | Raised] | None = None
         self.emits = emits

@@ -61,4 +61,9 @@ class Unkept(_Reason):
     FORMAT = "format", "It is not the JSON that the request asks for."
     SCHEMA = "schema", "It does not fit the request's JSON Schema, as far as that can be checked."
     SHAPE = "shape", "It has no choices of a shape that is known here."
+    PERSONAL = (
+        "personal",
+        "It has a card, account or social security number or a secret in it (refuse_personal).",
+    )
+    CHEAP = "cheap", "It cost less than min_answer_usd."
     INCOMPLETE = "incomplete", "Its stream does not add up to a completion."

@@ -275,6 +275,14 @@ class Settings:
         shown="on",
     )
 
+    min_answer_usd: float = option(
+        0.0,
+        "An answer whose tokens cost less, by the prices above, is not stored; one that says "
+        "nothing of its tokens is.",
+        group=_CACHE,
+        low=0,
+        high=1_000,
+    )
     across_apis: bool = option(
         False,
         "Answers of plain text are shared between chat completions, messages and responses, "
@@ -398,6 +406,11 @@ class Settings:
                     f"allowed_hosts: {host!r} is no name; use host.example, without scheme and "
                     "port, *.example or *."
                 )
+        if "parameters" in self.cache.widenable:
+            raise ConfigError(
+                "widenable: a service's parameters hold the conversation before a prompt, and the "
+                "API of the answer; they cannot be left open here."
+            )
         for name in ("bypass_personal", "bypass_time_bound", "bypass_anew", "mask"):
             _check_patterns(name, getattr(self, name))
         for key in (self.upstream_key, *self.upstream_keys.values()):

@@ -14,6 +14,7 @@ from semcache_async.store.partitioned.partitions import (
     open_store,
 )
 from semcache_async.store.redis_store import RedisStore
+from semcache_async.store.tenants import TenantStores
 
 __all__ = ["open_redis", "open_removing", "redis_at"]
 
@@ -23,7 +24,7 @@ _EMBEDDED = "embedded:"
 @asynccontextmanager
 async def open_redis(
     url: str | None, dim: int, fingerprint: str, config: CacheConfig
-) -> AsyncIterator[tuple[str, RedisStore | PartitionedStore]]:
+) -> AsyncIterator[tuple[str, RedisStore | PartitionedStore | TenantStores]]:
     """The URL of the Redis that ``url`` means (see ``SemanticCache.open``), and a store in it."""
     async with (
         redis_at(url) as found,

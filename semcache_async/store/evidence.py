@@ -86,7 +86,12 @@ class EvidenceKeeper:
             checked(reply)
         return (entry, owner), executed is not None
 
-    async def amend(self, entry_id: str, change: Callable[[Entry], Entry | None]) -> bool:
+    async def amend(
+        self,
+        entry_id: str,
+        change: Callable[[Entry], Entry | None],
+        scope: Scope | None = None,
+    ) -> bool:
         async with self._noting.session() as session:
             for _ in range(_ATTEMPTS):
                 done = await self._amend(session, entry_id, change)

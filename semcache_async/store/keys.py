@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from hashlib import blake2b
+from itertools import chain, combinations
 from typing import NamedTuple
 
 import msgspec
 
-from semcache_async.types import EntryKey, Scope
+from semcache_async.types import WIDENABLE, EntryKey, Scope
 
 __all__ = [
     "FIRST_PARTITION",
@@ -38,6 +40,9 @@ class ScopeDigest(NamedTuple):
     """16 bytes for scope and attributes together: keys the entry ids of the exact tier."""
     tenant: str = ""
     """32 hex digits for the tenant alone: what is purged together."""
+    wide: str = ""
+    """32 hex digits for all fields but the attributes and those that a call left open: what must be
+    equal in place of ``scope``. "": it left none open."""
 
 
 class KeySpace:
@@ -49,12 +54,23 @@ class KeySpace:
     """
 
     def __init__(
-        self, name: str, fingerprint: str, secret: str, partition: str = FIRST_PARTITION
+        self,
+        name: str,
+        fingerprint: str,
+        secret: str,
+        partition: str = FIRST_PARTITION,
+        *,
+        widenable: Sequence[str] = (),
     ) -> None:
         self._name = f"{name}:{{{partition}}}:"
-        self._again = partial(KeySpace, name, secret=secret, partition=partition)
+        self._again = partial(
+            KeySpace, name, secret=secret, partition=partition, widenable=widenable
+        )
+        self._open = list(_some(widenable))
         self.index = f"{self._name}{fingerprint}"
         self.prefix = f"{self.index}:"
+        self.only = ""
+        """The digest of the tenant whose entries alone are here; "": anybody's."""
         self._fence = f"{name}:{{{partition}}}:fence:"
         self._evidence = f"{name}:{{{partition}}}:evidence:{fingerprint}:"
         self.claims = f"{self._name}claims:{fingerprint}"
@@ -65,15 +81,43 @@ class KeySpace:
         """What the keys of namespaces' versions begin with."""
         self._secret = secret.encode()
         self.scope = lru_cache(maxsize=_SCOPES_REMEMBERED)(self._scope)
+        self.widened = lru_cache(maxsize=_SCOPES_REMEMBERED)(self._widened)
+        """A scope as a call sees it that leaves fields open (of ``WIDENABLE``, in that order)."""
+        self.carried = lru_cache(maxsize=_SCOPES_REMEMBERED)(self._carried)
+        """By what calls that leave fields open find what is stored in a scope."""
         self.tag = lru_cache(maxsize=_SCOPES_REMEMBERED)(self._tag)
         """32 hex digits for an invalidation tag."""
 
-    def siblings(self, indexes: Sequence[str]) -> list[KeySpace]:
+    def siblings(self, indexes: Sequence[str], tenant: str = "") -> list[KeySpace]:
         """The key spaces of those among the indexes that have the same name and another
-        fingerprint."""
-        found = [re.fullmatch(rf"{re.escape(self._name)}([0-9a-f]{{16}})", one) for one in indexes]
-        fingerprints = sorted(match[1] for match in found if match)
-        return [self._again(one) for one in fingerprints if self._name + one != self.index]
+        fingerprint, or are one tenant's; without those of others than ``tenant`` (a digest), where
+        it is named."""
+        pattern = rf"{re.escape(self._name)}([0-9a-f]{{16}})(?:-([0-9a-f]{{32}}))?"
+        found = sorted(match.groups("") for one in indexes if (match := re.fullmatch(pattern, one)))
+        spaces = [
+            self._again(of).of_tenant(only) for of, only in found if tenant in ("", only or tenant)
+        ]
+        return [space for space in spaces if space.index != self.index]
+
+    def of_tenant(self, digest: str) -> KeySpace:
+        """This, with one tenant's entries in an index of their own; "": this as it is. Whatever
+        else lies in Redis is common to both."""
+        space = copy.copy(self)
+        if digest:
+            space.only, space.index = digest, f"{self.index}-{digest}"
+            space.prefix = f"{space.index}:"
+        return space
+
+    @property
+    def tenants_prefix(self) -> str:
+        """What the keys of all entries begin with that are in indexes of their tenants."""
+        return f"{self.index}-"
+
+    def home(self, scope: Scope) -> str:
+        """32 hex digits, the same for all scopes that one call may find entries of, and for all
+        versions of one."""
+        scope = scope.unversioned()
+        return self.widened(scope, self._open[-1]).wide if self._open else self.scope(scope).scope
 
     def entry_id(self, key: EntryKey) -> str:
         """32 hex digits: one entry per scope, attributes and normalised prompt."""
@@ -147,19 +191,18 @@ class KeySpace:
         elif within:
             yield self._fence + within
 
+    def _widened(self, scope: Scope, fields: tuple[str, ...]) -> ScopeDigest:
+        fixed = _fixed(scope)
+        for name in fields:
+            fixed[1 + WIDENABLE.index(name)] = None
+        wide = self._digest(b"widened", _encode([fields, fixed]))
+        return self.scope(scope)._replace(wide=wide.hex())
+
+    def _carried(self, scope: Scope) -> tuple[str, ...]:
+        return tuple(self.widened(scope, fields).wide for fields in self._open)
+
     def _scope(self, scope: Scope) -> ScopeDigest:
-        fixed = [
-            plain(scope.tenant),
-            plain(scope.locale),
-            plain(scope.model),
-            plain(scope.system_prompt),
-            scope.temperature,
-            [(plain(name), _value(value)) for name, value in scope.parameters.items()],
-            plain(scope.corpus_version),
-        ]
-        if scope.namespace:
-            fixed += (plain(scope.namespace), scope.epoch)
-        digest = self._digest(b"scope", _encode(fixed))
+        digest = self._digest(b"scope", _encode(_fixed(scope)))
         attributes = self.attributes(scope.attributes)
         seed = self._digest(b"entry", digest + "".join(attributes).encode())
         return ScopeDigest(digest.hex(), attributes, seed, self.tenant(scope.tenant))
@@ -175,7 +218,8 @@ def partitions(count: int) -> list[str]:
 
 def is_entry_index(index: str, name: str) -> bool:
     """Does an index hold entries of the cache ``name``, for whatever model?"""
-    return bool(re.fullmatch(rf"{re.escape(name)}:\{{\w+\}}:[0-9a-f]{{16}}", index))
+    pattern = rf"{re.escape(name)}:\{{\w+\}}:[0-9a-f]{{16}}(?:-[0-9a-f]{{32}})?"
+    return bool(re.fullmatch(pattern, index))
 
 
 def log_key(name: str, kind: str) -> str:
@@ -187,6 +231,26 @@ def log_key(name: str, kind: str) -> str:
 def plain(text: str) -> str:
     """``text`` as a ``str`` itself: what frameworks derive from it, encoders refuse."""
     return str.__str__(text)
+
+
+def _fixed(scope: Scope) -> list[object]:
+    """Everything of a scope that must be equal: the tenant, then the fields of ``WIDENABLE``, then
+    the namespace and its version, if it has one."""
+    fixed: list[object] = [
+        plain(scope.tenant),
+        plain(scope.locale),
+        plain(scope.model),
+        plain(scope.system_prompt),
+        scope.temperature,
+        [(plain(name), _value(value)) for name, value in scope.parameters.items()],
+        plain(scope.corpus_version),
+    ]
+    return [*fixed, plain(scope.namespace), scope.epoch] if scope.namespace else fixed
+
+
+def _some(fields: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Some of them, in all ways: all of them at last."""
+    return chain.from_iterable(combinations(fields, n + 1) for n in range(len(fields)))
 
 
 def _value(value: object) -> object:

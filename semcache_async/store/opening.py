@@ -100,7 +100,10 @@ async def _stores(
                 pipelines.at(partition),
                 writing.at(partition),
                 noting.at(partition),
-                KeySpace(config.name, fingerprint, config.secret, partition),
+                KeySpace(
+                    *(config.name, fingerprint, config.secret, partition),
+                    widenable=config.widenable,
+                ),
                 shape,
                 Fences(config),
                 clock or ServerClock(),

@@ -62,6 +62,7 @@ class RedisStore:
         self._pipelines = pipelines
         self._writing = writing
         self._keys = keys
+        self.home, self.digest_of = keys.home, keys.tenant
         self._shape = shape
         self._fences = fences
         self._clock = clock
@@ -70,6 +71,7 @@ class RedisStore:
         """Has it an index of its own?"""
         self._prefix = keys.prefix.encode()
         self._sealer = sealer
+        self._reach = reach
         self._searcher = Searcher(self._timed, self._remake, keys, shape, clock, sealer, reach)
         self._noting = noting
         evidence = EvidenceKeeper(pipelines, noting, keys, clock, sealer)
@@ -151,11 +153,34 @@ class RedisStore:
         read: an entry is whole, mortal and newer than what invalidated it, or not written."""
         return await self._writer.put(records)
 
-    async def watch(self, changed: Callable[[str | None], None]) -> None:
+    def of_tenant(self, digest: str) -> RedisStore:
+        """A store beside this one, for what one tenant has in an index of its own: ``make_index``
+        makes it, and nothing else does."""
+        store = RedisStore(
+            *(self._pipelines, self._writing, self._noting, self._keys.of_tenant(digest)),
+            *(self._shape, self._fences, self._clock),
+            lease_s=self._lease_s,
+            sealer=self._sealer,
+            reach=self._reach,
+        )
+        store._dialect = self._dialect
+        return store
+
+    async def tenants(self) -> list[str]:
+        """The digests of those that have indexes of their own."""
+        prefix = self._keys.tenants_prefix
+        spaces = [space for space in await self._siblings() if space.index.startswith(prefix)]
+        return [space.only for space in spaces]
+
+    async def watch(
+        self, changed: Callable[[str | None], None], *, of_tenants: bool = False
+    ) -> None:
         """Report the id of every entry that any client writes, deletes or lets expire, a moment
         after it happened, and None once this begins to work. Returns never; raises a
-        ``StoreError`` when reports can no longer be relied on."""
+        ``StoreError`` when reports can no longer be relied on. ``of_tenants``: what lies in indexes
+        of their own, instead."""
         begun = False
+        prefix = self._keys.tenants_prefix.encode() if of_tenants else self._prefix
 
         def heard(push: list[Any]) -> None:
             nonlocal begun
@@ -165,9 +190,9 @@ class RedisStore:
                     changed(None)
             elif push[0] == b"invalidate":
                 for key in push[1] or (None,):
-                    changed(None if key is None else key[len(self._prefix) :].decode())
+                    changed(None if key is None else key.rpartition(b":")[2].decode())
 
-        tracking = ("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)
+        tracking = ("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", prefix)
         pulse = ("HGET", self._keys.key("pulse"), ENTRY)  # tells where the keys are, too
         await self._pipelines.listen(tracking, heard, pulse=pulse)
 
@@ -200,7 +225,7 @@ class RedisStore:
                     checked(part)
             except StoreFullError as error:
                 full = error  # then nothing can be written past the fence either
-        siblings = [(keys, removal_from(keys)) for keys in await self._siblings()]
+        siblings = [(keys, removal_from(keys)) for keys in await self._siblings(removal.tenant)]
         own = [(self._keys, removal)] if self._indexed else []
         for keys, one in (*own, *siblings):
             concerned = one.claims()
@@ -240,7 +265,8 @@ class RedisStore:
     ) -> Affected:
         """In every index that ``remove`` goes through."""
         total, entries = 0, list[Entry]()
-        for keys in (*((self._keys,) if self._indexed else ()), *await self._siblings()):
+        only = Removal(self._keys, scope=scope, tenant=tenant, tags=(), entry_ids=()).tenant
+        for keys in (*((self._keys,) if self._indexed else ()), *await self._siblings(only)):
             removal = Removal(keys, scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids)
             try:
                 if removal.searches and not can_be_purged(await self._filled(keys.index)):
@@ -295,6 +321,11 @@ class RedisStore:
         self._shape.check(self._keys.index, self._keys.prefix, info)
 
     async def _remake(self) -> None:
+        """Make the index anew where it is gone; a tenant's own, once there is something to keep."""
+        if not self._keys.only:
+            await self.make_index()
+
+    async def make_index(self) -> None:
         """Create the index, or check the one that is there."""
         await ensure_index(self._one, self._keys.index, self._keys.prefix, self._shape)
 
@@ -315,10 +346,10 @@ class RedisStore:
             raise StoreError("Redis does not tell the time (TIME).")
         return moment
 
-    async def _siblings(self) -> list[KeySpace]:
-        """The keys of each other index of ours under the same name."""
+    async def _siblings(self, tenant: str = "") -> list[KeySpace]:
+        """The keys of each other index of ours under the same name, as ``KeySpace.siblings``."""
         names = [name.decode(errors="replace") for name in await self._one("FT._LIST")]
-        return self._keys.siblings(names)
+        return self._keys.siblings(names, tenant)
 
     async def _filled(self, index: str) -> Mapping[bytes, Any]:
         """Wait until an index has been filled: what it does not know yet, nobody could delete. What

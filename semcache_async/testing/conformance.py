@@ -4,9 +4,10 @@
     async def test_conformance(check):
         await check(open_my_store)
 
-``open_my_store(ahead)`` is an async context manager that gives a store for vectors of 8 numbers.
-Every call opens the same data; for the store it gives, its clock is ``ahead()`` seconds ahead. A
-check raises ``AssertionError`` and says what was expected.
+``open_my_store(ahead)`` is an async context manager that gives a store for vectors of 8 numbers, of
+which calls may leave locale and model open (``CacheConfig.widenable``). Every call opens the same
+data; for the store it gives, its clock is ``ahead()`` seconds ahead. A check raises
+``AssertionError`` and says what was expected.
 """
 
 from __future__ import annotations
@@ -76,6 +77,40 @@ async def scopes_never_meet(open_store: OpenStore) -> None:
             expect(f"fetched in {scope}", entry and entry.text, str(n))
             found = [near.entry.text for near in await data.near(0, scope, neighbours=50)]
             expect(f"found in {scope}", found, [str(n)])
+
+
+async def fields_are_left_open(open_store: OpenStore) -> None:
+    async with open_store(standing) as store:
+        data = CaseData(store)
+        plan = {"plan": "pro"}
+        here = data.scope(locale="de", model="m", temperature=0.5)
+        scopes = {
+            "here": here,
+            "locale": data.scope(locale="fr", model="m", temperature=0.5, attributes=plan),
+            "model": data.scope(locale="de", model="n", temperature=0.5),
+            "both": data.scope(locale="", model="", temperature=0.5, attributes=plan),
+            "temperature": data.scope(locale="de", model="m", temperature=None),
+            "tenant": data.scope("b", locale="de", model="m", temperature=0.5),
+        }
+        await data.put(
+            *[data.record(name, n, scope) for n, (name, scope) in enumerate(scopes.items())]
+        )
+        for scope, widen, expected in [
+            (here, (), ["here"]),
+            (here, ("locale",), ["here", "locale"]),
+            (here, ("model",), ["here", "model"]),
+            (here, ("locale", "model"), ["here", "locale", "model", "both"]),
+            (scopes["both"], ("locale", "model"), ["locale", "both"]),
+            (scopes["both"], ("locale",), ["both"]),
+            (scopes["tenant"], ("locale", "model"), ["tenant"]),
+        ]:
+            (found,) = await store.search([VectorQuery(scope, unit_vector(0), 9, 0.0, widen)])
+            assert not isinstance(found, Exception), found
+            expect(f"found with {widen} open", [near.prompt for near in found], expected)
+            for near in found:
+                own = scope.covers(scopes[near.prompt])
+                expect(f"{near.prompt} is of another scope", near.widened, not own)
+        expect("the exact tier leaves nothing open", await data.entry("locale", here), None)
 
 
 async def attributes_narrow(open_store: OpenStore) -> None:
@@ -281,6 +316,7 @@ store_conformance: tuple[Check, ...] = (
     what_is_put_is_found,
     nearest_first_and_no_more_than_asked,
     scopes_never_meet,
+    fields_are_left_open,
     attributes_narrow,
     one_key_holds_one_entry,
     each_tier_ends_by_itself,

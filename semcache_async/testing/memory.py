@@ -132,7 +132,12 @@ class MemoryStore:
     async def check(self) -> None:
         pass
 
-    async def amend(self, entry_id: str, change: Callable[[Entry], Entry | None]) -> bool:
+    async def amend(
+        self,
+        entry_id: str,
+        change: Callable[[Entry], Entry | None],
+        scope: Scope | None = None,
+    ) -> bool:
         now = self.now()
         for key, row in self._rows.items():
             alive = max(row.entry.exact_until, row.entry.semantic_until) > now
@@ -195,12 +200,16 @@ class MemoryStore:
 
     def _near(self, query: VectorQuery, now: float) -> list[Neighbour]:
         neighbours = [
-            Neighbour(cosine_distance(row.record.vector, query.vector), row.entry)
+            Neighbour(
+                cosine_distance(row.record.vector, query.vector),
+                row.entry,
+                widened=bool(query.widen) and not query.scope.covers(key.scope),
+            )
             for key, row in self._rows.items()
             if row.record.vector is not None
             and row.entry.semantic_until > now
             and row.entry.created_at >= query.created_after
-            and query.scope.covers(key.scope)
+            and query.scope.covers(key.scope, widen=query.widen)
         ]
         neighbours.sort(key=lambda neighbour: neighbour.distance)
         return neighbours[: query.neighbours]

@@ -1,5 +1,5 @@
 """Prompts whose answers are nobody else's: with personal data in them, or true only for a while. In
-English here, in other languages by ``tongues``.
+English here, in other languages by ``tongues``. And answers that tell somebody's numbers.
 
 Most questions that say "my card" or "now" have one answer for everybody. So only what identifies
 somebody counts as personal (a value, not the word for it), and only what asks about the present
@@ -16,16 +16,35 @@ import re
 
 from semcache_async.text.tongues import TONGUES, Tongue, plainly
 
-__all__ = ["is_personal", "is_time_bound"]
+__all__ = ["has_numbers_of_somebody", "is_personal", "is_time_bound", "says_who_asks"]
 
 _WORDS = re.compile(r"[a-z]+")
 
 _AFTER_AT = re.compile(r"@[\w-]{1,63}\.[\w-]")
 _DIGITS = re.compile(r"\d(?:[ ().\-/]{0,2}\d){6,18}")
-_IBAN = re.compile(r"[A-Za-z]{2}\d{2}(?: ?[A-Za-z0-9]){11,30}")
+_CARD = re.compile(
+    r"[2-6](?<![\w.,+-].)(?:"  # begins with what few characters are, so that it is found fast
+    r"(?:(?<=[456])\d|(?<=2)[2-7]|(?<=3)5)\d\d[ -]?\d{4}[ -]?\d{4}[ -]?\d{4}|"
+    r"(?<=3)[47]\d\d[ -]?\d{6}[ -]?\d{5}|(?<=3)[0689]\d\d[ -]?\d{6}[ -]?\d{4}"
+    r")(?![\w-]|[.,]\d)"
+)
+_SOCIAL = re.compile(r"[0-8](?<![\w-].)\d\d(?<!000|666)-(?!00)\d\d-(?!0000)\d{4}(?![\w-])")
+_IBAN = re.compile(r"[0-9](?<=(?<![A-Za-z0-9])[A-Za-z]{2}.)\d(?: ?[A-Za-z0-9]){11,30}")
+_IBAN_LENGTHS = {
+    country: int(length)
+    for country, length in re.findall(
+        r"(\D\D)(\d\d)",
+        "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 "
+        "DK18 DO28 EE20 EG29 ES24 FI18 FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HN28 HR21 HU28 "
+        "IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 "
+        "MK19 MN20 MR27 MT31 MU30 NI28 NL18 NO15 OM23 PK24 PL28 PS29 PT25 QA29 RO24 RS22 RU33 SA24 "
+        "SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30",
+    )
+}
+"""Characters of an account number, by country (the SWIFT registry)."""
 _SECRET = re.compile(
-    r"sk-[\w-]{16}|AKIA[A-Z0-9]{12}|gh[pousr]_\w{20}|xox[abprs]-\w{8}|[\w-]{10}\.eyJ|"
-    r"-----BEGIN [A-Z ]{0,24}PRIVATE KEY"
+    r"(?<![\w-])(?:sk-[\w-]{16}|AKIA[A-Z0-9]{12}|gh[pousr]_\w{20}|xox[abprs]-\w{8})|"
+    r"[\w-]{10}\.eyJ|-----BEGIN [A-Z ]{0,24}PRIVATE KEY"
 )
 _SECRET_MARKS = ("sk-", "AKIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "xox", "eyJ", "-----BEGIN")
 
@@ -42,8 +61,6 @@ _TOLD = re.compile(
     r"mis\w{0,24}|incorrect\w{0,24}|in|on|un\w{0,24}|spelled|spelt|printed|written|different|"
     r"changed|changing|being|too|still|no|now|so|also|already|showing|shown|listed|a|the|and|or|"
     r"at)\b)\w|"
-    r"\bwhat(?:'s| is) my (?:\w{1,24} ){0,2}balance\b|"
-    r"\bwhere(?:'s| is) my (?:parcel|package|order|delivery|shipment)\b|"
     rf"{_I_AM} (?:called|named) \w|{_I_AM} \d{{1,3}} years? old\b|"
     rf"\bmy {_TWO_WORDS}{_VALUE_NAMES}{_IS} ?\S{{0,24}}\d|"
     rf"\bmy {_TWO_WORDS}(?:password|passphrase|api key|secret){_IS} ?"
@@ -51,14 +68,18 @@ _TOLD = re.compile(
     r"\bi was born (?:on|in) (?:\w{1,24} ){0,2}\d|"
     r"\bi (?:was|am|have been|'ve been) (?:just |recently )?diagnosed\b"
 )
+_OWN = re.compile(
+    r"\bwhat(?:'s| is) my (?:\w{1,24} ){0,2}balance\b|"
+    r"\bwhere(?:'s| is) my (?:parcel|package|order|delivery|shipment)\b"
+)
 _I_AM_FROM = re.compile(r"\b(?:I am|I'm|I\u2019m) [A-Z][\w'-]{1,40} from [A-Z]")
 _TOLD_WORDS = frozenset(
     _WORDS.findall(
         "name surname called named old address number no id ssn pin passcode zip postcode dob "
-        "birthday birth salary income balance password passphrase key secret born diagnosed "
-        "parcel package order delivery shipment"
+        "birthday birth salary income balance password passphrase key secret born diagnosed"
     )
 )
+_OWN_WORDS = frozenset(_WORDS.findall("balance parcel package order delivery shipment"))
 
 _CHANGING = (
     r"(?:weather|temperature|forecast|news|headlines?|time|date|year|month|events?|prices?|cost|"
@@ -104,9 +125,34 @@ _PRESENT_WORDS = frozenset(
 _SENTENCE_ENDS = re.compile(r"(?<![.?!\n])[.?!\n]+(?=\s|$)")
 
 
+def has_numbers_of_somebody(text: str) -> bool:
+    """Does ``text`` carry a card, account or social security number, or a secret? Unlike telephones
+    and e-mail addresses, no service tells everybody its own."""
+    if any(_luhn([int(c) for c in found.group() if c.isdigit()]) for found in _CARD.finditer(text)):
+        return True
+    if _SOCIAL.search(text) or any(
+        _is_iban(text[one.start() - 2 : one.end()]) for one in _IBAN.finditer(text)
+    ):
+        return True
+    return any(mark in text for mark in _SECRET_MARKS) and bool(_SECRET.search(text))
+
+
 def is_personal(prompt: str) -> bool:
+    """Does ``prompt`` say who asks, or ask for what is theirs alone (a balance, a parcel)?"""
+    if says_who_asks(prompt):
+        return True
+    lower = prompt.lower().replace("\u2019", "'")
+    if not _OWN_WORDS.isdisjoint(_WORDS.findall(lower)) and _OWN.search(lower):
+        return True
+    plain = plainly(lower)
+    return any(tongue.own.search(plain) for tongue in TONGUES.values())
+
+
+def says_who_asks(prompt: str) -> bool:
     """Does ``prompt`` carry an e-mail address, a telephone, card, account or identity number, a
     secret, or say who its writer is?"""
+    if has_numbers_of_somebody(prompt):
+        return True
     if "@" in prompt:
         for found in _AFTER_AT.finditer(prompt):
             before = prompt[found.start() - 1 : found.start()]
@@ -117,10 +163,6 @@ def is_personal(prompt: str) -> bool:
         around = prompt[max(0, start - 2) : start], prompt[end : end + 2]
         if _is_identifying(found.group(), *around):
             return True
-    if any(_is_iban(found.group()) for found in _IBAN.finditer(prompt)):
-        return True
-    if any(mark in prompt for mark in _SECRET_MARKS) and _SECRET.search(prompt):
-        return True
     lower = prompt.lower().replace("\u2019", "'")
     if not _TOLD_WORDS.isdisjoint(_WORDS.findall(lower)) and _TOLD.search(lower):
         return True
@@ -194,12 +236,12 @@ def _luhn(digits: list[int]) -> bool:
 
 
 def _is_iban(text: str) -> bool:
-    """Its check digits fit, with or without trailing words that look like part of it."""
+    """Is it of its country's length, and do its check digits fit, with or without trailing words
+    that look like part of it?"""
     letters = text.replace(" ", "")
-    if not letters.isascii():
+    length = _IBAN_LENGTHS.get(letters[:2].upper(), 99)
+    ends = [at for at, char in enumerate(text, 1) if char != " "]
+    if len(letters) < length or text[ends[length - 1] :][:1].isalnum() or not letters.isascii():
         return False
-    for end in range(min(34, len(letters)), 14, -1):
-        turned = letters[4:end] + letters[:4]
-        if int("".join(str(int(char, 36)) for char in turned)) % 97 == 1:
-            return True
-    return False
+    turned = letters[4:length] + letters[:4]
+    return int("".join(str(int(char, 36)) for char in turned)) % 97 == 1

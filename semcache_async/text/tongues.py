@@ -19,7 +19,9 @@ class Tongue(NamedTuple):
     """One language."""
 
     told: re.Pattern[str]
-    """Says who the writer is, or asks for what is theirs alone."""
+    """Says who the writer is."""
+    own: re.Pattern[str]
+    """Asks for what is the writer's alone."""
     present: re.Pattern[str]
     """Asks about the present, whatever else is said."""
     when: re.Pattern[str]
@@ -39,8 +41,9 @@ _TWO = r"(?:\w{1,40} ){0,2}"
 _VALUE = r"(?: :|:)? ?\S{0,24}\d"
 
 
-def _compiled(told: str, present: str, when: str, asker: str) -> Tongue:
-    parts = (rf"\b(?:{part})" for part in (told, present, rf"(?:{when})\b", rf"(?:{asker})\b"))
+def _compiled(told: str, own: str, present: str, when: str, asker: str) -> Tongue:
+    whole = (told, own, present, rf"(?:{when})\b", rf"(?:{asker})\b")
+    parts = (rf"\b(?:{part})" for part in whole)
     return Tongue(*(re.compile(part) for part in parts))
 
 
@@ -54,7 +57,10 @@ TONGUES: dict[str, Tongue] = {
             rf"meine? {_TWO}(?:adresse|anschrift|nummer|\w{{1,24}}nummer|iban|pin|geburtsdatum|"
             rf"passwort|kennwort) (?:ist|lautet){_VALUE}|"
             rf"ich (?:bin|wurde) (?:am|im) {_TWO}\d\S{{0,12}} {_TWO}geboren|"
-            r"bei mir wurde \w|wie (?:hoch )?ist mein kontostand|"
+            r"bei mir wurde \w"
+        ),
+        own=(
+            r"wie (?:hoch )?ist mein kontostand|"
             r"wo (?:ist|bleibt) meine? (?:paket|bestellung|lieferung|sendung)\b"
         ),
         present=(
@@ -83,9 +89,9 @@ TONGUES: dict[str, Tongue] = {
             r"naci (?:el|en) \w|"
             rf"mi {_TWO}(?:direccion|numero|telefono|dni|nie|nif|contrasena|clave|cuenta|iban|pin|"
             rf"tarjeta|fecha de nacimiento)(?: de \w{{1,24}})? es{_VALUE}|"
-            r"me (?:han diagnosticado|diagnosticaron)\b|cual es mi saldo\b|cuanto saldo tengo\b|"
-            r"donde esta mi (?:pedido|paquete|envio)\b"
+            r"me (?:han diagnosticado|diagnosticaron)\b"
         ),
+        own=(r"cual es mi saldo\b|cuanto saldo tengo\b|donde esta mi (?:pedido|paquete|envio)\b"),
         present=(
             r"que tiempo (?:hace|hara|hizo)\b|que hora es\b|que (?:dia|fecha) es\b|"
             r"cual es la (?:hora|fecha|temperatura)\b|pronostico del tiempo\b|"
@@ -112,9 +118,9 @@ TONGUES: dict[str, Tongue] = {
             r"je suis nee? (?:le|en) \w|"
             rf"m(?:on|a) {_TWO}(?:adresse|numero|telephone|mot de passe|code|iban|"
             rf"date de naissance)(?: de \w{{1,24}})? est(?: le| la)?{_VALUE}|"
-            r"on m'a diagnostique|quel est mon solde\b|"
-            r"ou est (?:mon|ma) (?:colis|commande|livraison|paquet)\b"
+            r"on m'a diagnostique"
         ),
+        own=r"quel est mon solde\b|ou est (?:mon|ma) (?:colis|commande|livraison|paquet)\b",
         present=(
             r"quel temps (?:fait|fera|faisait)\b|quelle heure est\b|quel jour (?:sommes|est)\b|"
             r"quelle est la (?:date|temperature|meteo)\b|la meteo (?:a|de|du|pour)\b|"

@@ -41,6 +41,9 @@ SPECIAL = {
     "early_refresh": "1.5",
     "error_ttl_s": "2.5",
     "max_ttl_s": "86400.5",
+    "widenable": "locale,model",
+    "min_llm_s": "0.2",
+    "min_answer_usd": "0.001",
     "tenant_entries": "1000",
     "tenant_writes": "2.5",
     "tenant_flights": "7",
@@ -60,7 +63,7 @@ TABLES = {
 """As JSON and as TOML."""
 LISTS = (
     *("cors_origins", "allowed_hosts", "guards", "encryption_keys", "finish_reasons", "mask"),
-    *("upstream_headers", "upstream_query"),
+    *("upstream_headers", "upstream_query", "widenable"),
 )
 LLM = {"SEMCACHE_UPSTREAM_URL": "https://llm.example/v1"}
 SECRET = {"SEMCACHE_SECRET": "s3cret"}

@@ -20,6 +20,7 @@ from semcache_async.store.opening import redis_store
 from semcache_async.store.partitioned.partitions import PartitionedStore
 from semcache_async.store.partitioned.partitions import open_store as partitioned
 from semcache_async.store.redis_store import RedisStore
+from semcache_async.store.tenants import TenantStores
 from semcache_async.types import EntryKey, Record, Scope, Vector, VectorQuery
 
 DIM = 8
@@ -65,7 +66,7 @@ def open_partitions(
     *,
     ahead: Callable[[], float] | None = None,
     **options: Any,
-) -> AbstractAsyncContextManager[RedisStore | PartitionedStore]:
+) -> AbstractAsyncContextManager[RedisStore | PartitionedStore | TenantStores]:
     """As ``open_store`` does, for so many partitions."""
     clock = None if ahead is None else ServerClock(ahead=ahead)
     chosen = {"store_timeout_s": 10.0} | options

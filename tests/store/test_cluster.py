@@ -14,7 +14,6 @@ from semcache_async.errors import StoreAuthError, StoreError, StoreUnavailableEr
 from semcache_async.protocols import Store
 from semcache_async.store.log import RedisLog
 from semcache_async.store.partitioned.partitions import PartitionedStore
-from semcache_async.store.redis_store import RedisStore
 from semcache_async.store.wire import redis_pipelines
 from semcache_async.store.wire.cluster import slot_of
 from semcache_async.store.wire.replies import NEEDED_COMMANDS
@@ -159,7 +158,7 @@ async def test_the_other_partitions_serve_on(tmp_path: Path, name: str) -> None:
                 await until_equal(lambda: store.put(everything), ())
 
 
-def _is_on_the_last(store: RedisStore | PartitionedStore, scope: Scope) -> bool:
+def _is_on_the_last(store: Store, scope: Scope) -> bool:
     assert isinstance(store, PartitionedStore)
     return store.of(scope) in store._stores[:2]
 

@@ -19,6 +19,8 @@ from tests.store.helpers import open_partitions, open_store, record
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 
+WIDENABLE = ("locale", "model")
+
 each = pytest.mark.parametrize("check", store_conformance, ids=lambda check: check.__name__)
 
 
@@ -26,7 +28,7 @@ each = pytest.mark.parametrize("check", store_conformance, ids=lambda check: che
 @pytest.mark.parametrize("index", ["hnsw", "flat"])
 async def test_redis(redis_url: str, name: str, check: Check, index: str) -> None:
     def opened(ahead: Callable[[], float]) -> AbstractAsyncContextManager[Store]:
-        return open_store(redis_url, name, ahead=ahead, index=index)
+        return open_store(redis_url, name, ahead=ahead, index=index, widenable=WIDENABLE)
 
     await check(opened)
 
@@ -34,7 +36,17 @@ async def test_redis(redis_url: str, name: str, check: Check, index: str) -> Non
 @each
 async def test_partitions(redis_url: str, name: str, check: Check) -> None:
     def opened(ahead: Callable[[], float]) -> AbstractAsyncContextManager[Store]:
-        return open_partitions(redis_url, name, 3, ahead=ahead)
+        return open_partitions(redis_url, name, 3, ahead=ahead, widenable=WIDENABLE)
+
+    await check(opened)
+
+
+@each
+async def test_an_index_for_each_tenant(redis_url: str, name: str, check: Check) -> None:
+    def opened(ahead: Callable[[], float]) -> AbstractAsyncContextManager[Store]:
+        return open_partitions(
+            redis_url, name, 1, ahead=ahead, widenable=WIDENABLE, index_per_tenant=True
+        )
 
     await check(opened)
 
@@ -104,11 +116,12 @@ async def test_an_embedder_that_is_held() -> None:
     assert embedder.embed(["at 0"]).shape == (1, 8)
 
 
-@pytest.mark.parametrize("kind", ["redis", "partitions", "memory"])
+@pytest.mark.parametrize("kind", ["redis", "partitions", "tenants", "memory"])
 async def test_what_would_be_removed_is_what_is(redis_url: str, name: str, kind: str) -> None:
     opened: dict[str, Callable[[], AbstractAsyncContextManager[Store]]] = {
         "redis": lambda: open_store(redis_url, name),
         "partitions": lambda: open_partitions(redis_url, name, 3),
+        "tenants": lambda: open_partitions(redis_url, name, 1, index_per_tenant=True),
         "memory": lambda: nullcontext(GatedStore()),
     }
     async with opened[kind]() as store:

@@ -27,6 +27,7 @@ PERSONAL = (
     "I was born in May 1990",
     "I was diagnosed with diabetes, may I travel?",
     "use sk-abcdefghijklmnopqrstuv here",
+    "card 4111 1111 1111 1111 12/26 is declined",
     "-----BEGIN RSA PRIVATE KEY-----",
 )
 NOT_PERSONAL = (
@@ -53,6 +54,8 @@ NOT_PERSONAL = (
     "version 1.2.3.4.5.6.7.8",
     "Is DE00 3704 0044 0532 0130 00 valid?",
     "AES256GCMSIV and ChaCha20Poly1305",
+    "Can sentiment140 package used to extract sentiments other than tweets like finance news?",
+    "Use the risk-adjusted-returns-of-a-fund or ask-me-anything-about-it",
     "\u0661\u0662",
 )
 TIME_BOUND = (

@@ -14,6 +14,7 @@ from semcache_async.config import CacheConfig
 from semcache_async.errors import StaleWriteError, StoreUnavailableError
 from semcache_async.store.partitioned.partitions import PartitionedStore, open_store
 from semcache_async.store.redis_store import RedisStore
+from semcache_async.store.tenants import TenantStores
 from semcache_async.types import Scope
 from semcache_async.worker.purging import open_purger
 from tests.store.helpers import DIM, record, text_of
@@ -34,7 +35,7 @@ def config(request: pytest.FixtureRequest, name: str) -> CacheConfig:
 @pytest.fixture
 async def stores(
     redis_url: str, config: CacheConfig
-) -> AsyncIterator[list[RedisStore | PartitionedStore]]:
+) -> AsyncIterator[list[RedisStore | PartitionedStore | TenantStores]]:
     """Of two models."""
     async with AsyncExitStack() as stack:
         yield [
@@ -52,7 +53,7 @@ async def test_what_any_model_has_made_goes(
     client: redis.asyncio.Redis,
     redis_url: str,
     config: CacheConfig,
-    stores: list[RedisStore | PartitionedStore],
+    stores: list[RedisStore | PartitionedStore | TenantStores],
 ) -> None:
     ids = []
     for store in stores:

@@ -58,6 +58,11 @@ def completing(
             ),
             parameter("x-semcache-locale", "header", text(), "Part of the scope, such as de-CH."),
             parameter("x-semcache-tags", "header", text(), "Comma-separated; to invalidate by."),
+            parameter(
+                *("x-semcache-widen", "header", text()),
+                "Comma-separated fields of the scope that a stored answer may differ in, where the "
+                "service lets it (widenable).",
+            ),
         ],
         sends={
             "Cache-Status": text("RFC 9211."),
@@ -65,6 +70,7 @@ def completing(
             "x-semcache-similarity": text("1 - distance."),
             "x-semcache-distance": text(),
             "x-semcache-entry-id": text(),
+            "x-semcache-widened": text("The entry is of another scope.", enum=["true"]),
             "x-semcache-shadow": text(
                 "In shadow mode: what would have been served instead.", enum=["exact", "semantic"]
             ),

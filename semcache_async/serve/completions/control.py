@@ -1,6 +1,7 @@
 """What a caller asks of the cache itself: LiteLLM's ``cache`` object and request headers. Pure.
 
-A caller may want less of the cache, never more: thresholds and ages only tighten.
+A caller may want less of the cache, and more only where the operator lets it (``widenable``):
+thresholds and ages only tighten.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import msgspec
 from semcache_async.config import MAX_TTL_S
 from semcache_async.serve.errors import Invalid
 from semcache_async.serve.upstream.passing import NOTHING, Passed
+from semcache_async.types import WIDENABLE
 
 __all__ = ["NO_WISHES", "Control", "read_control"]
 
@@ -42,6 +44,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     namespace: str = ""
     locale: str = ""
     tags: tuple[str, ...] = ()
+    widen: tuple[str, ...] = ()
+    """Fields of the scope that a stored answer may differ in."""
     asker: str = ""
     """Whose key it is."""
     passed: Passed = NOTHING
@@ -51,7 +55,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 NO_WISHES = Control()
 _HEADERS = (
     *("Cache-Control", "x-semcache-max-distance", "x-semcache-similarity-threshold"),
-    *("x-semcache-locale", "x-semcache-namespace", "x-semcache-tags"),
+    *("x-semcache-locale", "x-semcache-namespace", "x-semcache-tags", "x-semcache-widen"),
 )
 
 
@@ -82,6 +86,7 @@ def read_control(cache: Mapping[str, Any], headers: Mapping[str, str]) -> Contro
         namespace=namespace or _namespace(asked.get("x-semcache-namespace", "")),
         locale=_locale(asked.get("x-semcache-locale", "")),
         tags=_tags(asked.get("x-semcache-tags", "")),
+        widen=_fields(asked.get("x-semcache-widen", "")),
     )
 
 
@@ -169,6 +174,13 @@ def _tags(text: str) -> tuple[str, ...]:
     if not all(tag.isprintable() and tag.isascii() for tag in tags):
         _refuse("x-semcache-tags", "must be printable ASCII")
     return tags
+
+
+def _fields(text: str) -> tuple[str, ...]:
+    fields = tuple(name for part in text.split(",") if (name := part.strip()))
+    if not set(fields) <= set(WIDENABLE):
+        _refuse("x-semcache-widen", f"must name fields of {', '.join(WIDENABLE)}")
+    return fields
 
 
 def _refuse(field: str, why: str) -> NoReturn:

@@ -15,7 +15,7 @@ from semcache_async.serve.bypass import Unkept
 from semcache_async.serve.completions.again import Again
 from semcache_async.serve.completions.control import Control
 from semcache_async.serve.completions.headers import headers_of, reason_of
-from semcache_async.serve.completions.keeping import Keeping
+from semcache_async.serve.completions.keeping import Keeping, Worth
 from semcache_async.serve.completions.plan import Plan, Planner
 from semcache_async.serve.completions.produce import producer
 from semcache_async.serve.errors import UpstreamFailed
@@ -60,7 +60,11 @@ class Completions:
         self._metrics = metrics
         self._journal = journal
         self._hide_similarity = settings.hide_similarity
-        self._keeping = Keeping(settings.finish_reasons, settings.pure_tools)
+        self._keeping = Keeping(
+            *(settings.finish_reasons, settings.pure_tools),
+            refuse_personal=settings.cache.refuse_personal,
+            worth=Worth.of(settings),
+        )
         self.again = Again(settings.regenerate_s)
         self.passing = Passing(settings)
         self.planner = Planner(settings, upstreams.identity_of)
@@ -113,6 +117,8 @@ class Completions:
             read=control.read and cacheable,
             write=write,
             crew="" if limit is None or not plan.neutral else str(limit),
+            widen=control.widen,
+            vetted=True,
         )
 
     async def stored(self, plan: Plan, control: Control) -> Answer | None:
@@ -120,7 +126,10 @@ class Completions:
         if plan.reason is not None or not control.read:
             return None
         answer = await self._cache.lookup(
-            plan.prompt, scope=plan.scope, max_distance=control.max_distance
+            plan.prompt,
+            scope=plan.scope,
+            max_distance=control.max_distance,
+            widen=control.widen,
         )
         oldest = control.max_age_s
         return None if answer and oldest is not None and answer.age_s > oldest else answer

@@ -45,6 +45,8 @@ def headers_of(
         headers["Age"] = str(int(answer.age_s))
     if answer.entry_id is not None:
         headers["x-semcache-entry-id"] = answer.entry_id
+    if answer.widened:
+        headers["x-semcache-widened"] = "true"
     if answer.distance is not None and not hide_similarity:
         headers["x-semcache-similarity"] = f"{1.0 - answer.distance:.4f}"
         headers["x-semcache-distance"] = f"{answer.distance:.4f}"

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from semcache_async.store.entries.schema import ENTRY, NOTES
+from semcache_async.store.entries.schema import ENTRY, NOTES, SCOPE
 from semcache_async.store.keys import ScopeDigest
 from semcache_async.store.wire import Command
 from semcache_async.types import VectorQuery
@@ -64,7 +64,8 @@ class KnnPlanner:
             *("PARAMS", 4 + len(params)),
             *params,
             *("k", query.neighbours, "v", vector),
-            *("RETURN", 3, "d", ENTRY, NOTES, "LIMIT", 0, query.neighbours, "DIALECT", 2),
+            *(("RETURN", 4, SCOPE) if digest.wide else ("RETURN", 3)),
+            *("d", ENTRY, NOTES, "LIMIT", 0, query.neighbours, "DIALECT", 2),
         )
 
     def questions(self, digests: Iterable[ScopeDigest]) -> dict[ScopeDigest | None, Command]:
@@ -127,7 +128,10 @@ class KnnPlanner:
 
 def scope_filter(digest: ScopeDigest) -> tuple[str, tuple[str, ...]]:
     """Query terms that an entry of the scope meets, and their PARAMS."""
-    terms, params = "@scope:{$s}", ["s", digest.scope]
+    if digest.wide:
+        terms, params = "@attr:{$s}", ["s", digest.wide]
+    else:
+        terms, params = "@scope:{$s}", ["s", digest.scope]
     for number, attribute in enumerate(digest.attributes):
         terms += f" @attr:{{$a{number}}}"
         params += (f"a{number}", attribute)

@@ -51,6 +51,8 @@ class Payload(msgspec.Struct, array_like=True):
     made_s: float = 0.0
     validated_at: float = 0.0
     slid_at: float = 0.0
+    wide: tuple[str, ...] = ()
+    """``KeySpace.carried``"""
 
     def entry(self, entry_id: str) -> Entry:
         return Entry(
@@ -206,8 +208,11 @@ def read_neighbours(
             continue
         seen[key] = None
         entry_id = key[len(prefix) :].decode()
-        payload = _payload(fields.get(ENTRY), scope.scope, entry_id, sealer)
+        own = (fields.get(SCOPE) or b"").decode(errors="replace") if scope.wide else scope.scope
+        payload = _payload(fields.get(ENTRY), own, entry_id, sealer)
         if payload is None or payload.semantic_until <= now or payload.created_at < created_after:
+            continue
+        if scope.wide and scope.wide not in payload.wide:
             continue
         if any(payload.attributes.get(name) != value for name, value in attributes.items()):
             continue
@@ -216,8 +221,9 @@ def read_neighbours(
             continue
         notes = fields.get(NOTES)
         if notes is not None and sealer.seals:
-            notes = sealer.open(notes, context=context_of("notes", scope.scope, entry_id))
-        neighbours.append(Neighbour(distance, payload.entry(entry_id), None, notes))
+            notes = sealer.open(notes, context=context_of("notes", own, entry_id))
+        entry, widened = payload.entry(entry_id), own != scope.scope
+        neighbours.append(Neighbour(distance, entry, None, notes, widened))
     neighbours.sort(key=lambda neighbour: neighbour.distance)
     total = cast("Mapping[bytes, Any]", reply).get(b"total_results", 0)
     return Found(neighbours, len(neighbours) < wanted and asked <= total)

@@ -60,6 +60,11 @@ class Removal:
         self._ids = [plain(id_) for id_ in dict.fromkeys(entry_ids) if _is_entry_id(id_)]
 
     @property
+    def tenant(self) -> str:
+        """The digest of the tenant whose entries alone it may concern; "": any tenant's."""
+        return self._tenant or ("" if self._digest is None else self._digest.tenant)
+
+    @property
     def searches(self) -> bool:
         """Does it need the index?"""
         return not self._by_id and self.possible

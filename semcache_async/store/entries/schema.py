@@ -27,9 +27,10 @@ SCHEMA_VERSION = 2
 
 SCOPE, TENANT, ATTRIBUTES, TAGS = b"scope", b"tenant", b"attr", b"tags"
 VECTOR, ENTRY, NOTES, OWNER = b"vec", b"entry", b"notes", b"owner"
-"""Fields of an entry's hash. The first four hold digests alone; ``entry`` is the JSON payload and
-``notes`` what was learnt of it, both sealed where there are keys: the fields that are returned.
-``owner`` is the scope of all versions, where that is another one."""
+"""Fields of an entry's hash. The first four hold digests alone, ``attr`` also those by which calls
+find it that leave fields of their scope open; ``entry`` is the JSON payload and ``notes`` what was
+learnt of it, both sealed where there are keys: the fields that are returned. ``owner`` is the scope
+of all versions, where that is another one."""
 
 _HNSW = ("M", "16", "EF_CONSTRUCTION", "200", "EF_RUNTIME", "40")
 

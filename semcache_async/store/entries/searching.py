@@ -100,6 +100,9 @@ class Searcher:
     ) -> list[Found | StoreError]:
         """One search each, for as many neighbours as ``asked``."""
         digests = each(self._keys.scope, [query.scope for query in queries])
+        for n, query in enumerate(queries):
+            if query.widen and not isinstance(digests[n], Exception):
+                digests[n] = self._keys.widened(query.scope, query.widen)
         good = [n for n, digest in enumerate(digests) if not isinstance(digest, Exception)]
         commands: list[Command] = []
         for n in good:

@@ -164,6 +164,7 @@ class Writer:
         scope = record.key.scope
         digest = self._keys.scope(scope)
         entry_id = self._keys.entry_id(record.key)
+        wide = self._keys.carried(scope)
         tags = tuple([self._keys.tag(tag) for tag in record.tags])
         payload = Payload(
             scope=bytes.fromhex(digest.scope),
@@ -177,6 +178,7 @@ class Writer:
             stale_s=record.stale_s,
             made_s=record.made_s,
             slid_at=now if record.slides else 0.0,
+            wide=wide,
         )
         key = self._keys.key(entry_id)
         squeezed = self._sealer.squeezer.squeeze(write_payload(payload))
@@ -185,7 +187,7 @@ class Writer:
             ENTRY: entry,
             SCOPE: digest.scope,
             TENANT: digest.tenant,
-            ATTRIBUTES: ",".join(digest.attributes),
+            ATTRIBUTES: ",".join(digest.attributes + wide),
             TAGS: ",".join(tags),
             OWNER: self._keys.scope(scope.unversioned()).scope if scope.epoch else "",
             VECTOR: b"",

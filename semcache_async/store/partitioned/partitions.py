@@ -1,7 +1,8 @@
 """One store of many: scopes are spread over partitions, which may lie on different servers.
 
-A scope's partition follows from its digest, so whatever is about one scope goes to one partition,
-and what is about many goes to all. A partition that is out of reach fails alone: its lookups miss
+A scope's partition follows from what is equal in all scopes that one call may find entries of (its
+digest, as a rule), so whatever is about one scope goes to one partition, and what is about many
+goes to all. A partition that is out of reach fails alone: its lookups miss
 at once until it is back, and only when none is left is the store out of reach.
 """
 
@@ -32,6 +33,7 @@ from semcache_async.store.partitioned.together import (
     out_of_reach,
 )
 from semcache_async.store.redis_store import RedisStore
+from semcache_async.store.tenants import TenantStores
 from semcache_async.store.wire.replies import checked
 from semcache_async.types import (
     Affected,
@@ -62,8 +64,8 @@ class _Part(NamedTuple):
 @asynccontextmanager
 async def open_store(
     url: str, *, dim: int, fingerprint: str, config: CacheConfig, clock: ServerClock | None = None
-) -> AsyncIterator[RedisStore | PartitionedStore]:
-    """The store of all partitions. Raises as ``redis_stores`` does."""
+) -> AsyncIterator[RedisStore | PartitionedStore | TenantStores]:
+    """The store of all partitions, or of all tenants. Raises as ``redis_stores`` does."""
     timeout_s = _timeout_s(config)
     async with (
         redis_stores(
@@ -71,7 +73,10 @@ async def open_store(
         ) as stores,
         _together(stores, timeout_s) as store,
     ):
-        yield store
+        if config.index_per_tenant and isinstance(store, RedisStore):
+            yield TenantStores(store)
+        else:
+            yield store
 
 
 @asynccontextmanager
@@ -228,14 +233,21 @@ class PartitionedStore:
         store, found = await self._holding(entry_id)
         return None if found is None else await store.annotate(entry_id, change)
 
-    async def amend(self, entry_id: str, change: Callable[[Entry], Entry | None]) -> bool:
+    async def amend(
+        self,
+        entry_id: str,
+        change: Callable[[Entry], Entry | None],
+        scope: Scope | None = None,
+    ) -> bool:
+        if scope is not None:
+            return await self.of(scope).amend(entry_id, change)
         store, found = await self._holding(entry_id)
         return found is not None and await store.amend(entry_id, change)
 
     async def tally(
         self, owner: Owner, period: int, amounts: Mapping[str, float], *, pooled: bool
     ) -> None:
-        """A tenant's sums lie in parts, each beside the scopes that they are of."""
+        """A tenant's sums lie in parts, each with those of the scopes that they are of."""
         await self._owned(owner).tally(owner, period, amounts, pooled=pooled)
 
     async def tallies(
@@ -252,16 +264,16 @@ class PartitionedStore:
 
     def of(self, scope: Scope) -> RedisStore:
         """The store that has a scope."""
-        return self._owned(self.owner(scope))
+        return self._stores[self._at(scope)]
 
     def _at(self, scope: Scope) -> int:
-        return self._place(self.owner(scope))
+        return self._place(self._stores[0].home(scope))
 
     def _owned(self, owner: Owner) -> RedisStore:
-        return self._stores[self._place(owner)]
+        return self._stores[self._place(owner.scope)]
 
-    def _place(self, owner: Owner) -> int:
-        return int(owner.scope[:8], 16) % len(self._stores)
+    def _place(self, digest: str) -> int:
+        return int(digest[:8], 16) % len(self._stores)
 
     async def _spread(
         self,

@@ -42,6 +42,7 @@ from semcache_async.serve.errors import Invalid
         ),
         ({}, {"x-semcache-locale": "de-CH"}, Control(locale="de-CH")),
         ({}, {"x-semcache-tags": "a, b:1,a,"}, Control(tags=("a", "b:1"))),
+        ({}, {"x-semcache-widen": " model,,locale"}, Control(widen=("model", "locale"))),
     ],
 )
 def test_wishes(cache: dict[str, Any], headers: dict[str, str], expected: Control) -> None:
@@ -95,6 +96,8 @@ def test_wishes_in_the_body_that_make_no_sense(cache: dict[str, Any], field: str
         ("x-semcache-locale", "x" * 17),
         ("x-semcache-tags", ",".join(map(str, range(33)))),
         ("x-semcache-tags", "x" * 257),
+        ("x-semcache-widen", "tenant"),
+        ("x-semcache-widen", "Locale"),
         ("x-semcache-tags", "\udcff"),
     ],
 )

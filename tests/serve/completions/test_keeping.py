@@ -70,6 +70,44 @@ async def test_the_operator_says_how_answers_end() -> None:
     assert await keeping.why_not(ended(), CHAT.read(body())) == "finish_reason"
 
 
+CARD = "It went to 4111 1111 1111 1111."
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_is_personal_or_cheap_is_delivered_and_not_kept(stream: bool) -> None:
+    told_of: list[tuple[dict[str, Any], dict[str, Any], str, str | None]] = [
+        ({}, {}, CARD, "personal"),
+        ({"cache": {"refuse_personal": False}}, {}, CARD, None),
+        ({"min_answer_usd": 0.001}, {}, "Yes.", "cheap"),
+        ({"min_answer_usd": 0.00001}, {}, "Yes.", None),
+        ({"min_answer_usd": 0.001}, {"usage": None}, "Yes.", None),
+        ({"cache": {"min_llm_s": 3_600.0}}, {}, "Yes.", None),
+    ]
+    for options, fields, text, why in told_of:
+        async with (
+            scripted(answer(json.dumps(completion(text, **fields)))) as (url, script),
+            serving(url, **options) as setup,
+        ):
+            _, headers, body = await told(setup, asks(stream=stream))
+            assert text in body.decode()
+            if not stream:
+                assert headers.get("x-semcache-not-stored") == why
+            await told(setup, asks())
+            stored = why is None and "min_llm_s" not in options.get("cache", {})
+            assert len(script.requests) == 2 - stored
+
+
+async def test_the_services_rule_for_prompts_is_its_own() -> None:
+    for kept in (True, False):
+        async with (
+            scripted(answer(json.dumps(completion()))) as (url, script),
+            serving(url, bypass_personal=not kept) as setup,
+        ):
+            for _ in range(2):
+                await told(setup, asks("My name is Ann at 10"))
+            assert len(script.requests) == 2 - kept
+
+
 SCHEMA = {
     "type": "object",
     "properties": {"answer": {"type": "string"}, "n": {"$ref": "#/$defs/count"}},

@@ -1,0 +1,194 @@
+"""One store of many: each tenant's entries in an index of their own, made when it first keeps one.
+
+Fences, claims, versions and sums are common to all, so that what concerns many tenants is one step
+as ever; what searches or deletes goes through every index that there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from semcache_async.errors import StoreError
+from semcache_async.flow.recent import Recent
+from semcache_async.store.entries.schema import is_missing_index
+from semcache_async.store.partitioned.together import all_at_once
+from semcache_async.store.redis_store import RedisStore
+from semcache_async.types import Entry, EntryKey, Neighbour, Owner, Record, Scope, VectorQuery
+
+__all__ = ["TenantStores"]
+
+_OPEN = 1_024
+"""Tenants whose store is kept open in this process: what is known of their scopes' sizes."""
+_AT_ONCE = 50
+"""Indexes asked at a time where all have to be."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(slots=True)
+class _Own:
+    store: RedisStore
+    made: bool = False
+    """Is there an index, as far as this process knows?"""
+
+
+class TenantStores:
+    """See ``protocols.Store`` and all that derive from it for what the methods promise."""
+
+    def __init__(self, common: RedisStore) -> None:
+        """``common`` has everything but the entries."""
+        self._common = common
+        self._own: Recent[str, _Own] = Recent(_OPEN)
+        self.owner, self.now = common.owner, common.now
+        self.tally, self.tallies = common.tally, common.tallies
+        self.versions, self.bump = common.versions, common.bump
+        self.watch_versions = common.watch_versions
+        self.claim, self.stand, self.withdraw = common.claim, common.stand, common.withdraw
+        self.renew, self.write, self.hear = common.renew, common.write, common.hear
+        self.vectors, self.leave = common.vectors, common.leave
+        self.remove, self.would_remove = common.remove, common.would_remove
+        self.check = common.check
+
+    @property
+    def connections(self) -> int:
+        """Connections open now: all tenants share them."""
+        return self._common.connections
+
+    @property
+    def unopened(self) -> int:
+        """Sealed data that did not open, so far."""
+        return self._common.unopened
+
+    async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | Exception | None]:
+        async def ask(own: _Own, mine: Sequence[EntryKey]) -> Sequence[Any]:
+            return await own.store.fetch(mine)
+
+        return await self._spread(keys, lambda key: key.scope, ask)
+
+    async def search(self, queries: Sequence[VectorQuery]) -> list[list[Neighbour] | Exception]:
+        """A tenant without an index has no entries."""
+
+        async def ask(own: _Own, mine: Sequence[VectorQuery]) -> Sequence[Any]:
+            found = await own.store.search(mine)
+            own.made = own.made and not any(is_missing_index(one) for one in found)
+            return [[] if is_missing_index(one) else one for one in found]
+
+        return await self._spread(queries, lambda query: query.scope, ask)
+
+    async def put(self, records: Sequence[Record]) -> list[str | Exception]:
+        async def ask(own: _Own, mine: Sequence[Record]) -> Sequence[Any]:
+            try:
+                if not own.made:
+                    await own.store.make_index()
+                    own.made = True
+            except StoreError as error:
+                return [error] * len(mine)
+            return await own.store.put(mine)
+
+        return await self._spread(records, lambda record: record.key.scope, ask)
+
+    async def watch(self, changed: Callable[[str | None], None]) -> None:
+        await self._common.watch(changed, of_tenants=True)
+
+    async def browse(self, tags: Collection[str], limit: int) -> list[Entry]:
+        newest: list[Entry] = []
+        async for pages in self._each(lambda store: store.browse(tags, limit)):
+            newest = sorted(
+                [*newest, *(entry for page in pages for entry in page)],
+                key=lambda entry: entry.created_at,
+                reverse=True,
+            )[:limit]
+        return newest
+
+    async def count(self, tenant: str) -> int:
+        own = self._of(self._common.digest_of(tenant))
+        return await _unless_missing(own.store.count(tenant)) or 0
+
+    async def noted(
+        self, entry_id: str, scope: Scope | None = None
+    ) -> tuple[Entry, Owner, bytes | None] | None:
+        if scope is not None:
+            return await self._of(self.owner(scope).tenant).store.noted(entry_id)
+        return (await self._holding(entry_id))[1]
+
+    async def annotate(
+        self, entry_id: str, change: Callable[[Entry, bytes | None], bytes | None]
+    ) -> tuple[Entry, Owner] | None:
+        store, found = await self._holding(entry_id)
+        return None if found is None else await store.annotate(entry_id, change)
+
+    async def amend(
+        self,
+        entry_id: str,
+        change: Callable[[Entry], Entry | None],
+        scope: Scope | None = None,
+    ) -> bool:
+        if scope is not None:
+            return await self._of(self.owner(scope).tenant).store.amend(entry_id, change)
+        store, found = await self._holding(entry_id)
+        return found is not None and await store.amend(entry_id, change)
+
+    async def _holding(
+        self, entry_id: str
+    ) -> tuple[RedisStore, tuple[Entry, Owner, bytes | None] | None]:
+        """The store that has an entry, and the entry with its notes."""
+
+        async def look(store: RedisStore) -> tuple[RedisStore, Any]:
+            return store, await store.noted(entry_id)
+
+        async for looked in self._each(look):
+            for store, found in looked:
+                if found is not None:
+                    return store, found
+        return self._common, None
+
+    async def _each(self, ask: Callable[[RedisStore], Awaitable[R]]) -> AsyncIterator[list[R]]:
+        """What every tenant's store says, some at a time, without those that have gone since."""
+        tenants = await self._common.tenants()
+        for start in range(0, len(tenants), _AT_ONCE):
+            stores = [self._common.of_tenant(one) for one in tenants[start : start + _AT_ONCE]]
+            said = await all_at_once(_unless_missing(ask(store)) for store in stores)
+            yield [one for one in said if one is not None]
+
+    def _of(self, tenant: str) -> _Own:
+        own = self._own.get(tenant)
+        if own is None:
+            own = _Own(self._common.of_tenant(tenant))
+            self._own.put(tenant, own)
+        return own
+
+    async def _spread(
+        self,
+        items: Sequence[T],
+        scope_of: Callable[[T], Scope],
+        ask: Callable[[_Own, Sequence[T]], Awaitable[Sequence[Any]]],
+    ) -> list[Any]:
+        """Each item's outcome from its tenant's store, all at once."""
+        places: dict[str, list[int]] = {}
+        for n, item in enumerate(items):
+            try:
+                tenant = self.owner(scope_of(item)).tenant
+            except Exception:
+                tenant = self._common.digest_of("")  # there it is said what is wrong with it
+            places.setdefault(tenant, []).append(n)
+        said = await all_at_once(
+            ask(self._of(tenant), [items[n] for n in mine]) for tenant, mine in places.items()
+        )
+        outcomes: list[Any] = [None] * len(items)
+        for mine, answers in zip(places.values(), said, strict=True):
+            for n, answer in zip(mine, answers, strict=True):
+                outcomes[n] = answer
+        return outcomes
+
+
+async def _unless_missing(asked: Awaitable[R]) -> R | None:
+    """None where the index is not there."""
+    try:
+        return await asked
+    except StoreError as error:
+        if is_missing_index(error):
+            return None
+        raise
