@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
+from collections import Counter
 from contextlib import AsyncExitStack
 from typing import Any
 
-from semcache_async import CacheConfig, Scope, SemanticCache
+from semcache_async import Answer, CacheConfig, Scope, SemanticCache
 from semcache_async.testing import AngleEmbedder
 from tests.helpers import until
 from tests.store.helpers import open_store
@@ -87,6 +89,32 @@ class Process:
         answering = self.cache._answering
         await until(lambda: not answering._renewing and len(answering) <= len(self._flights))
         return _told(answer)
+
+    async def crowd(self, command: dict[str, Any]) -> dict[str, Any]:
+        """Many callers at once, in a few wordings, of an LLM that takes its time."""
+        calls = 0
+
+        async def generate(prompt: str) -> str:
+            nonlocal calls
+            calls += 1
+            await asyncio.sleep(command["llm_s"])
+            return f"answer {calls}"
+
+        async def ask(number: int) -> tuple[Answer, float]:
+            began = time.perf_counter()
+            prompt = command["prompts"][number % len(command["prompts"])]
+            answer = await self.cache.get_or_generate(prompt, generate)
+            return answer, time.perf_counter() - began
+
+        asked = await asyncio.gather(*[ask(number) for number in range(command["callers"])])
+        answering = self.cache._answering
+        await until(lambda: not (answering._renewing or len(answering)))
+        return {
+            "calls": calls,
+            "sources": Counter(answer.source.value for answer, _ in asked),
+            "stale": sum(answer.stale for answer, _ in asked),
+            "slowest_s": max(took for _, took in asked),
+        }
 
     async def begin(self, command: dict[str, Any]) -> None:
         """An LLM call that lasts until it is told to end."""

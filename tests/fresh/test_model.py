@@ -64,6 +64,15 @@ class Remote:
         self._process: subprocess.Popen[str] | None = None
 
     def tell(self, **command: Any) -> Any:
+        self.send(**command)
+        return self.read()
+
+    def read(self) -> Any:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+    def send(self, **command: Any) -> None:
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.fresh.process", self._url],
@@ -73,10 +82,8 @@ class Remote:
                 text=True,
             )
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
 
     def kill(self) -> None:
         if self._process is not None:
