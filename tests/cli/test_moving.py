@@ -101,9 +101,15 @@ def test_migrate(semcache: Command, cached: Callable[..., Any]) -> None:
     assert (refused.exit_code, "there are none" in refused.stderr) == (1, True)
 
 
+@pytest.mark.parametrize("layout", [{}, {"PARTITIONS": "3"}, {"INDEX_PER_TENANT": "true"}], ids=str)
 def test_an_export_comes_back_as_it_was(
-    semcache: Command, cached: Callable[..., Any], name: str
+    semcache: Command,
+    cached: Callable[..., Any],
+    name: str,
+    layout: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    options = {key.lower(): int(value) if value == "3" else True for key, value in layout.items()}
     cached(store)
     exported = semcache("export")
     assert exported.stderr == "3 exported.\n"
@@ -118,13 +124,15 @@ def test_an_export_comes_back_as_it_was(
     assert Path("all.jsonl").stat().st_mode & 0o077 == 0
     assert not Path("all.jsonl.part").exists()
     other = f"{name}-other"
+    for key, value in layout.items():
+        monkeypatch.setenv(f"SEMCACHE_{key}", value)
     done = semcache("import", "all.jsonl", "--name", other)
     assert (done.exit_code, done.stdout) == (0, "3 stored, 0 skipped.\n")
 
     async def entries(cache: SemanticCache) -> dict[str, Entry]:
         return {entry.id: entry for entry in await cache.browse()}
 
-    before, after = cached(entries), cached(entries, OtherEmbedder, name=other)
+    before, after = cached(entries), cached(entries, OtherEmbedder, name=other, **options)
     assert before.keys() == after.keys()
     for entry_id, was in before.items():
         now = after[entry_id]
@@ -143,7 +151,7 @@ def test_an_export_comes_back_as_it_was(
         assert await cache.invalidate(tags=("t",)) == 1
         assert await cache.invalidate(tenant="acme") == 0
 
-    cached(check, OtherEmbedder, name=other)
+    cached(check, OtherEmbedder, name=other, **options)
 
 
 @pytest.mark.parametrize("model", [OtherEmbedder, AngleEmbedder])

@@ -18,6 +18,7 @@ from msgspec import structs
 from semcache_async import CacheConfig, ConfigError, Scope, SemanticCache, Source, StoreError
 from semcache_async.cache import Opening
 from semcache_async.store.migration import MIGRATING_COMMANDS, Migration, Tally, parts_of
+from semcache_async.store.opening import redis_stores
 from semcache_async.store.partitioned.partitions import PartitionedStore
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.store.wire.replies import NEEDED_COMMANDS
@@ -25,6 +26,7 @@ from semcache_async.testing import AngleEmbedder
 from semcache_async.types import Entry, EntryKey, Vector
 from tests.helpers import SLOW_ON_DEBUG, until
 from tests.store.helpers import (
+    DIM,
     SCOPE,
     Relay,
     found,
@@ -182,6 +184,25 @@ async def test_partitions(redis_url: str, name: str) -> None:
         await (await migration(*stores)).drop()
         assert [await found(new, 1, scope) for scope in scopes] == [["q"]] * 9
         assert [await store.sources() for store in stores] == [[], [], []]
+
+
+async def test_indexes_of_their_tenants(redis_url: str, name: str) -> None:
+    scopes = [Scope(tenant=str(n)) for n in range(4)]
+    async with open_partitions(redis_url, name, 1, index_per_tenant=True, **OLD) as old:
+        await old.put([record(old, "q", 0, scope) for scope in scopes])
+    config = CacheConfig(name=name, index_per_tenant=True, store_timeout_s=10.0)
+    async with (
+        open_partitions(redis_url, name, 1, index_per_tenant=True) as new,
+        redis_stores(redis_url, dim=DIM, fingerprint="angle", config=config) as (common,),
+    ):
+        assert [await text_of(new, "q", scope) for scope in scopes] == ["answer to q"] * 4
+        assert await found(new, 1, scopes[0]) == []
+        await new.put([record(new, "q", 90, scopes[3], text="NEWER")])
+        assert (await migrated(common)).moved == 3
+        await (await migration(common)).drop()
+        assert await common.sources() == []
+        assert [await found(new, 1, scope) for scope in scopes] == [["q"]] * 4
+        assert await text_of(new, "q", scopes[3]) == "NEWER"
 
 
 async def test_which_one_is_meant(redis_url: str, name: str) -> None:
