@@ -152,6 +152,7 @@ class Stats(Counters, Mapping[str, Any]):
     store_keeps: bool = _gauge("1 while answers can be written, 0 since one could not")
 
     store_trouble: str | None = _fact("Why the last write failed, if it did")
+    elsewhere: int = _fact("Entries of other models under this name, for exact repeats alone")
     embedder: str = _fact("Backend and precision, such as onnxruntime-f32-packed")
     embed_fill: float = _fact("Mean share of a pack's budget that was used, 0..1")
     hint: str | None = _fact("What would be faster on this machine, if anything")

@@ -578,6 +578,7 @@ class Tiers:
             store_up=not self._breaker.is_open,
             store_keeps=self._unkept is None,
             store_trouble=self._unkept,
+            elsewhere=getattr(self._store, "elsewhere", 0),
             store_skips=self._breaker.skipped,
             embedder=getattr(self.embedder, "backend", type(self.embedder).__name__),
             hint=getattr(self.embedder, "hint", None),

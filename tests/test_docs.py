@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from semcache_async.store.migration import MIGRATING_COMMANDS
 from semcache_async.store.wire.replies import NEEDED_COMMANDS
 
 ROOT = Path(__file__).parents[1]
@@ -51,12 +52,13 @@ def test_the_source_tour_names_what_there_is() -> None:
 
 
 def test_the_redis_user_of_the_docs_may_do_what_the_store_does() -> None:
-    line, _, worker, _ = (ROOT / "docs" / "redis" / "users.acl").read_text().splitlines()
+    line, _, worker, admin = (ROOT / "docs" / "redis" / "users.acl").read_text().splitlines()
     text = (ROOT / "docs" / "usage.md").read_text()
     block = text[text.index("ACL SETUSER semcache-worker") :]
     assert allowed(block[: block.index("```")]) == allowed(worker)
     named = allowed(line)
     assert named == {command.lower() for command in NEEDED_COMMANDS}
+    assert allowed(admin) >= named | {command.lower() for command in MIGRATING_COMMANDS}
 
 
 def test_every_defence_names_a_test_that_there_is() -> None:

@@ -51,8 +51,8 @@ ALLOWED: dict[str, set[str]] = {
     "worker": {"shell", "store", "text"},
     "simulator": set(),
     "cli": {
-        *("cache", "demo", "embed", "load", "report", "shell", "simulator", "store", "testing"),
-        *("query", "text", "tune", "worker"),
+        *("cache", "demo", "embed", "flow", "load", "report", "shell", "simulator", "store"),
+        *("testing", "query", "text", "tune", "worker"),
         *("serve.keys", "serve.options", "serve.process", "serve.settings"),
     },
 }

@@ -10,7 +10,9 @@ import typer
 from semcache_async.cli.admin import feedback, invalidate, stats
 from semcache_async.cli.ask import ask
 from semcache_async.cli.demo import demo
+from semcache_async.cli.export import export_answers
 from semcache_async.cli.fill import import_answers
+from semcache_async.cli.migrate import migrate
 from semcache_async.cli.model import pull
 from semcache_async.cli.serve import serve
 from semcache_async.cli.simulate import simulate_llm
@@ -32,10 +34,12 @@ app.add_typer(model_app, name="model")
 
 
 for _command in (
-    *(demo, ask, serve, worker, stats, invalidate, feedback, load, calibrate, simulate_llm),
+    *(demo, ask, serve, worker, stats, invalidate, feedback, migrate, load, calibrate),
+    simulate_llm,
 ):
     app.command()(_command)
 app.command("import")(import_answers)
+app.command("export")(export_answers)
 model_app.command()(pull)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Config", "Debug", "MaxDistance", "Name", "RedisUrl", "attributes_of"]
+__all__ = ["CacheUrl", "Config", "Debug", "MaxDistance", "Name", "RedisUrl", "attributes_of"]
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 MaxDistance = Annotated[
@@ -29,6 +29,16 @@ RedisUrl = Annotated[
         show_default="an embedded Redis",
         help="Redis URL (redis://, rediss://, unix://, redis+sentinel://, redis+cluster://), or "
         "embedded:DIRECTORY.",
+    ),
+]
+CacheUrl = Annotated[
+    str,
+    typer.Option(
+        "--redis-url",
+        envvar="SEMCACHE_REDIS_URL",
+        show_default=False,
+        help="Where the cache is: redis://, rediss://, unix://, redis+sentinel://, "
+        "redis+cluster://, or embedded:DIRECTORY.",
     ),
 ]
 Name = Annotated[

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from semcache_async.store.tenants import TenantStores
 __all__ = ["open_redis", "open_removing", "redis_at"]
 
 _EMBEDDED = "embedded:"
+_logger = logging.getLogger("semcache_async")
 
 
 @asynccontextmanager
@@ -30,6 +32,7 @@ async def open_redis(
         redis_at(url) as found,
         open_store(found, dim=dim, fingerprint=fingerprint, config=config) as store,
     ):
+        _warn_of_unmoved(store.unmoved, config.name)
         yield found, store
 
 
@@ -55,3 +58,14 @@ async def redis_at(url: str | None) -> AsyncIterator[str]:
         raise ConfigError('Name a directory after "embedded:", or give no URL at all.')
     async with embedded_redis(None if directory is None else Path(directory)) as held:
         yield held
+
+
+def _warn_of_unmoved(unmoved: Mapping[str, int], name: str) -> None:
+    if unmoved:
+        _logger.warning(
+            "the index of this model is empty, and %s of another one (%s): until they are moved "
+            "they answer exact repeats only. Move them: semcache migrate --name %s --redis-url ...",
+            f"{sum(unmoved.values()):,} entries are",
+            ", ".join(f"{fingerprint}: {n:,}" for fingerprint, n in sorted(unmoved.items())),
+            name,
+        )

@@ -13,6 +13,7 @@ from semcache_async.store.entries.payload import Noted, read_noted, read_payload
 from semcache_async.store.entries.schema import ENTRY, NOTES, OWNER, SCOPE, TENANT
 from semcache_async.store.keys import KeySpace
 from semcache_async.store.sealing import Sealer, context_of
+from semcache_async.store.siblings import Siblings
 from semcache_async.store.wire import Command, RedisPipelines, Session
 from semcache_async.store.wire.replies import checked
 from semcache_async.types import Entry, Owner, Scope
@@ -35,12 +36,14 @@ class EvidenceKeeper:
         keys: KeySpace,
         clock: ServerClock,
         sealer: Sealer,
+        siblings: Siblings,
     ) -> None:
         self._pipelines = pipelines
         self._noting = noting
         self._keys = keys
         self._clock = clock
         self._sealer = sealer
+        self._siblings = siblings
 
     def owner(self, scope: Scope) -> Owner:
         digest = self._keys.scope(scope.unversioned())
@@ -49,9 +52,14 @@ class EvidenceKeeper:
     async def noted(
         self, entry_id: str, scope: Scope | None = None
     ) -> tuple[Entry, Owner, bytes | None] | None:
-        (row,) = await self._pipelines.execute([self._reading(entry_id)])
-        entry, owner, notes, _ = self._read(row, entry_id)
-        return None if entry is None else (entry, owner, notes)
+        asked = [_reading(self._keys.key(entry_id))]
+        if self._siblings.prefixes:
+            asked += map(_reading, self._siblings.keys(entry_id))
+        for row in await self._pipelines.execute(asked):
+            entry, owner, notes, _ = self._read(row, entry_id)
+            if entry is not None:
+                return entry, owner, notes
+        return None
 
     async def annotate(
         self, entry_id: str, change: Callable[[Entry, bytes | None], bytes | None]
@@ -71,7 +79,7 @@ class EvidenceKeeper:
         change: Callable[[Entry, bytes | None], bytes | None],
     ) -> tuple[tuple[Entry, Owner] | None, bool]:
         key = self._keys.key(entry_id)
-        watched, row = await session.execute([("WATCH", key), self._reading(entry_id)])
+        watched, row = await session.execute([("WATCH", key), _reading(key)])
         checked(watched)
         entry, owner, notes, scope = self._read(row, entry_id)
         changed = notes if entry is None else change(entry, notes)
@@ -105,7 +113,7 @@ class EvidenceKeeper:
     ) -> bool | None:
         """None where it changed meanwhile."""
         key = self._keys.key(entry_id)
-        watched, row = await session.execute([("WATCH", key), self._reading(entry_id)])
+        watched, row = await session.execute([("WATCH", key), _reading(key)])
         checked(watched)
         entry, _, _, scope = self._read(row, entry_id)
         changed = None if entry is None else change(entry)
@@ -146,15 +154,16 @@ class EvidenceKeeper:
     def _read(self, row: Any, entry_id: str) -> Noted:
         return read_noted(checked(row), entry_id, self._clock.now(), self._sealer)
 
-    def _reading(self, entry_id: str) -> Command:
-        return ("HMGET", self._keys.key(entry_id), ENTRY, SCOPE, TENANT, NOTES, OWNER)
-
     def _sums(self, owner: Owner, period: int) -> tuple[str, str]:
         """The keys of a scope's sums and of its tenant's."""
         return (
             self._keys.sums(f"s-{owner.scope}", period),
             self._keys.sums(f"t-{owner.tenant}", period),
         )
+
+
+def _reading(key: str) -> Command:
+    return ("HMGET", key, ENTRY, SCOPE, TENANT, NOTES, OWNER)
 
 
 def _numbers(reply: Mapping[bytes, bytes]) -> Iterator[tuple[str, float]]:

@@ -67,6 +67,7 @@ class KeySpace:
             KeySpace, name, secret=secret, partition=partition, widenable=widenable
         )
         self._open = list(_some(widenable))
+        self.fingerprint = fingerprint
         self.index = f"{self._name}{fingerprint}"
         self.prefix = f"{self.index}:"
         self.only = ""
@@ -111,7 +112,7 @@ class KeySpace:
     @property
     def tenants_prefix(self) -> str:
         """What the keys of all entries begin with that are in indexes of their tenants."""
-        return f"{self.index}-"
+        return f"{self._name}{self.fingerprint}-"
 
     def home(self, scope: Scope) -> str:
         """32 hex digits, the same for all scopes that one call may find entries of, and for all
@@ -124,6 +125,11 @@ class KeySpace:
         return blake2b(
             plain(key.normalised).encode(), digest_size=16, key=self.scope(key.scope).seed
         ).hexdigest()
+
+    @staticmethod
+    def id_of(digest: ScopeDigest, normalised: str) -> str:
+        """The same, where only the digest of a scope is known."""
+        return blake2b(plain(normalised).encode(), digest_size=16, key=digest.seed).hexdigest()
 
     def key(self, entry_id: str) -> str:
         """The Redis key of an entry."""
@@ -202,10 +208,13 @@ class KeySpace:
         return tuple(self.widened(scope, fields).wide for fields in self._open)
 
     def _scope(self, scope: Scope) -> ScopeDigest:
-        digest = self._digest(b"scope", _encode(_fixed(scope)))
-        attributes = self.attributes(scope.attributes)
-        seed = self._digest(b"entry", digest + "".join(attributes).encode())
-        return ScopeDigest(digest.hex(), attributes, seed, self.tenant(scope.tenant))
+        digest = self._digest(b"scope", _encode(_fixed(scope))).hex()
+        return self.scope_of(digest, self.attributes(scope.attributes), self.tenant(scope.tenant))
+
+    def scope_of(self, scope: str, attributes: tuple[str, ...], tenant: str) -> ScopeDigest:
+        """From digests in hex."""
+        seed = self._digest(b"entry", bytes.fromhex(scope) + "".join(attributes).encode())
+        return ScopeDigest(scope, attributes, seed, tenant)
 
     def _digest(self, purpose: bytes, data: bytes) -> bytes:
         return blake2b(data, digest_size=16, key=self._secret, person=purpose).digest()

@@ -13,6 +13,7 @@ from semcache_async.errors import ConfigError, StoreError, StoreFullError, Store
 from semcache_async.store.claims import ClaimKeeper
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.entries.fences import Fences
+from semcache_async.store.entries.moving import Mover, Outcome
 from semcache_async.store.entries.payload import read_entries, read_entry, read_results
 from semcache_async.store.entries.removal import Removal, entries_filter
 from semcache_async.store.entries.schema import (
@@ -24,15 +25,27 @@ from semcache_async.store.entries.schema import (
     is_missing_index,
 )
 from semcache_async.store.entries.searching import Searcher, each
+from semcache_async.store.entries.source import Source
 from semcache_async.store.entries.writing import Writer
 from semcache_async.store.evidence import EvidenceKeeper
 from semcache_async.store.keys import KeySpace
+from semcache_async.store.portable import Exported, parcel_of
 from semcache_async.store.sealing import Sealer
+from semcache_async.store.siblings import Siblings
 from semcache_async.store.versions import VersionKeeper
 from semcache_async.store.wire import Command, RedisPipelines
 from semcache_async.store.wire.dialect import Dialect, dialect_of
 from semcache_async.store.wire.replies import checked
-from semcache_async.types import Affected, Entry, EntryKey, Neighbour, Record, Scope, VectorQuery
+from semcache_async.types import (
+    Affected,
+    Entry,
+    EntryKey,
+    Neighbour,
+    Record,
+    Scope,
+    Vector,
+    VectorQuery,
+)
 
 __all__ = ["RedisStore"]
 
@@ -40,6 +53,8 @@ _FENCES_AT_ONCE = 100
 _INDEXING_S = 0.05
 """How often to look whether a new index has been filled."""
 _INDEXING_LOOKS = 200
+_AS_GOOD_AS_EMPTY = 100
+"""An index that has one entry for so many of others."""
 
 
 class RedisStore:
@@ -71,10 +86,14 @@ class RedisStore:
         """Has it an index of its own?"""
         self._prefix = keys.prefix.encode()
         self._sealer = sealer
+        self.others = Siblings(keys)
+        self.unmoved: dict[str, int] = {}
+        """Of each other fingerprint how many entries there were at the start, where this one's
+        index was as good as empty."""
         self._reach = reach
         self._searcher = Searcher(self._timed, self._remake, keys, shape, clock, sealer, reach)
         self._noting = noting
-        evidence = EvidenceKeeper(pipelines, noting, keys, clock, sealer)
+        evidence = EvidenceKeeper(pipelines, noting, keys, clock, sealer, self.others)
         self.owner, self.noted, self.annotate = evidence.owner, evidence.noted, evidence.annotate
         self.amend = evidence.amend
         self.tally, self.tallies = evidence.tally, evidence.tallies
@@ -86,7 +105,9 @@ class RedisStore:
         self.claim, self.stand, self.withdraw = claims.claim, claims.stand, claims.withdraw
         self.renew, self.write, self.hear = claims.renew, claims.write, claims.hear
         self.vectors, self.leave = claims.vectors, claims.leave
-        self._writer = Writer(writing, keys, fences, clock, np.dtype(shape.dtype), sealer)
+        dtype = np.dtype(shape.dtype)
+        self._writer = Writer(writing, keys, fences, clock, dtype, sealer, self.others)
+        self.mover = Mover(writing, keys, fences, clock, dtype, sealer, self.others)
 
     @property
     def connections(self) -> int:
@@ -99,6 +120,11 @@ class RedisStore:
         """What was read and did not open, so far."""
         return self._sealer.unopened + self._sealer.squeezer.unread
 
+    @property
+    def elsewhere(self) -> int:
+        """Entries of other models under this name, as of the last 10 s or so."""
+        return sum(self.others.entries.values())
+
     def now(self) -> float:
         """Unix seconds by Redis's clock, early by a round trip at most."""
         return self._clock.now()
@@ -109,6 +135,7 @@ class RedisStore:
         hello = await self.greet()
         await self._remake()
         self._indexed = True
+        await self._look_for_others()
         if self._dialect is None:  # elsewhere nobody shares flights
             await self._claims.prepare()
         await self._send_canary()
@@ -127,11 +154,18 @@ class RedisStore:
         return hello
 
     async def fetch(self, keys: Sequence[EntryKey]) -> list[Entry | Exception | None]:
-        """Exact tier: one ``HGET`` an item."""
+        """Exact tier: one ``HGET`` an item, and one more while another model has entries."""
         ids = each(self._keys.entry_id, keys)
         good = [n for n, id_ in enumerate(ids) if type(id_) is str]
         prefix, scope = self._keys.prefix, self._keys.scope
-        replies = await self._timed([("HGET", prefix + ids[n], ENTRY) for n in good])
+        commands: list[Command] = [("HGET", prefix + ids[n], ENTRY) for n in good]
+        others = self.others.prefixes
+        if others:  # before its own: what moves meanwhile is in one of them
+            older = [("HGET", other + ids[n], ENTRY) for other in others for n in good]
+            replies = await self._timed([*older, *commands])
+            replies = self.others.filled(replies[: len(older)], replies[len(older) :])
+        else:
+            replies = await self._timed(commands)
         now = self._clock.now()
         found: list[Entry | Exception | None] = ids
         for n, reply in zip(good, replies, strict=True):
@@ -153,6 +187,14 @@ class RedisStore:
         read: an entry is whole, mortal and newer than what invalidated it, or not written."""
         return await self._writer.put(records)
 
+    async def restore(self, items: Sequence[tuple[Exported, Vector | None]]) -> list[Outcome]:
+        """Bring in what was exported, with its age and the life that it had left, each unless there
+        is a newer answer or an invalidation came after it was made."""
+        now = await self._time()
+        return await self.mover.bring(
+            [parcel_of(one, vector, self._keys, self._sealer, now) for one, vector in items]
+        )
+
     def of_tenant(self, digest: str) -> RedisStore:
         """A store beside this one, for what one tenant has in an index of its own: ``make_index``
         makes it, and nothing else does."""
@@ -164,6 +206,7 @@ class RedisStore:
             reach=self._reach,
         )
         store._dialect = self._dialect
+        store.others.inherit(self.others)
         return store
 
     async def tenants(self) -> list[str]:
@@ -192,9 +235,11 @@ class RedisStore:
                 for key in push[1] or (None,):
                     changed(None if key is None else key.rpartition(b":")[2].decode())
 
-        tracking = ("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", prefix)
         pulse = ("HGET", self._keys.key("pulse"), ENTRY)  # tells where the keys are, too
-        await self._pipelines.listen(tracking, heard, pulse=pulse)
+        with self.others.followed(of_tenants=of_tenants) as others:
+            prefixes = [part for one in (prefix, *others) for part in (b"PREFIX", one)]
+            tracking: Command = ("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
+            await self._pipelines.listen(tracking, heard, pulse=pulse)
 
     async def remove(
         self,
@@ -333,9 +378,13 @@ class RedisStore:
         """Replies and errors; Redis's time is asked for along with the commands now and then."""
         if not self._clock.due():
             return await self._spoken(commands, until)
+        questions = self.others.questions()
         sent = self._clock.monotonic()
-        replies = await self._spoken([*commands, ("TIME",)], until)
+        replies = await self._spoken([*commands, *questions, ("TIME",)], until)
         self._clock.learn(sent, replies.pop())
+        if questions:
+            self.others.learn(questions, replies[len(commands) :])
+            del replies[len(commands) :]
         return replies
 
     async def _time(self) -> float:
@@ -345,6 +394,32 @@ class RedisStore:
         if moment is None:
             raise StoreError("Redis does not tell the time (TIME).")
         return moment
+
+    async def sources(self) -> list[Source]:
+        """The entries of each index under the same name that another model made."""
+        own = self._keys.fingerprint
+        siblings = [keys for keys in await self._siblings() if keys.fingerprint != own]
+        return [Source(keys, self._execute) for keys in siblings]
+
+    async def mover_to(self, tenant: str) -> Mover:
+        """Brings entries here, or into the index of a tenant's own (its digest)."""
+        if not tenant:
+            return self.mover
+        store = self.of_tenant(tenant)
+        await store.make_index()
+        return store.mover
+
+    async def _look_for_others(self) -> None:
+        """Which there are, then what they hold."""
+        for _ in range(2):
+            self.others.again()
+            questions = self.others.questions()
+            self.others.learn(questions, await self._spoken(questions))
+        waiting = {index.rpartition(":")[2]: n for index, n in self.others.entries.items() if n}
+        if waiting:
+            info = await self._one("FT.INFO", self._keys.index)
+            own = int(float(info[b"num_docs"]))
+            self.unmoved = waiting if own * _AS_GOOD_AS_EMPTY < sum(waiting.values()) else {}
 
     async def _siblings(self, tenant: str = "") -> list[KeySpace]:
         """The keys of each other index of ours under the same name, as ``KeySpace.siblings``."""

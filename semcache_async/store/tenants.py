@@ -12,10 +12,21 @@ from typing import Any, TypeVar
 
 from semcache_async.errors import StoreError
 from semcache_async.flow.recent import Recent
+from semcache_async.store.entries.moving import Outcome
 from semcache_async.store.entries.schema import is_missing_index
 from semcache_async.store.partitioned.together import all_at_once
+from semcache_async.store.portable import Exported
 from semcache_async.store.redis_store import RedisStore
-from semcache_async.types import Entry, EntryKey, Neighbour, Owner, Record, Scope, VectorQuery
+from semcache_async.types import (
+    Entry,
+    EntryKey,
+    Neighbour,
+    Owner,
+    Record,
+    Scope,
+    Vector,
+    VectorQuery,
+)
 
 __all__ = ["TenantStores"]
 
@@ -58,6 +69,16 @@ class TenantStores:
         return self._common.connections
 
     @property
+    def unmoved(self) -> dict[str, int]:
+        """As of entries that are nobody's own."""
+        return self._common.unmoved
+
+    @property
+    def elsewhere(self) -> int:
+        """As of entries that are nobody's own."""
+        return self._common.elsewhere
+
+    @property
     def unopened(self) -> int:
         """Sealed data that did not open, so far."""
         return self._common.unopened
@@ -89,6 +110,16 @@ class TenantStores:
             return await own.store.put(mine)
 
         return await self._spread(records, lambda record: record.key.scope, ask)
+
+    async def restore(self, items: Sequence[tuple[Exported, Vector | None]]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for one, vector in items:
+            own = self._of(one.digests.tenant)
+            if not own.made:
+                await own.store.make_index()
+                own.made = True
+            outcomes += await own.store.restore([(one, vector)])
+        return outcomes
 
     async def watch(self, changed: Callable[[str | None], None]) -> None:
         await self._common.watch(changed, of_tenants=True)

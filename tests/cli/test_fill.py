@@ -185,6 +185,104 @@ def test_bad_lines_are_left_out_and_named_where_that_is_asked_for(
     assert import_file(lines, "--skip-bad", "--tenant", "acme").stdout.startswith("0 stored, ")
 
 
+CHAT: dict[str, Any] = {
+    "id": "log-1",
+    "model": "gpt-x",
+    "temperature": 0.5,
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "returns at 10"}]},
+    ],
+    "response": {
+        "object": "chat.completion",
+        "model": "gpt-x-0613",
+        "choices": [
+            {"finish_reason": "stop", "message": {"role": "assistant", "content": "By post."}}
+        ],
+    },
+}
+
+
+def _chat(where: str, value: Any) -> dict[str, Any]:
+    """A chat with one thing otherwise."""
+    chat: dict[str, Any] = json.loads(json.dumps(CHAT))
+    *path, last = where.split(".")
+    place: Any = chat
+    for step in path:
+        place = place[int(step)] if isinstance(place, list) else place[step]
+    place[last] = value
+    return chat
+
+
+def test_a_log_of_chats(import_file: Import, ask: Callable[..., Answer | None]) -> None:
+    lines = [CHAT, {"messages": [{"role": "user", "content": "at 90"}], "response": "Nine."}]
+    assert import_file(lines).stdout == "2 stored, 0 skipped.\n"
+    found = ask("returns at 10", model="gpt-x", temperature=0.5, system_prompt="Be brief.")
+    assert found is not None
+    assert found.text == "By post."
+    assert ask("returns at 10", model="gpt-x") is None
+    assert ask("at 90") is not None
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        (_chat("messages", []), "more than one question"),
+        (_chat("messages", [*CHAT["messages"], *CHAT["messages"]]), "more than one question"),
+        (_chat("messages.0.role", "assistant"), "more than one question"),
+        (_chat("messages.1.content", [{"type": "image_url"}]), "more than a text"),
+        (_chat("response.choices.0.finish_reason", "length"), "not one whole answer"),
+        (_chat("response.choices", []), "not one whole answer"),
+        (_chat("response.choices.0.message.tool_calls", [{}]), "more than a text"),
+        (_chat("response.choices.0.message.content", None), "more than a text"),
+        (_chat("response", {"error": {}}), "choices"),
+        ([CHAT], "no object"),
+    ],
+    ids=str,
+)
+def test_chats_that_are_no_answer_to_one_question(
+    import_file: Import, line: Any, what: str
+) -> None:
+    done = import_file([line])
+    assert (done.exit_code, what in done.stderr) == (1, True), done.stderr
+
+
+def test_lines_of_another_form(import_file: Import, ask: Callable[..., Answer | None]) -> None:
+    line = {"request": {"turns": ["hello", "at 10"], "model": "m"}, "reply": {"text": "It."}}
+    where = ("--prompt-field", "request.turns.-1", "--answer-field", "reply.text")
+    assert import_file([line], *where).stdout == "1 stored, 0 skipped.\n"
+    assert ask("at 10") is not None
+    done = import_file([{"reply": {"text": "It."}}], *where)
+    assert "There is no request.turns.-1." in done.stderr
+    done = import_file([{"request": {"turns": [7]}, "reply": {"text": "It."}}], *where)
+    assert "$.prompt" in done.stderr
+    assert import_file([line], *where[:2]).exit_code == 2
+
+
+CSV = """\ufeffquestion,answer,tags,ttl_s,locale
+returns at 10,"By post,\nwithin 30 days.",faq; post,500,en
+at 90,Nine.,,,
+"""
+
+
+def test_a_table(import_file: Import, ask: Callable[..., Answer | None]) -> None:
+    import_file([])
+    Path("faq.csv").write_text(CSV, encoding="utf-8")
+    done = CliRunner().invoke(app, ["import", "faq.csv", "--tenant", "acme"])
+    assert done.stdout == "2 stored, 0 skipped.\n"
+    found = ask("returns at 10", tenant="acme", locale="en")
+    assert found is not None
+    assert found.text == "By post,\nwithin 30 days."
+    assert ask("at 90", tenant="acme") is not None
+    Path("bad.csv").write_text("question,answer\nat 1,It.,more\nat 2\n", encoding="utf-8")
+    done = CliRunner().invoke(app, ["import", "bad.csv", "--skip-bad"])
+    assert done.stdout == "0 stored, 2 skipped.\n"
+    assert done.stderr.splitlines()[1].startswith("bad.csv, line 3: ")
+    Path("bad.csv").write_bytes(b"question,answer\n\xff,It.\n")
+    done = CliRunner().invoke(app, ["import", "bad.csv"])
+    assert "no CSV in UTF-8" in done.stderr
+
+
 def test_tags_and_times_to_live(import_file: Import, redis_url: str, name: str) -> None:
     lines = [
         {"prompt": "short at 10", "answer": "1", "ttl_s": 1_000, "tags": ["a"]},

@@ -94,6 +94,7 @@ class Relay:
     def __init__(self, redis_url: str) -> None:
         self._path = unquote(redis_url.removeprefix("unix://"))
         self._word: bytes | None = None
+        self._whole = True
         self._gate = asyncio.Event()
         self.held = asyncio.Event()
         """Something is being kept back."""
@@ -107,9 +108,11 @@ class Relay:
         self.refused = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def hold(self, word: bytes) -> None:
-        """Keep back what contains ``word``, until ``release``."""
+    def hold(self, word: bytes, *, whole: bool = True) -> None:
+        """Keep back what contains ``word``, until ``release``: the whole of what is sent at once,
+        or from the last command with the word on."""
         self._word = word
+        self._whole = whole
         for event in (self._gate, self.held, self.delivered):
             event.clear()
 
@@ -138,6 +141,12 @@ class Relay:
                 while data := await reader.read(1 << 20):
                     waits = self._word is not None and self._word in data
                     if waits:
+                        assert self._word is not None
+                        if not self._whole:
+                            start = data.rfind(b"\r\n*", 0, data.rindex(self._word)) + 2
+                            there.write(data[:start])
+                            await there.drain()
+                            data = data[start:]
                         self.held.set()
                         await self._gate.wait()
                         spoke.clear()

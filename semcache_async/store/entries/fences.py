@@ -58,12 +58,17 @@ class Fences:
             commands.append(("ZSCORE", *self._logged(name, now - self.life_s)))
         return commands
 
+    @staticmethod
+    def keep_out(made_at: float, moments: Sequence[float | None]) -> bool:
+        """Was any of the fences that read ``moments`` raised at ``made_at`` or later?"""
+        raised = max((moment for moment in moments if moment is not None), default=0.0)
+        return raised >= made_at * 1e6
+
     def refusal(
         self, record: Record, moments: Sequence[float | None], now: float
     ) -> StaleWriteError | None:
         """Why ``record`` may not be written, where ``moments`` are the replies of its fences."""
-        raised = max((moment for moment in moments if moment is not None), default=0.0)
-        if raised >= record.started_at * 1e6:
+        if self.keep_out(record.started_at, moments):
             return StaleWriteError(
                 "An invalidation came after this answer began to be made, so it is not kept."
             )

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from semcache_async.errors import StoreError
 from semcache_async.store.entries.knn import scope_filter
-from semcache_async.store.entries.payload import read_page, read_results
+from semcache_async.store.entries.payload import read_results
 from semcache_async.store.entries.schema import ATTRIBUTES, ENTRY, SCOPE, TAGS, TENANT
+from semcache_async.store.entries.walking import Execute, walk
 from semcache_async.store.keys import KeySpace, ScopeDigest, plain
 from semcache_async.store.wire import Command
 from semcache_async.types import Scope
 
-__all__ = ["Removal", "entries_filter"]
+__all__ = ["Pages", "Removal", "entries_filter"]
 
 _FOUND_AT_ONCE = 100
 """Keys that one reading of the cursor brings: .3 ms."""
@@ -36,8 +36,6 @@ _PASSES = 3
 _SHOWN = (ENTRY, SCOPE)
 
 Rows: TypeAlias = list[tuple[bytes, Mapping[bytes, Any]]]
-Execute = Callable[[Sequence[Command]], Awaitable[list[Any]]]
-"""Runs commands; returns their replies or raises the first error among them."""
 
 
 class Removal:
@@ -98,7 +96,7 @@ class Removal:
         """Delete, and return how many were deleted."""
         if not self.possible:
             return 0
-        pages = _Pages(execute)
+        pages = Pages(execute)
         if self._by_id:
             removed = 0
             for start in range(0, len(self._ids), _FOUND_AT_ONCE):
@@ -181,30 +179,17 @@ def _filter(
 
 
 async def _remove_found(
-    execute: Execute, pages: _Pages, index: str, query: str, params: Command
+    execute: Execute, pages: Pages, index: str, query: str, params: Command
 ) -> int:
-    """Go through what the query finds once, with a cursor: what expires meanwhile, or cannot be
-    deleted, is passed by, and there is no ceiling."""
-    find = ("FT.AGGREGATE", index, query, *params, "LOAD", 1, "@__key", "DIALECT", 2)
-    find += ("WITHCURSOR", "COUNT", _FOUND_AT_ONCE, "MAXIDLE", 60_000)
+    """What expires meanwhile, or cannot be deleted, is passed by."""
     removed = 0
+
+    async def visit(keys: list[bytes]) -> None:
+        nonlocal removed
+        removed += await pages.unlink(keys)
+
     for _ in range(_PASSES):
-        page = read_page((await execute([find]))[0])
-        whole = page.whole
-        try:
-            while True:
-                removed += await pages.unlink(page.keys)
-                if not page.cursor:
-                    break
-                read = ("FT.CURSOR", "READ", index, page.cursor, "COUNT", _FOUND_AT_ONCE)
-                page = read_page((await execute([read]))[0])
-                whole &= page.whole
-        except BaseException:
-            if page.cursor:
-                with suppress(StoreError, asyncio.CancelledError):
-                    await execute([("FT.CURSOR", "DEL", index, page.cursor)])
-            raise
-        if whole:
+        if await walk(execute, index, query, params, visit, at_once=_FOUND_AT_ONCE):
             return removed
     raise StoreError(
         f"{removed} entries were deleted, and Redis did not come to the end of looking for more; "
@@ -212,7 +197,7 @@ async def _remove_found(
     )
 
 
-class _Pages:
+class Pages:
     """Deletes keys, a page at a time, by what Redis's own clock says that they take."""
 
     def __init__(self, execute: Execute) -> None:

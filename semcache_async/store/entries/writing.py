@@ -23,6 +23,7 @@ from semcache_async.store.entries.schema import (
 )
 from semcache_async.store.keys import KeySpace, plain
 from semcache_async.store.sealing import Sealer, context_of
+from semcache_async.store.siblings import Siblings
 from semcache_async.store.wire import Command, RedisPipelines, Session
 from semcache_async.store.wire.replies import MovedError, ReadOnlyError, checked
 from semcache_async.types import Record
@@ -56,6 +57,7 @@ class Writer:
         clock: ServerClock,
         dtype: np.dtype[Any],
         sealer: Sealer,
+        siblings: Siblings,
     ) -> None:
         self._pipelines = pipelines
         self._keys = keys
@@ -63,6 +65,7 @@ class Writer:
         self._clock = clock
         self._dtype = dtype
         self._sealer = sealer
+        self._siblings = siblings
 
     async def put(self, records: Sequence[Record]) -> list[str | Exception]:
         """The entry id of each record, or why it was not written."""
@@ -202,6 +205,8 @@ class Writer:
         present = [part for pair in fields.items() if pair[1] for part in pair]
         commands.append(("HSET", key, *present))
         commands.append(("PEXPIRE", key, max(1, int(longest * 1_000))))
+        if others := self._siblings.keys(entry_id):
+            commands.append(("UNLINK", *others))
         fences = self._keys.record_fences(digest, tags, entry_id)
         claim = "" if record.claim is None else self._keys.claim(record.claim)
         return _Write(place, entry_id, record, fences, claim, tuple(commands))

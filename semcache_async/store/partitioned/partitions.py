@@ -9,6 +9,7 @@ at once until it is back, and only when none is left is the store out of reach.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -32,6 +33,7 @@ from semcache_async.store.partitioned.together import (
     for_ever,
     out_of_reach,
 )
+from semcache_async.store.portable import Exported
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.store.tenants import TenantStores
 from semcache_async.store.wire.replies import checked
@@ -43,6 +45,7 @@ from semcache_async.types import (
     Owner,
     Record,
     Scope,
+    Vector,
     VectorQuery,
 )
 
@@ -145,6 +148,20 @@ class PartitionedStore:
         """Sealed data that did not open, so far: one sealer serves all partitions."""
         return self._stores[0].unopened
 
+    @property
+    def unmoved(self) -> dict[str, int]:
+        """Of each other fingerprint how many entries there were at the start, where this one's
+        index was as good as empty."""
+        total = Counter[str]()
+        for store in self._stores:
+            total.update(store.unmoved)
+        return dict(total)
+
+    @property
+    def elsewhere(self) -> int:
+        """Entries of other models under this name, as of the last 10 s or so."""
+        return sum(store.elsewhere for store in self._stores)
+
     def now(self) -> float:
         """Unix seconds by the servers' clocks, of which none is behind: what begins now begins
         before any invalidation that comes after it, wherever that is."""
@@ -158,6 +175,14 @@ class PartitionedStore:
 
     async def put(self, records: Sequence[Record]) -> list[str | Exception]:
         return await self._spread(records, lambda one: self._at(one.key.scope), RedisStore.put)
+
+    async def restore(self, items: Sequence[tuple[Exported, Vector | None]]) -> list[Any]:
+        def place_of(item: tuple[Exported, Vector | None]) -> int:
+            digests = item[0].digests
+            homes = (*digests.wide[-1:], digests.owner, digests.scope)
+            return self._place(next(filter(None, homes)))
+
+        return await self._spread(items, place_of, RedisStore.restore)
 
     async def remove(
         self,
