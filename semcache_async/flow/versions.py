@@ -11,6 +11,7 @@ store reports changes, so that most bumps are known within a millisecond or two.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -35,13 +36,15 @@ _AGAIN_S = 1.0
 
 
 class _Known:
-    __slots__ = ("asked_at", "epoch", "read_at")
+    __slots__ = ("asked_at", "bumped_at", "epoch", "read_at")
 
     def __init__(self, epoch: int, read_at: float) -> None:
         self.epoch = epoch
         self.read_at = read_at
         """When the reading was sent that said so."""
         self.asked_at = read_at
+        self.bumped_at = -math.inf
+        """When this process learnt that its own bump was done."""
 
 
 class Versions:
@@ -84,17 +87,29 @@ class Versions:
         if not scope.namespace:
             return scope
         pinned = self.known(scope)
-        if pinned is None:
-            self._begin()
-            epoch = await self._reads.submit(scope.namespace)  # sent after it was asked for
-            pinned = msgspec.structs.replace(scope, epoch=epoch)
-        return pinned
+        return await self.learn(scope) if pinned is None else pinned
+
+    async def learn(self, scope: Scope) -> Scope:
+        """The same, by a reading that is sent now: what was bumped before is known."""
+        if not scope.namespace:
+            return scope
+        self._begin()
+        epoch = await self._reads.submit(scope.namespace)  # sent after it was asked for
+        return msgspec.structs.replace(scope, epoch=epoch)
 
     async def bump(self, namespace: str) -> int:
         """Begin a new version; the requests of this process go by it on return."""
-        store = self._begin()
+        store, sent = self._begin(), self._clock()
         epoch = await store.bump(namespace)
-        self._accept(namespace, epoch, self._clock())
+        known = self._known.get(namespace)
+        if known is None:
+            known = _Known(epoch, sent)
+            self._known.put(namespace, known)
+        elif max(known.read_at, known.bumped_at) < sent:
+            known.epoch, known.read_at = epoch, sent
+        else:  # what was learnt meanwhile may be older or newer
+            known.epoch = max(known.epoch, epoch)
+        known.bumped_at = self._clock()
         return epoch
 
     def is_current(self, scope: Scope) -> bool:
@@ -133,11 +148,12 @@ class Versions:
         return said
 
     def _accept(self, namespace: str, epoch: int, read_at: float) -> None:
-        """A later reading knows better, whatever it says: a store may have been emptied."""
+        """A later reading knows better, whatever it says: a store may have been emptied. One that
+        was sent before a bump was done may have missed it."""
         known = self._known.get(namespace)
         if known is None:
             self._known.put(namespace, _Known(epoch, read_at))
-        elif read_at >= known.read_at:
+        elif read_at >= known.read_at and (read_at >= known.bumped_at or epoch >= known.epoch):
             known.epoch, known.read_at = epoch, read_at
 
     async def _keep_reading(self) -> None:
