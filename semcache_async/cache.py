@@ -600,6 +600,7 @@ class SemanticCache:
             return False
         self._counters.count_feedback(right)
         if right:
+            self._tiers.look_anew(text)
             await self._tiers.validate(entry)
         return True
 
