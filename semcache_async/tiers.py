@@ -256,11 +256,11 @@ class Tiers:
                     return attempt.hit(Source.EXACT, entry, 0.0, now)
                 stale = self._note_age(attempt, entry, entry.exact_until, now)
                 hit = attempt.hit(Source.EXACT, entry, 0.0, now, stale=stale)
-                younger = await self._pointed(attempt) if stale else None
-                if younger is None or younger.age_s >= hit.age_s:
+                newer = await self._pointed(attempt) if stale else None
+                if newer is None or newer.age_s >= hit.age_s:
                     return hit
                 attempt.renews = None
-                return younger
+                return newer
         if (pointed := await self._pointed(attempt)) is not None:
             return pointed
         try:
@@ -294,8 +294,8 @@ class Tiers:
         chosen = decision.chosen
         if chosen is None:
             return None
-        old = chosen.widened or chosen.entry.is_stale(now)
-        attempt.served = None if old else chosen
+        teaches = not (chosen.widened or chosen.entry.is_stale(now))
+        attempt.served = chosen if teaches else None
         if self._config.shadow:
             self._counters.shadow_semantic += 1
             attempt.shadow = chosen
