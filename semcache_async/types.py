@@ -236,9 +236,10 @@ class Entry(msgspec.Struct, frozen=True):
     slid_at: float = 0.0
     """When its times to live began that a hit begins anew; 0 where none does."""
 
-    def is_stale(self, now: float) -> bool:
-        """Is it past its time to live in the semantic tier?"""
-        return self.stale_s > 0.0 and now >= self.semantic_until - self.stale_s
+    def is_stale(self, now: float, *, exact: bool = False) -> bool:
+        """Is it past its time to live in the semantic tier, or the ``exact`` one?"""
+        until = self.exact_until if exact else self.semantic_until
+        return self.stale_s > 0.0 and now >= until - self.stale_s
 
     def slid(self, now: float, longest_s: float) -> Entry | None:
         """This entry with its times begun anew, to end ``longest_s`` after its answer began to be

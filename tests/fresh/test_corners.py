@@ -277,6 +277,24 @@ async def test_a_right_verdict_goes_before_a_pointer(
         assert found.text == "right"
 
 
+async def test_every_way_to_look_says_what_is_stale(
+    redis_url: str, name: str, clock: Clock
+) -> None:
+    llm = Numbered(opened=True)
+    async with caches(redis_url, name, clock) as (cache,):
+        await cache.get_or_generate("at 0", llm, scope=SCOPE)
+        for passed, stale in ((90.0, False), (110.0, True)):
+            clock.passed = passed
+            looked = [
+                await cache.lookup("at 0", scope=SCOPE),
+                await cache.lookup("at 1", scope=SCOPE),
+                await cache.lookup_exact("at 0", scope=SCOPE),
+                *await cache.lookup_many(["at 0"], scope=SCOPE),
+            ]
+            assert [one.stale for one in looked if one is not None] == [stale] * 4
+        assert cache.stats().stale == 4
+
+
 # -- times
 
 
