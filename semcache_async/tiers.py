@@ -89,6 +89,7 @@ _UNKNOWN = -1
 """The version of a namespace's that cannot be learnt."""
 _SLIDING = 64
 """Entries whose times are being begun anew, at most: one that waits comes with its next hit."""
+_POINTED_S = 60.0
 _WATCH_AGAIN_S = 1.0
 _AGREE = 0.1
 """Cosine distance within which two answers may say the same."""
@@ -102,6 +103,8 @@ class _Pointer(NamedTuple):
     entry_id: str
     created_at: float
     distance: float
+    until: float
+    """By this process's clock: then it is looked for anew, as something nearer may have come."""
 
 
 class Tiers:
@@ -304,7 +307,8 @@ class Tiers:
         if chosen.widened:
             return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now, widened=True)
         if self._noted is not None:
-            pointer = _Pointer(entry.id, entry.created_at, chosen.distance)
+            until = time.monotonic() + _POINTED_S
+            pointer = _Pointer(entry.id, entry.created_at, chosen.distance, until)
             self._pointers.put(query.key, pointer)
         if not (entry.stale_s or entry.slid_at or self._config.early_refresh):
             return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now)
@@ -367,6 +371,9 @@ class Tiers:
         if pointer is None or self._noted is None or attempt.replaces is not None:
             return None
         if self._config.shadow or self._breaker.is_open:
+            return None
+        if pointer.until <= time.monotonic():
+            self._pointers.drop(query.key)
             return None
         began = time.perf_counter()
         try:

@@ -68,6 +68,7 @@ class Versions:
             self._read, budget=_BATCH, timeout_s=timeout_s
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self._closed = False
 
     def known(self, scope: Scope) -> Scope | None:
         """The scope under its namespace's version; None where that is not known now."""
@@ -123,6 +124,7 @@ class Versions:
 
     async def aclose(self) -> None:
         """Stop reading."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -131,7 +133,7 @@ class Versions:
     def _begin(self) -> VersionedStore:
         if self._store is None:
             raise ConfigError("Scope.namespace needs a store with versions, as Redis's has.")
-        if not self._tasks:
+        if not (self._tasks or self._closed):
             self._tasks = [
                 asyncio.create_task(self._keep_reading()),
                 asyncio.create_task(self._watch(self._store)),

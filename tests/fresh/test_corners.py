@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from semcache_async import CacheConfig, Produced, Source, TTLRule
-from semcache_async.errors import ConfigError, StoreError
+from semcache_async.errors import CacheClosedError, ConfigError, StoreError
 from semcache_async.types import Entry
 from tests.fresh.test_stale import SCOPE, Clock, Numbered, caches, landed
 from tests.fresh.test_versions import PRODUCTS, Slow, versions_of
@@ -146,6 +146,15 @@ async def test_flights_of_a_version_that_nobody_knows_stay_within_their_process(
         llm.gate.set()
         answers = await asyncio.gather(*asked)
         assert {answer.source for answer in answers} == {Source.GENERATED}
+
+
+async def test_a_closed_cache_reads_no_versions(
+    redis_url: str, name: str, clock: Clock, no_leftovers: None
+) -> None:
+    async with caches(redis_url, name, clock) as (cache,):
+        pass
+    with pytest.raises(CacheClosedError):
+        await cache.lookup("at 0", scope=PRODUCTS)
 
 
 # -- renewals
@@ -293,6 +302,26 @@ async def test_every_way_to_look_says_what_is_stale(
             ]
             assert [one.stale for one in looked if one is not None] == [stale] * 4
         assert cache.stats().stale == 4
+
+
+@pytest.mark.parametrize(("for_s", "text"), [(60.0, "answer 1"), (0.0, "nearer")])
+async def test_what_has_come_nearer_is_found_a_while_later(
+    redis_url: str,
+    name: str,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    for_s: float,
+    text: str,
+) -> None:
+    monkeypatch.setattr("semcache_async.tiers._POINTED_S", for_s)
+    llm = Numbered(opened=True)
+    async with caches(redis_url, name, clock) as (cache,):
+        await cache.get_or_generate("at 0", llm, scope=SCOPE)
+        await cache.get_or_generate("at 2", llm, scope=SCOPE)
+        await cache.store("at 2.5", "nearer", scope=SCOPE)
+        found = await cache.lookup("at 2", scope=SCOPE)
+        assert found is not None
+        assert found.text == text
 
 
 # -- times
