@@ -131,6 +131,8 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
             object_setattr(self, "temperature", _finite("temperature", self.temperature))
         if type(self.epoch) is not int:
             raise ConfigError(f"Scope.epoch must be an int, not {type(self.epoch).__name__}.")
+        if self.epoch and not self.namespace:
+            raise ConfigError("Scope.epoch is a namespace's version, and none is named.")
         parameters = {**_frozen("parameters", self.parameters)}
         for key, value in parameters.items():
             if isinstance(value, str):

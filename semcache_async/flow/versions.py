@@ -143,11 +143,23 @@ class Versions:
     async def _read(self, namespaces: Sequence[str]) -> Sequence[int | Exception]:
         assert self._store is not None
         sent = self._clock()
-        said = await self._store.versions(namespaces)
-        for namespace, epoch in zip(namespaces, said, strict=True):
+        said = list(await self._store.versions(namespaces))
+        for n, namespace in enumerate(namespaces):
+            epoch = said[n]
+            if not isinstance(epoch, Exception) and self._is_forgotten(namespace, epoch, sent):
+                try:
+                    epoch = said[n] = await self._store.bump(namespace)
+                except StoreError as error:
+                    epoch = said[n] = error
             if not isinstance(epoch, Exception):
                 self._accept(namespace, epoch, sent)
         return said
+
+    def _is_forgotten(self, namespace: str, epoch: int, read_at: float) -> bool:
+        """Has the store lost a bump, as in a failover? Then it is made again."""
+        known = self._known.get(namespace)
+        asked_later = known is not None and read_at >= max(known.read_at, known.bumped_at)
+        return known is not None and asked_later and epoch < known.epoch
 
     def _accept(self, namespace: str, epoch: int, read_at: float) -> None:
         """A later reading knows better, whatever it says: a store may have been emptied. One that

@@ -7,13 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis.asyncio
 
 from semcache_async import CacheConfig, Produced, Source, TTLRule
 from semcache_async.errors import CacheClosedError, ConfigError, StoreError
-from semcache_async.types import Entry
+from semcache_async.store.keys import KeySpace
+from semcache_async.types import Entry, Scope
 from tests.fresh.test_stale import SCOPE, Clock, Numbered, caches, landed
 from tests.fresh.test_versions import PRODUCTS, Slow, versions_of
 from tests.helpers import check_sums, until
+from tests.store.servers import until_equal
 
 pytestmark = pytest.mark.anyio
 
@@ -146,6 +149,27 @@ async def test_flights_of_a_version_that_nobody_knows_stay_within_their_process(
         llm.gate.set()
         answers = await asyncio.gather(*asked)
         assert {answer.source for answer in answers} == {Source.GENERATED}
+
+
+async def test_a_bump_that_the_store_has_lost_is_made_again(
+    redis_url: str, name: str, clock: Clock
+) -> None:
+    """As where a replica is promoted that had not heard of it."""
+    async with caches(redis_url, name, clock, 2, version_lease_s=0.05) as (one, two):
+        await one.store("at 0", "old", scope=PRODUCTS)
+        key = KeySpace(name, "", "").version("products")
+        async with redis.asyncio.from_url(redis_url) as client:
+            before = await client.zscore(key, "at") or 0.0
+            after = await one.bump_version("products")
+            assert before < after
+            await client.zadd(key, {"at": before})
+            await until_equal(lambda: _is_over(client, key, after), True)
+        for cache in (one, two):
+            assert await cache.lookup("at 0", scope=PRODUCTS) is None
+
+
+async def _is_over(client: redis.asyncio.Redis, key: str, version: int) -> bool:
+    return (await client.zscore(key, "at") or 0.0) > version
 
 
 async def test_a_closed_cache_reads_no_versions(
@@ -377,3 +401,8 @@ async def test_a_remembered_error_does_not_grow(
         assert frames[1] == frames[-1]
         stats = check_sums(cache)
         assert (stats.failed, stats.spared_errors, stats.llm_calls) == (6, 5, 1)
+
+
+def test_a_version_is_a_namespaces() -> None:
+    with pytest.raises(ConfigError, match="namespace"):
+        Scope(tenant="a", epoch=5)
