@@ -47,6 +47,8 @@ class Answering(Generic[C]):
         self._flights: Flights[C, Outcome] = Flights(finish_abandoned=config.finish_abandoned)
         self._failures = Failures(config.error_ttl_s)
         self._renewing: dict[EntryKey, asyncio.Task[None]] = {}
+        self._renewals = 0
+        """LLM calls under way that nobody waited for when they began."""
         self._sharing: Sharing[C, Outcome] | None = None
         if (store := tiers.sharing) is not None:
             self._sharing = Sharing(
@@ -120,7 +122,7 @@ class Answering(Generic[C]):
         but that nobody waits for it, and that callers who wait for their turn go before."""
         self._counters.stale += hit.stale
         query = attempt.vetted()
-        if query.flight in self._renewing or not query.writes or self.limiter.waiting:
+        if query.flight in self._renewing or not query.writes or self._is_busy():
             return
         if not self._failures.pauses(old.id):
             task = asyncio.create_task(self._renew(attempt, old, produce))
@@ -255,9 +257,13 @@ class Answering(Generic[C]):
 
     async def _call_to_compare(self, prompt: str, produce: Produce[C]) -> Produced:
         """An audit's own call: made only where nobody has to wait for it."""
-        if self.limiter.waiting or self.limiter.under_way >= self.limiter.limit:
+        if self._is_busy():
             raise OverloadedError("There is no room for an audit's call.")
         return await self._call(prompt, produce, _nobody)
+
+    def _is_busy(self) -> bool:
+        """Would an LLM call have to wait for its turn now?"""
+        return bool(self.limiter.waiting) or self.limiter.under_way >= self.limiter.limit
 
     async def _call(
         self,
@@ -267,9 +273,14 @@ class Answering(Generic[C]):
         flight: Flight[C, Outcome] | None = None,
     ) -> Produced:
         """Call the LLM when it is this flight's turn. One within another's call shares its turn,
-        since it must not wait for it; an audit's call takes none."""
+        since it must not wait for it; an audit's call takes none, and one that nobody waits for
+        waits for none, and leaves half of them to others."""
         waits = flight is not None and not self._flights.has(flight.within)
+        idle = flight is not None and flight.quiet and not flight.waiters
+        if idle and (self._is_busy() or self._renewals >= max(1, self.limiter.limit // 2)):
+            raise OverloadedError("There is no room to make a stored answer anew.")
         async with self.limiter.turn() if waits else nullcontext():
+            self._renewals += idle
             self._counters.llm_calls += 1
             if flight is not None:
                 flight.called = True
@@ -285,6 +296,7 @@ class Answering(Generic[C]):
                     self._failures.note(flight.key, error)
                 raise
             finally:
+                self._renewals -= idle
                 if flight is not None:
                     flight.llm_s = time.perf_counter() - began
 

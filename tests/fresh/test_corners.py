@@ -241,26 +241,46 @@ async def test_what_could_not_be_renewed_rests_whatever_it_is_asked_by(
         assert len(llm.prompts) == 2
 
 
-async def test_a_renewal_within_an_llm_call_waits_for_a_turn_of_its_own(
+async def test_a_renewal_within_an_llm_call_needs_a_turn_of_its_own(
     redis_url: str, name: str, clock: Clock
 ) -> None:
-    llm, gate = Numbered(opened=True), asyncio.Event()
+    llm = Numbered(opened=True)
     async with caches(redis_url, name, clock, max_llm_calls=1) as (cache,):
         await cache.get_or_generate("at 0", llm, scope=SCOPE)
         clock.passed = 120.0
 
         async def outer(prompt: str) -> str:
             inner = await cache.get_or_generate("at 0", llm, scope=SCOPE)
-            await gate.wait()
+            await until(lambda: not cache._answering._renewing)
             return inner.text
 
-        asked = asyncio.create_task(cache.get_or_generate("at 90", outer, scope=SCOPE))
-        await until(lambda: cache.stats().llm_waiting == 1)
-        assert len(llm.prompts) == 1
-        gate.set()
-        assert (await asked).text == "answer 1"
+        answer = await cache.get_or_generate("at 90", outer, scope=SCOPE)
+        assert (answer.text, len(llm.prompts)) == ("answer 1", 1)
+        assert (await cache.get_or_generate("at 0", llm, scope=SCOPE)).stale
         await landed(cache)
         assert len(llm.prompts) == 2
+
+
+async def test_renewals_leave_half_of_the_turns_to_callers(
+    redis_url: str, name: str, clock: Clock
+) -> None:
+    llm, prompts = Numbered(opened=True), [f"at {n}" for n in range(0, 180, 30)]
+    async with caches(redis_url, name, clock, max_llm_calls=4) as (cache,):
+        for prompt in prompts:
+            await cache.get_or_generate(prompt, llm, scope=SCOPE)
+        clock.passed, llm.prompts = 120.0, []
+        llm.gate.clear()
+        for prompt in prompts:
+            assert (await cache.get_or_generate(prompt, llm, scope=SCOPE)).stale
+        await until(lambda: len(cache._answering) == len(cache._answering._renewing) == 2)
+        assert cache.stats().llm_waiting == 0
+        asked = asyncio.create_task(cache.get_or_generate("at 200", llm, scope=SCOPE))
+        await until(lambda: "at 200" in llm.prompts)
+        assert len(llm.prompts) == 3
+        llm.gate.set()
+        await asked
+        await landed(cache)
+        check_sums(cache)
 
 
 async def test_evidence_learns_nothing_from_what_is_stale(
