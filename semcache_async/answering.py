@@ -14,7 +14,7 @@ from semcache_async.config import CacheConfig
 from semcache_async.errors import FlightLostError, OverloadedError, SemcacheError
 from semcache_async.evidence.learner import Call, Learner
 from semcache_async.flow.failures import Failures
-from semcache_async.flow.flight import Flight, Generated, Seat
+from semcache_async.flow.flight import Flight, Generated, Raised, Seat, inside
 from semcache_async.flow.flights import Body, Flights
 from semcache_async.flow.limiter import Limiter
 from semcache_async.protocols import Generate, GenerateStream, Produce
@@ -47,6 +47,8 @@ class Answering(Generic[C]):
         self._flights: Flights[C, Outcome] = Flights(finish_abandoned=config.finish_abandoned)
         self._failures = Failures(config.error_ttl_s)
         self._renewing: dict[EntryKey, asyncio.Task[None]] = {}
+        self._renewals = 0
+        """LLM calls under way that nobody waited for when they began."""
         self._sharing: Sharing[C, Outcome] | None = None
         if (store := tiers.sharing) is not None:
             self._sharing = Sharing(
@@ -120,15 +122,16 @@ class Answering(Generic[C]):
         but that nobody waits for it, and that callers who wait for their turn go before."""
         self._counters.stale += hit.stale
         query = attempt.vetted()
-        if query.flight in self._renewing or not query.writes or self.limiter.waiting:
+        if query.flight in self._renewing or not query.writes or self._is_busy():
             return
-        if not self._failures.pauses(query.flight):
+        if not self._failures.pauses(old.id):
             task = asyncio.create_task(self._renew(attempt, old, produce))
             self._renewing[query.flight] = task
             task.add_done_callback(lambda _: self._renewing.pop(query.flight, None))
 
     async def _renew(self, attempt: Attempt, old: Entry, produce: Produce[C]) -> None:
-        with suppress(SemcacheError):  # closed meanwhile, or asked for within that very call
+        inside.set(None)  # whoever's LLM call found the old answer does not wait for the new one
+        with suppress(SemcacheError):  # closed meanwhile
             await self._tiers.embed(attempt)  # so that others find its flight by meaning
             flight, body = self._new_flight(attempt, produce, quiet=True)
             flight.tags.update(dict.fromkeys(old.tags))
@@ -136,6 +139,7 @@ class Answering(Generic[C]):
             self._flights.leave(seat)
             if seat.flight.task is not None:
                 await asyncio.wait([seat.flight.task])
+                self._failures.tried(old.id, renewed=_is_kept(seat.flight.task))
 
     def _new_flight(
         self, attempt: Attempt, produce: Produce[C], *, quiet: bool = False
@@ -162,12 +166,13 @@ class Answering(Generic[C]):
 
     def learn(self, attempt: Attempt, text: str | None) -> None:
         """A miss tells whether the neighbours' answers would have been right; ``text`` is the fresh
-        one, if there is one."""
-        query = attempt.query
+        one, if there is one. What is stale would differ from it because the world has changed."""
+        query, now = attempt.query, self._tiers.now()
         if attempt.served is not None:
             self._learner.held_back(query.prompt, query.scope, attempt.served, text)
         elif attempt.shadow is None:
-            self._learner.missed(query.prompt, query.scope, attempt.near, text)
+            near = [one for one in attempt.near if not one.entry.is_stale(now)]
+            self._learner.missed(query.prompt, query.scope, near, text)
 
     # -- in a flight
 
@@ -214,7 +219,8 @@ class Answering(Generic[C]):
     ) -> Outcome:
         """A flight's body: bring what another process's flight brings, else ``_make`` it."""
         query = attempt.query
-        sharing = self._sharing if query.reads and query.writes else None
+        shared = query.reads and query.writes and not query.key.scope.epoch < 0
+        sharing = self._sharing if shared else None
         if sharing is None or flight.emits is None or self._config.shadow:
             return await self._make(attempt, produce, flight)
         try:
@@ -251,9 +257,13 @@ class Answering(Generic[C]):
 
     async def _call_to_compare(self, prompt: str, produce: Produce[C]) -> Produced:
         """An audit's own call: made only where nobody has to wait for it."""
-        if self.limiter.waiting or self.limiter.under_way >= self.limiter.limit:
+        if self._is_busy():
             raise OverloadedError("There is no room for an audit's call.")
         return await self._call(prompt, produce, _nobody)
+
+    def _is_busy(self) -> bool:
+        """Would an LLM call have to wait for its turn now?"""
+        return bool(self.limiter.waiting) or self.limiter.under_way >= self.limiter.limit
 
     async def _call(
         self,
@@ -263,9 +273,14 @@ class Answering(Generic[C]):
         flight: Flight[C, Outcome] | None = None,
     ) -> Produced:
         """Call the LLM when it is this flight's turn. One within another's call shares its turn,
-        since it must not wait for it; an audit's call takes none."""
+        since it must not wait for it; an audit's call takes none, and one that nobody waits for
+        waits for none, and leaves half of them to others."""
         waits = flight is not None and not self._flights.has(flight.within)
+        idle = flight is not None and flight.quiet and not flight.waiters
+        if idle and (self._is_busy() or self._renewals >= max(1, self.limiter.limit // 2)):
+            raise OverloadedError("There is no room to make a stored answer anew.")
         async with self.limiter.turn() if waits else nullcontext():
+            self._renewals += idle
             self._counters.llm_calls += 1
             if flight is not None:
                 flight.called = True
@@ -278,9 +293,10 @@ class Answering(Generic[C]):
             except BaseException as error:
                 self._counters.llm_errors += 1
                 if flight is not None:
-                    self._failures.note(flight, error)
+                    self._failures.note(flight.key, error)
                 raise
             finally:
+                self._renewals -= idle
                 if flight is not None:
                     flight.llm_s = time.perf_counter() - began
 
@@ -299,6 +315,12 @@ class Answering(Generic[C]):
         await self._flights.aclose(patience_s=self._config.close_timeout_s)
         if self._sharing is not None:
             await self._sharing.aclose()
+
+
+def _is_kept(flight: asyncio.Task[Outcome | Raised]) -> bool:
+    """Did it bring an answer that others will find?"""
+    outcome = None if flight.cancelled() else flight.result()
+    return not isinstance(outcome, Raised) and getattr(outcome, "entry_id", None) is not None
 
 
 def _nobody(_chunk: object) -> None:

@@ -411,7 +411,10 @@ class SemanticCache:
         self._counters.lookup_hits += entry is not None
         if entry is None:
             return None
-        return Attempt(query).hit(Source.EXACT, entry, 0.0, self._tiers.now())
+        now = self._tiers.now()
+        stale = entry.is_stale(now, exact=True)
+        self._counters.stale += stale
+        return Attempt(query).hit(Source.EXACT, entry, 0.0, now, stale=stale)
 
     async def nearest(
         self,
@@ -600,6 +603,7 @@ class SemanticCache:
             return False
         self._counters.count_feedback(right)
         if right:
+            self._tiers.look_anew(text)
             await self._tiers.validate(entry)
         return True
 

@@ -253,6 +253,12 @@ class CacheConfig:
         elif self.sliding_ttl:
             raise ConfigError("sliding_ttl needs max_ttl_s, so that no answer lives for ever.")
         object.__setattr__(self, "ttl_rules", _check_rules(self.ttl_rules))
+        stale = [self.stale_ttl_s, *(rule.stale_ttl_s or 0.0 for rule in self.ttl_rules)]
+        if self.max_ttl_s is not None and max(stale) >= self.max_ttl_s:
+            raise ConfigError(
+                f"max_ttl_s={self.max_ttl_s!r} must be over every stale_ttl_s, which it includes: "
+                "an answer would be stale from the start."
+            )
         for name in (
             *("store_timeout_s", "lookup_budget_s", "close_timeout_s"),
             *("generate_timeout_s", "llm_wait_s"),

@@ -6,7 +6,15 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Hashable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import NamedTuple, TypeVar
@@ -81,6 +89,7 @@ _UNKNOWN = -1
 """The version of a namespace's that cannot be learnt."""
 _SLIDING = 64
 """Entries whose times are being begun anew, at most: one that waits comes with its next hit."""
+_POINTED_S = 60.0
 _WATCH_AGAIN_S = 1.0
 _AGREE = 0.1
 """Cosine distance within which two answers may say the same."""
@@ -94,6 +103,8 @@ class _Pointer(NamedTuple):
     entry_id: str
     created_at: float
     distance: float
+    until: float
+    """By this process's clock: then it is looked for anew, as something nearer may have come."""
 
 
 class Tiers:
@@ -213,12 +224,16 @@ class Tiers:
 
     async def pin(self, query: Query) -> Query:
         """The same, raising a ``StoreError`` instead."""
-        return query.pinned(await self.versioned(query.key.scope))
+        return query.pinned(await self._versioned(query.key.scope, self._versions.pin))
 
-    async def versioned(self, scope: Scope) -> Scope:
-        """A scope under its namespace's version; raises a ``StoreError``."""
+    async def newest(self, scope: Scope) -> Scope:
+        """A scope under the version that its namespace has now, in whatever process it began;
+        raises a ``StoreError``."""
+        return await self._versioned(scope, self._versions.learn)
+
+    async def _versioned(self, scope: Scope, version: Callable[[Scope], Awaitable[Scope]]) -> Scope:
         try:
-            return await self._versions.pin(scope)
+            return await version(scope)
         except TimeoutError as error:
             raise self._late(error) from error
 
@@ -243,7 +258,12 @@ class Tiers:
                 if not (entry.stale_s or entry.slid_at or self._config.early_refresh):
                     return attempt.hit(Source.EXACT, entry, 0.0, now)
                 stale = self._note_age(attempt, entry, entry.exact_until, now)
-                return attempt.hit(Source.EXACT, entry, 0.0, now, stale=stale)
+                hit = attempt.hit(Source.EXACT, entry, 0.0, now, stale=stale)
+                newer = await self._pointed(attempt) if stale else None
+                if newer is None or newer.age_s >= hit.age_s:
+                    return hit
+                attempt.renews = None
+                return newer
         if (pointed := await self._pointed(attempt)) is not None:
             return pointed
         try:
@@ -263,12 +283,12 @@ class Tiers:
         if (old := attempt.replaces) is not None:
             attempt.near = [one for one in attempt.near if _is_newer(one.entry, old)]
         decision = decide(query.prompt, attempt.near, query.policy)
-        if (chosen := decision.chosen) is not None and _is_stale(chosen.entry, now):
-            fresh = [near for near in attempt.near if not _is_stale(near.entry, now)]
+        if (chosen := decision.chosen) is not None and chosen.entry.is_stale(now):
+            fresh = [near for near in attempt.near if not near.entry.is_stale(now)]
             younger = decide(query.prompt, fresh, query.policy)
             decision = decision if younger.chosen is None else younger
         if decision.chosen is None and query.widen and attempt.replaces is None:
-            fresh = [one for one in near if not (one.widened and _is_stale(one.entry, now))]
+            fresh = [one for one in near if not (one.widened and one.entry.is_stale(now))]
             decision = decide(query.prompt, fresh, query.policy)
         if decision.refused:
             attempt.refused = tuple(
@@ -277,7 +297,8 @@ class Tiers:
         chosen = decision.chosen
         if chosen is None:
             return None
-        attempt.served = None if chosen.widened else chosen
+        teaches = not (chosen.widened or chosen.entry.is_stale(now))
+        attempt.served = chosen if teaches else None
         if self._config.shadow:
             self._counters.shadow_semantic += 1
             attempt.shadow = chosen
@@ -286,7 +307,8 @@ class Tiers:
         if chosen.widened:
             return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now, widened=True)
         if self._noted is not None:
-            pointer = _Pointer(entry.id, entry.created_at, chosen.distance)
+            until = time.monotonic() + _POINTED_S
+            pointer = _Pointer(entry.id, entry.created_at, chosen.distance, until)
             self._pointers.put(query.key, pointer)
         if not (entry.stale_s or entry.slid_at or self._config.early_refresh):
             return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now)
@@ -309,6 +331,13 @@ class Tiers:
             return there.slid(self._store.now(), longest_s) if same else None
 
         await self._amended(entry.id, slide, scope)
+
+    def look_anew(self, prompt: str) -> None:
+        """What answers a wording by meaning is to be found again."""
+        wording = normalise(prompt)
+        for key in self._pointers.keys():  # noqa: SIM118 - no dict
+            if key.normalised == wording:
+                self._pointers.drop(key)
 
     async def validate(self, entry: Entry) -> None:
         """Somebody found its answer right just now."""
@@ -342,6 +371,9 @@ class Tiers:
         if pointer is None or self._noted is None or attempt.replaces is not None:
             return None
         if self._config.shadow or self._breaker.is_open:
+            return None
+        if pointer.until <= time.monotonic():
+            self._pointers.drop(query.key)
             return None
         began = time.perf_counter()
         try:
@@ -431,7 +463,7 @@ class Tiers:
         examples: int,
     ) -> Affected:
         """What ``remove`` would delete; raises a ``StoreError`` where the store fails."""
-        scope = None if scope is None else await self.versioned(scope)
+        scope = None if scope is None else await self.newest(scope)
         return await self._browsable.would_remove(
             scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids, examples=examples
         )
@@ -529,7 +561,7 @@ class Tiers:
     async def put(self, query: Query, text: str) -> str:
         """Store an answer; raises ``EmbeddingError`` or a ``StoreError`` where those fail,
         ``QuotaError`` where the tenant may store no more."""
-        query = await self.pin(query)
+        query = query.pinned(await self.newest(query.key.scope))
         await self._may_write(query)
         started_at = self._store.now()
         vector = await self.vector(query.prompt, tenant=query.key.scope.tenant)
@@ -547,7 +579,7 @@ class Tiers:
         entry_ids: Collection[str],
     ) -> int:
         """Delete what meets every condition; raises ``StoreError`` where the store fails."""
-        scope = None if scope is None else await self.versioned(scope)
+        scope = None if scope is None else await self.newest(scope)
         try:
             return await self._store.remove(
                 scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids
@@ -775,11 +807,6 @@ class Tiers:
         for batcher in (self._fetches, self._searches, self._puts):
             batcher.fail(error)
         self._versions.fail(error)
-
-
-def _is_stale(entry: Entry, now: float) -> bool:
-    """In the semantic tier."""
-    return entry.stale_s > 0.0 and now >= entry.semantic_until - entry.stale_s
 
 
 def _is_newer(entry: Entry, old: Entry) -> bool:

@@ -131,6 +131,8 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
             object_setattr(self, "temperature", _finite("temperature", self.temperature))
         if type(self.epoch) is not int:
             raise ConfigError(f"Scope.epoch must be an int, not {type(self.epoch).__name__}.")
+        if self.epoch and not self.namespace:
+            raise ConfigError("Scope.epoch is a namespace's version, and none is named.")
         parameters = {**_frozen("parameters", self.parameters)}
         for key, value in parameters.items():
             if isinstance(value, str):
@@ -236,6 +238,11 @@ class Entry(msgspec.Struct, frozen=True):
     slid_at: float = 0.0
     """When its times to live began that a hit begins anew; 0 where none does."""
 
+    def is_stale(self, now: float, *, exact: bool = False) -> bool:
+        """Is it past its time to live in the semantic tier, or the ``exact`` one?"""
+        until = self.exact_until if exact else self.semantic_until
+        return self.stale_s > 0.0 and now >= until - self.stale_s
+
     def slid(self, now: float, longest_s: float) -> Entry | None:
         """This entry with its times begun anew, to end ``longest_s`` after its answer began to be
         made at the latest; None where too little of them has passed to be worth writing down."""
@@ -245,13 +252,13 @@ class Entry(msgspec.Struct, frozen=True):
         if (
             not begun
             or passed * _SLIDES < shorter
-            or max(self.exact_until, self.semantic_until) >= end
+            or min(self.exact_until, self.semantic_until) >= end
         ):
             return None
         return msgspec.structs.replace(
             self,
-            exact_until=min(end, self.exact_until + passed),
-            semantic_until=min(end, self.semantic_until + passed),
+            exact_until=max(self.exact_until, min(end, self.exact_until + passed)),
+            semantic_until=max(self.semantic_until, min(end, self.semantic_until + passed)),
             slid_at=now,
         )
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from semcache_async.flow.flight import Flight
 from semcache_async.flow.flights import copied
 from semcache_async.flow.recent import Recent
 from semcache_async.types import EntryKey
@@ -23,14 +22,14 @@ class _Pause(NamedTuple):
 
 
 class Failures:
-    """Of callers' flights the error is given again for ``error_ttl_s``. What a quiet flight failed
-    to make anew is left alone for a second, and twice as long each time."""
+    """The error of a flight's LLM call is given again for ``error_ttl_s``. An entry that was to be
+    made anew, and was not, is left alone for a second, and twice as long each time."""
 
     def __init__(self, error_ttl_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._error_ttl_s = error_ttl_s
         self._clock = clock
-        self._errors: Recent[EntryKey, tuple[float, Exception]] = Recent(_REMEMBERED)
-        self._pauses: Recent[EntryKey, _Pause] = Recent(_REMEMBERED)
+        self._errors: Recent[EntryKey, tuple[float, BaseException]] = Recent(_REMEMBERED)
+        self._pauses: Recent[str, _Pause] = Recent(_REMEMBERED)
 
     def error(self, key: EntryKey) -> BaseException | None:
         """What to raise instead of a call."""
@@ -39,27 +38,38 @@ class Failures:
             return None
         until, error = known
         if self._clock() < until:
-            return copied(error)
+            return copied(error).with_traceback(None)
         self._errors.drop(key)
         return None
 
-    def pauses(self, key: EntryKey) -> bool:
-        """Is it too early to try again to make it anew?"""
-        pause = self._pauses.get(key)
-        return pause is not None and self._clock() < pause.until
-
-    def note(self, flight: Flight, error: BaseException) -> None:  # type: ignore[type-arg]
-        """A flight's LLM call raised."""
-        if not isinstance(error, Exception):
+    def note(self, key: EntryKey, error: BaseException) -> None:
+        """An LLM call raised."""
+        if not (self._error_ttl_s and isinstance(error, Exception)):
             return
         now = self._clock()
-        if self._error_ttl_s:
-            self._errors.put(flight.key, (now + self._error_ttl_s, error))
-        if flight.quiet:
-            before = self._pauses.get(flight.key)
-            length_s = _FIRST_S if before is None else min(_LONGEST_S, 2 * before.length_s)
-            self._pauses.put(flight.key, _Pause(now + length_s, length_s))
+        for other, (until, _) in self._errors.items():
+            if now < until:
+                break
+            self._errors.drop(other)
+        kept = copied(error)
+        if kept is not error:  # what its frames hold would be held, too
+            kept = kept.with_traceback(None)
+        self._errors.drop(key)
+        self._errors.put(key, (now + self._error_ttl_s, kept))
 
     def forget(self, key: EntryKey) -> None:
         """A call for it went well."""
-        self._pauses.drop(key)
+        self._errors.drop(key)
+
+    def pauses(self, entry_id: str) -> bool:
+        """Is it too early to try again to make it anew?"""
+        pause = self._pauses.get(entry_id)
+        return pause is not None and self._clock() < pause.until
+
+    def tried(self, entry_id: str, *, renewed: bool) -> None:
+        """It was to be made anew."""
+        before = self._pauses.get(entry_id)
+        self._pauses.drop(entry_id)
+        if not renewed:
+            length_s = _FIRST_S if before is None else min(_LONGEST_S, 2 * before.length_s)
+            self._pauses.put(entry_id, _Pause(self._clock() + length_s, length_s))

@@ -125,9 +125,10 @@ class Flight(Generic[C, R]):
             self._listeners.pop(listener, None)
 
     def concerns(self, scope: Scope | None, tenant: str | None, tags: Collection[str]) -> bool:
-        """Would its answer be among the entries of ``scope`` and ``tenant`` (None: any) that carry
-        one of ``tags`` (none: any)?"""
-        if scope is not None and not scope.covers(self.key.scope):
+        """Would its answer be among the entries of ``scope`` (of whatever version) and ``tenant``
+        (None: any) that carry one of ``tags`` (none: any)?"""
+        own = self.key.scope.unversioned()
+        if scope is not None and not scope.unversioned().covers(own):
             return False
         if tenant is not None and tenant != self.key.scope.tenant:
             return False

@@ -17,6 +17,7 @@ import numpy as np
 from semcache_async.errors import (
     CacheClosedError,
     FlightCancelledError,
+    OverloadedError,
     ReentrancyError,
     SemcacheError,
 )
@@ -266,10 +267,12 @@ class Flights(Generic[C, R]):
             told += 1
         flight.wake()
         if isinstance(outcome, Raised) and not told and not task.cancelled():
-            self._report(outcome.error)
+            self._report(outcome.error, flight)
 
-    def _report(self, error: BaseException) -> None:
+    def _report(self, error: BaseException, flight: Flight[C, R]) -> None:
         """Tell of an error that nobody waited for."""
+        if flight.quiet and isinstance(error, OverloadedError):
+            return  # there was no room for what nobody waits for
         if isinstance(error, Exception):
             _log.warning("An abandoned LLM call failed: %s", type(error).__qualname__)
         else:  # an interruption, or an exit

@@ -49,6 +49,10 @@ class Recent(Generic[K, V]):
         """All there is, what was used longest ago first."""
         return list(self._items.items())
 
+    def keys(self) -> list[K]:
+        """Of all there is, what was used longest ago first."""
+        return list(self._items)
+
     def values(self) -> list[V]:
         """All there is, what was used longest ago first."""
         return list(self._items.values())

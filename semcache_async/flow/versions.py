@@ -11,6 +11,7 @@ store reports changes, so that most bumps are known within a millisecond or two.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -35,13 +36,15 @@ _AGAIN_S = 1.0
 
 
 class _Known:
-    __slots__ = ("asked_at", "epoch", "read_at")
+    __slots__ = ("asked_at", "bumped_at", "epoch", "read_at")
 
     def __init__(self, epoch: int, read_at: float) -> None:
         self.epoch = epoch
         self.read_at = read_at
         """When the reading was sent that said so."""
         self.asked_at = read_at
+        self.bumped_at = -math.inf
+        """When this process learnt that its own bump was done."""
 
 
 class Versions:
@@ -65,6 +68,7 @@ class Versions:
             self._read, budget=_BATCH, timeout_s=timeout_s
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self._closed = False
 
     def known(self, scope: Scope) -> Scope | None:
         """The scope under its namespace's version; None where that is not known now."""
@@ -84,17 +88,29 @@ class Versions:
         if not scope.namespace:
             return scope
         pinned = self.known(scope)
-        if pinned is None:
-            self._begin()
-            epoch = await self._reads.submit(scope.namespace)  # sent after it was asked for
-            pinned = msgspec.structs.replace(scope, epoch=epoch)
-        return pinned
+        return await self.learn(scope) if pinned is None else pinned
+
+    async def learn(self, scope: Scope) -> Scope:
+        """The same, by a reading that is sent now: what was bumped before is known."""
+        if not scope.namespace:
+            return scope
+        self._begin()
+        epoch = await self._reads.submit(scope.namespace)  # sent after it was asked for
+        return msgspec.structs.replace(scope, epoch=epoch)
 
     async def bump(self, namespace: str) -> int:
         """Begin a new version; the requests of this process go by it on return."""
-        store = self._begin()
+        store, sent = self._begin(), self._clock()
         epoch = await store.bump(namespace)
-        self._accept(namespace, epoch, self._clock())
+        known = self._known.get(namespace)
+        if known is None:
+            known = _Known(epoch, sent)
+            self._known.put(namespace, known)
+        elif max(known.read_at, known.bumped_at) < sent:
+            known.epoch, known.read_at = epoch, sent
+        else:  # what was learnt meanwhile may be older or newer
+            known.epoch = max(known.epoch, epoch)
+        known.bumped_at = self._clock()
         return epoch
 
     def is_current(self, scope: Scope) -> bool:
@@ -108,6 +124,7 @@ class Versions:
 
     async def aclose(self) -> None:
         """Stop reading."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -116,7 +133,7 @@ class Versions:
     def _begin(self) -> VersionedStore:
         if self._store is None:
             raise ConfigError("Scope.namespace needs a store with versions, as Redis's has.")
-        if not self._tasks:
+        if not (self._tasks or self._closed):
             self._tasks = [
                 asyncio.create_task(self._keep_reading()),
                 asyncio.create_task(self._watch(self._store)),
@@ -126,18 +143,31 @@ class Versions:
     async def _read(self, namespaces: Sequence[str]) -> Sequence[int | Exception]:
         assert self._store is not None
         sent = self._clock()
-        said = await self._store.versions(namespaces)
-        for namespace, epoch in zip(namespaces, said, strict=True):
+        said = list(await self._store.versions(namespaces))
+        for n, namespace in enumerate(namespaces):
+            epoch = said[n]
+            if not isinstance(epoch, Exception) and self._is_forgotten(namespace, epoch, sent):
+                try:
+                    epoch = said[n] = await self._store.bump(namespace)
+                except StoreError as error:
+                    epoch = said[n] = error
             if not isinstance(epoch, Exception):
                 self._accept(namespace, epoch, sent)
         return said
 
+    def _is_forgotten(self, namespace: str, epoch: int, read_at: float) -> bool:
+        """Has the store lost a bump, as in a failover? Then it is made again."""
+        known = self._known.get(namespace)
+        asked_later = known is not None and read_at >= max(known.read_at, known.bumped_at)
+        return known is not None and asked_later and epoch < known.epoch
+
     def _accept(self, namespace: str, epoch: int, read_at: float) -> None:
-        """A later reading knows better, whatever it says: a store may have been emptied."""
+        """A later reading knows better, whatever it says: a store may have been emptied. One that
+        was sent before a bump was done may have missed it."""
         known = self._known.get(namespace)
         if known is None:
             self._known.put(namespace, _Known(epoch, read_at))
-        elif read_at >= known.read_at:
+        elif read_at >= known.read_at and (read_at >= known.bumped_at or epoch >= known.epoch):
             known.epoch, known.read_at = epoch, read_at
 
     async def _keep_reading(self) -> None:

@@ -181,6 +181,38 @@ async def test_nor_is_it_where_all_are_asked(
             await store.count("a")
 
 
+async def test_nor_is_that_of_the_one_with_the_versions(
+    redis_url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_partitions(redis_url, name, 3) as store:
+        assert isinstance(store, PartitionedStore)
+        (before,) = await store.versions(["n"])
+        assert isinstance(before, int)
+        assert await store.bump("n") > before
+
+        async def gone(*_: object, **__: object) -> NoReturn:
+            raise StoreUnavailableError("gone")
+
+        for asked in ("versions", "bump", "noted", "amend", "fetch"):
+            monkeypatch.setattr(store._stores[0], asked, gone)
+        elsewhere = next(one for one in SCOPES if store.of(one) is not store._stores[0])
+        there = next(one for one in SCOPES if store.of(one) is store._stores[0])
+        for ask in (
+            lambda: store.versions(["n"]),
+            lambda: store.bump("n"),
+            lambda: store.noted("0" * 32, there),
+            lambda: store.amend("0" * 32, lambda entry: entry, there),
+        ):
+            breaker = store._parts[0].breaker
+            with pytest.raises(StoreError) as raised:
+                await ask()
+            assert not isinstance(raised.value, StoreUnavailableError)
+            assert breaker.is_open
+            await breaker.aclose()
+            breaker.is_open = False
+        assert await store.noted("0" * 32, elsewhere) is None
+
+
 async def _failures(store: PartitionedStore, keys: list[EntryKey]) -> int:
     try:
         return [isinstance(one, Exception) for one in await store.fetch(keys)].count(True)

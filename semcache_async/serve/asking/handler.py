@@ -84,7 +84,8 @@ async def _read(service: Service, request: web.Request, api: Api) -> tuple[Plan,
         completions.passing.of(headers, request.query, api.headers),
     )
     asker = (caller_of(request).tenant, headers.get("x-semcache-locale", ""), passed.scope)
-    plan = planner.recall(raw, api.name, *asker)
+    named = headers.get("x-semcache-namespace", "")
+    plan = planner.recall(raw, api.name, *asker, named)
     if plan is not None:
         control = read_control(plan.request.cache, headers)
     else:
@@ -92,7 +93,7 @@ async def _read(service: Service, request: web.Request, api: Api) -> tuple[Plan,
         control = read_control(asked.cache, headers)
         tenant, locale, telling = asker
         plan = planner.plan(asked, tenant, locale, control.namespace, telling)
-        planner.remember(plan, raw, api.name, *asker)
+        planner.remember(plan, raw, api.name, *asker, named)
     if plan.request.refers:
         admit_kept(service, request)
     tags, author = signed(request, control.tags), caller_of(request).author

@@ -131,7 +131,6 @@ class PartitionedStore:
         self._stores = [part.store for part in parts]
         first = self._stores[0]
         self.owner = first.owner
-        self.versions, self.bump = first.versions, first.bump
         self.watch_versions = first.watch_versions
         claims = PartitionedClaims(self._stores, self._spread, self._at)
         self.claim, self.stand, self.withdraw = claims.claim, claims.stand, claims.withdraw
@@ -248,7 +247,8 @@ class PartitionedStore:
         self, entry_id: str, scope: Scope | None = None
     ) -> tuple[Entry, Owner, bytes | None] | None:
         if scope is not None:
-            return await self.of(scope).noted(entry_id)
+            part = self._parts[self._at(scope)]
+            return await self._said(part, lambda store: store.noted(entry_id))
         _, found = await self._holding(entry_id)
         return found
 
@@ -265,9 +265,17 @@ class PartitionedStore:
         scope: Scope | None = None,
     ) -> bool:
         if scope is not None:
-            return await self.of(scope).amend(entry_id, change)
+            part = self._parts[self._at(scope)]
+            return await self._said(part, lambda store: store.amend(entry_id, change))
         store, found = await self._holding(entry_id)
         return found is not None and await store.amend(entry_id, change)
+
+    async def versions(self, namespaces: Sequence[str]) -> list[int | Exception]:
+        """The first partition has those of all."""
+        return await self._said(self._parts[0], lambda store: store.versions(namespaces))
+
+    async def bump(self, namespace: str) -> int:
+        return await self._said(self._parts[0], lambda store: store.bump(namespace))
 
     async def tally(
         self, owner: Owner, period: int, amounts: Mapping[str, float], *, pooled: bool
@@ -337,12 +345,22 @@ class PartitionedStore:
     ) -> Sequence[R | Exception]:
         if part.breaker.is_open:
             part.breaker.skip()
-            return [StoreError("A partition is out of reach, and not asked for now.")] * len(items)
+            return [_not_asked()] * len(items)
         try:
             answers: Sequence[R | Exception] = await call(part.store, items)
         except StoreError as error:
             answers = [error] * len(items)
         return [self._alone(part, one) if isinstance(one, Exception) else one for one in answers]
+
+    async def _said(self, part: _Part, ask: Callable[[RedisStore], Awaitable[R]]) -> R:
+        """What a partition says; raises a ``StoreError`` that is none of the store's outage."""
+        if part.breaker.is_open:
+            part.breaker.skip()
+            raise _not_asked()
+        try:
+            return await ask(part.store)
+        except StoreError as error:
+            raise self._alone(part, error) from error
 
     def _alone(self, part: _Part, error: Exception) -> Exception:
         """An outage of one partition is none of the store's."""
@@ -364,3 +382,7 @@ class PartitionedStore:
             if isinstance(found, BaseException):
                 raise found
         return self._stores[0], None
+
+
+def _not_asked() -> StoreError:
+    return StoreError("A partition is out of reach, and not asked for now.")
