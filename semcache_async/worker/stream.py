@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -30,7 +30,8 @@ _NEW, _FIRST = b">", b"0-0"
 
 class Message(NamedTuple):
     id: bytes
-    fields: Mapping[bytes, bytes]
+    fields: Sequence[tuple[bytes, bytes]]
+    """In order; a name may occur more than once."""
 
 
 class Delivered(NamedTuple):
@@ -115,9 +116,9 @@ class EventStream:
         """Keep a copy of each message in ``dead``, which says why beside all that it held."""
         commands: list[Command] = []
         for message, reason in reasons:
-            kept = {key: text for key, text in message.fields.items() if not key.startswith(NOTE)}
-            notes = {NOTE + b"reason": reason.encode(), NOTE + b"id": message.id}
-            fields = [part for pair in (kept | notes).items() for part in pair]
+            kept = [pair for pair in message.fields if not pair[0].startswith(NOTE)]
+            notes = [(NOTE + b"reason", reason.encode()), (NOTE + b"id", message.id)]
+            fields = [part for pair in (*kept, *notes) for part in pair]
             commands.append(("XADD", self.dead, "MAXLEN", _DEAD_KEPT, "*", *fields))
         for reply in await self._aside.execute(commands, again=False):
             checked(reply)
@@ -198,9 +199,9 @@ class _Turns:
         return ("XREADGROUP", *self._reader, *counted, "STREAMS", self._stream, after)
 
 
-def _pairs(parts: Sequence[bytes]) -> dict[bytes, bytes]:
+def _pairs(parts: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
     pairs: Iterator[bytes] = iter(parts)
-    return dict(zip(pairs, pairs, strict=True))
+    return list(zip(pairs, pairs, strict=True))
 
 
 def _hash_tag(key: str) -> str:

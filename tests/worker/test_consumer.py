@@ -62,6 +62,20 @@ async def test_what_waits_together_is_applied_together(
     assert (counts.applied, counts.ignored, counts.removed, counts.failures) == (154, 1, 5, 0)
 
 
+async def test_a_field_that_occurs_twice_is_not_lost(
+    client: Client, redis_url: str, name: str
+) -> None:
+    recorder = Recorder()
+    await client.execute_command("XADD", name, "*", "tags", "a", "tags", "b")
+    await client.execute_command("XADD", name, "*", "id", "1", "id", "2")
+    async with consuming(redis_url, name, recorder):
+        await settled(client, name)
+    assert recorder.tags == ["a", "b"]
+    script = "return redis.call('XRANGE', KEYS[1], '-', '+')"  # which knows no dictionaries
+    ((_, kept),) = await client.eval(script, 1, f"{name}:dead")
+    assert kept[:4] == [b"id", b"1", b"id", b"2"]
+
+
 async def test_an_event_is_pending_until_it_has_been_applied(
     client: Client, redis_url: str, name: str
 ) -> None:
