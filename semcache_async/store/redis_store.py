@@ -272,7 +272,7 @@ class RedisStore:
                 full = error  # then nothing can be written past the fence either
         siblings = [(keys, removal_from(keys)) for keys in await self._siblings(removal.tenant)]
         own = [(self._keys, removal)] if self._indexed else []
-        for keys, one in (*own, *siblings):
+        for keys, one in {keys.claims: (keys, one) for keys, one in (*own, *siblings)}.values():
             concerned = one.claims()
             if concerned is not None:
                 await self._claims_in(keys).purge(*concerned)
