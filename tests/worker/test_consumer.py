@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import redis.asyncio
 
 from semcache_async.errors import ConfigError, StoreError, StoreFullError, StoreUnavailableError
+from semcache_async.store.wire.pipelines import ServerPipelines
 from semcache_async.worker import consumer as loop
 from semcache_async.worker import stream as streams
 from tests.faults.proxy import proxied
@@ -74,6 +76,32 @@ async def test_a_field_that_occurs_twice_is_not_lost(
     script = "return redis.call('XRANGE', KEYS[1], '-', '+')"  # which knows no dictionaries
     ((_, kept),) = await client.eval(script, 1, f"{name}:dead")
     assert kept[:4] == [b"id", b"1", b"id", b"2"]
+
+
+async def test_what_is_too_long_together_comes_in_parts(
+    client: Client, redis_url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = ServerPipelines.ask
+
+    async def slow(self: ServerPipelines, commands: Any, *, wait_s: float) -> AsyncIterator[Any]:
+        """A network on which no more than three messages come in time."""
+
+        def few() -> Any:
+            (command,) = commands()
+            if int(command[command.index("COUNT") + 1]) > 3:
+                raise StoreUnavailableError("late")
+            return [command]
+
+        async for replies in ask(self, few, wait_s=wait_s):
+            yield replies
+
+    await add(client, name, *[{"tags": f"t{n}"} for n in range(10)])
+    monkeypatch.setattr(ServerPipelines, "ask", slow)
+    recorder = Recorder()
+    async with consuming(redis_url, name, recorder) as consumer:
+        await settled(client, name)
+    assert recorder.tags == [f"t{n}" for n in range(10)]
+    assert consumer.counts.failures
 
 
 async def test_an_event_is_pending_until_it_has_been_applied(
