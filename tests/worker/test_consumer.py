@@ -104,6 +104,23 @@ async def test_what_is_too_long_together_comes_in_parts(
     assert consumer.counts.failures
 
 
+async def test_what_cannot_be_put_aside_keeps_nothing_up(
+    client: Client, redis_url: str, name: str
+) -> None:
+    await client.set(f"{name}:dead", "no stream")
+    await add(client, name, {"oh": "no"}, {"tags": "a"})
+    recorder = Recorder()
+    async with consuming(redis_url, name, recorder, claim_after_s=0.01) as consumer:
+        await until(lambda: recorder.tags == ["a"])
+        await add(client, name, {"tags": "b"})
+        await until(lambda: recorder.tags == ["a", "b"])
+        assert consumer.counts.dead == 0
+        await client.delete(f"{name}:dead")
+        await settled(client, name)
+        (kept,) = await dead(client, name)
+    assert kept[b"oh"] == b"no"
+
+
 async def test_an_event_is_pending_until_it_has_been_applied(
     client: Client, redis_url: str, name: str
 ) -> None:
