@@ -49,6 +49,12 @@ class _Own:
     seen_at: float = -inf
     """When its index was there last, as far as this process knows (``time.monotonic``)."""
 
+    async def prepare(self) -> None:
+        """Make the index, unless it was there a moment ago."""
+        if time.monotonic() - self.seen_at > _SEEN_S:
+            await self.store.make_index()
+            self.seen_at = time.monotonic()
+
 
 class TenantStores:
     """See ``protocols.Store`` and all that derive from it for what the methods promise."""
@@ -108,9 +114,7 @@ class TenantStores:
     async def put(self, records: Sequence[Record]) -> list[str | Exception]:
         async def ask(own: _Own, mine: Sequence[Record]) -> Sequence[Any]:
             try:
-                if time.monotonic() - own.seen_at > _SEEN_S:
-                    await own.store.make_index()
-                    own.seen_at = time.monotonic()
+                await own.prepare()
             except StoreError as error:
                 return [error] * len(mine)
             return await own.store.put(mine)
@@ -121,9 +125,7 @@ class TenantStores:
         outcomes: list[Outcome] = []
         for one, vector in items:
             own = self._of(one.digests.tenant)
-            if not own.made:
-                await own.store.make_index()
-                own.made = True
+            await own.prepare()
             outcomes += await own.store.restore([(one, vector)])
         return outcomes
 
