@@ -251,7 +251,7 @@ class Answering(Generic[C]):
                 entry_id = await self._tiers.keep(
                     *(attempt, made, flight.started_at, flight.tags, flight.claim, flight.llm_s)
                 )
-        if query.reads and made.keep and attempt.replaces is None:
+        if query.reads and made.keep and attempt.replaces is None and not query.personal:
             self.learn(attempt, made.text)
         return Generated(made.text, entry_id, max(0.0, self._tiers.now() - flight.started_at))
 

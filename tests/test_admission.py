@@ -12,7 +12,7 @@ import pytest
 from semcache_async import CacheConfig, SemanticCache
 from semcache_async.errors import ConfigError
 from semcache_async.testing import AngleEmbedder, MemoryStore
-from semcache_async.types import Produced, Source
+from semcache_async.types import Case, Produced, Source
 from tests.helpers import GatedLLM, check_sums, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
@@ -69,6 +69,24 @@ async def test_nobodys_stale_answer_is_renewed_by_one() -> None:
         assert plain.stale
         await until(lambda: not (len(cache._answering) or cache._answering._renewing))
         assert llm.prompts == ["why was I charged at 10", "why was I charged at 11"]
+
+
+async def test_what_was_said_to_one_person_is_not_judged() -> None:
+    judged: list[str] = []
+
+    async def judge(case: Case) -> float:
+        judged.append(case.prompt)
+        return 0.0
+
+    llm = GatedLLM(opened=True)
+    config = CacheConfig(max_distance=0.01, review_distance=0.3)
+    async with SemanticCache.open(
+        config=config, embedder=AngleEmbedder(), store=MemoryStore(), judge=judge
+    ) as cache:
+        for prompt in ("why was I charged at 10", "My name is Ann at 30", "and why so at 31"):
+            await cache.get_or_generate(prompt, llm)
+        await until(lambda: bool(judged) and not cache.stats().judging)
+        assert judged == ["and why so at 31"]
 
 
 async def pieces(_prompt: str) -> AsyncIterator[str]:

@@ -101,6 +101,10 @@ class ClaimKeeper:
             *("FT.CREATE", keys.claims, "ON", "HASH", "PREFIX", 1, keys.claim_prefix, "SCHEMA"),
             *(*fields, VECTOR, "VECTOR", "FLAT", len(vector), *vector),
         )
+        (info,) = await self._pipelines.execute([("FT.INFO", keys.claims)])
+        if not is_missing_index(info):  # a user of the store may not be allowed to create any
+            checked(info)
+            return
         (reply,) = await self._pipelines.execute([create])
         if "already exists" not in str(reply).lower():
             checked(reply)

@@ -18,6 +18,7 @@ __all__ = [
     "FIRST_PARTITION",
     "KeySpace",
     "ScopeDigest",
+    "beyond",
     "is_entry_index",
     "log_key",
     "partitions",
@@ -229,6 +230,14 @@ def is_entry_index(index: str, name: str) -> bool:
     """Does an index hold entries of the cache ``name``, for whatever model?"""
     pattern = rf"{re.escape(name)}:\{{\w+\}}:[0-9a-f]{{16}}(?:-[0-9a-f]{{32}})?"
     return bool(re.fullmatch(pattern, index))
+
+
+def beyond(indexes: Sequence[str], name: str, count: int) -> list[str]:
+    """Those of the indexes that hold entries of the cache ``name`` in partitions which it does not
+    have, if it has ``count``."""
+    known = tuple(f"{name}:{{{partition}}}:" for partition in partitions(count))
+    mine = (index for index in indexes if is_entry_index(index, name))
+    return sorted(index for index in mine if not index.startswith(known))
 
 
 def log_key(name: str, kind: str) -> str:

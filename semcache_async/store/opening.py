@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from semcache_async.config import CacheConfig
-from semcache_async.errors import StoreUnavailableError
+from semcache_async.errors import ConfigError, StoreUnavailableError
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.entries.fences import Fences
 from semcache_async.store.entries.schema import IndexShape
-from semcache_async.store.keys import KeySpace, partitions
+from semcache_async.store.keys import KeySpace, beyond, partitions
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.store.sealing import sealer_of
 from semcache_async.store.wire import redis_pipelines
@@ -69,11 +69,20 @@ async def removing_stores(
     url: str, *, config: CacheConfig, timeout_s: float | None = None
 ) -> AsyncIterator[list[RedisStore]]:
     """Stores without an index of their own, for those who know no model: by them can be removed
-    what any model has made, and nothing else be done. Raises as ``redis_stores`` does."""
+    what any model has made, and nothing else be done. Raises as ``redis_stores`` does, and
+    ``ConfigError`` where there are more partitions than ``config`` says: what lies there would be
+    left."""
     shape = IndexShape(1, config.vector_dtype, config.index)
     async with _stores(url, shape, "", config, None, timeout_s) as stores:
         for store in stores:
             await _patiently(store.greet)
+            if left := beyond(await store.indexes(), config.name, config.partitions):
+                raise ConfigError(
+                    f"The cache {config.name!r} has more partitions than the "
+                    f"{config.partitions} that are configured here; set partitions as its service "
+                    f"has it, or where that has fewer now, drop what is left of the others: "
+                    + ", ".join(f"FT.DROPINDEX {index} DD" for index in left)
+                )
         yield stores
 
 

@@ -272,7 +272,7 @@ class RedisStore:
                 full = error  # then nothing can be written past the fence either
         siblings = [(keys, removal_from(keys)) for keys in await self._siblings(removal.tenant)]
         own = [(self._keys, removal)] if self._indexed else []
-        for keys, one in (*own, *siblings):
+        for keys, one in {keys.claims: (keys, one) for keys, one in (*own, *siblings)}.values():
             concerned = one.claims()
             if concerned is not None:
                 await self._claims_in(keys).purge(*concerned)
@@ -421,10 +421,13 @@ class RedisStore:
             own = int(float(info[b"num_docs"]))
             self.unmoved = waiting if own * _AS_GOOD_AS_EMPTY < sum(waiting.values()) else {}
 
+    async def indexes(self) -> list[str]:
+        """The names of all that its server has, whosever."""
+        return [name.decode(errors="replace") for name in await self._one("FT._LIST")]
+
     async def _siblings(self, tenant: str = "") -> list[KeySpace]:
         """The keys of each other index of ours under the same name, as ``KeySpace.siblings``."""
-        names = [name.decode(errors="replace") for name in await self._one("FT._LIST")]
-        return self._keys.siblings(names, tenant)
+        return self._keys.siblings(await self.indexes(), tenant)
 
     async def _filled(self, index: str) -> Mapping[bytes, Any]:
         """Wait until an index has been filled: what it does not know yet, nobody could delete. What

@@ -44,8 +44,10 @@ class Squeezer:
             self._compressor = ZstdCompressor(level=_LEVEL)
 
     def squeeze(self, data: bytes) -> bytes:
-        """``data``, or what stands for it in fewer bytes."""
-        if self._compressor is None or self._over is None or len(data) <= self._over:
+        """``data``, or what stands for it in fewer bytes. What would not be expanded stays."""
+        if self._compressor is None or self._over is None:
+            return data
+        if not self._over < len(data) <= self._most:
             return data
         made = self._compressor.compress(data)
         return made if len(made) < len(data) else data

@@ -6,8 +6,10 @@ as ever; what searches or deletes goes through every index that there is.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, TypeVar
 
 from semcache_async.errors import StoreError
@@ -32,6 +34,8 @@ __all__ = ["TenantStores"]
 
 _OPEN = 1_024
 """Tenants whose store is kept open in this process: what is known of their scopes' sizes."""
+_SEEN_S = 10.0
+"""After which writes alone look again: what is in no index could not be found to be deleted."""
 _AT_ONCE = 50
 """Indexes asked at a time where all have to be."""
 
@@ -42,8 +46,14 @@ R = TypeVar("R")
 @dataclass(slots=True)
 class _Own:
     store: RedisStore
-    made: bool = False
-    """Is there an index, as far as this process knows?"""
+    seen_at: float = -inf
+    """When its index was there last, as far as this process knows (``time.monotonic``)."""
+
+    async def prepare(self) -> None:
+        """Make the index, unless it was there a moment ago."""
+        if time.monotonic() - self.seen_at > _SEEN_S:
+            await self.store.make_index()
+            self.seen_at = time.monotonic()
 
 
 class TenantStores:
@@ -94,7 +104,9 @@ class TenantStores:
 
         async def ask(own: _Own, mine: Sequence[VectorQuery]) -> Sequence[Any]:
             found = await own.store.search(mine)
-            own.made = own.made and not any(is_missing_index(one) for one in found)
+            missing = any(is_missing_index(one) for one in found)
+            if missing or not any(isinstance(one, Exception) for one in found):
+                own.seen_at = -inf if missing else time.monotonic()
             return [[] if is_missing_index(one) else one for one in found]
 
         return await self._spread(queries, lambda query: query.scope, ask)
@@ -102,9 +114,7 @@ class TenantStores:
     async def put(self, records: Sequence[Record]) -> list[str | Exception]:
         async def ask(own: _Own, mine: Sequence[Record]) -> Sequence[Any]:
             try:
-                if not own.made:
-                    await own.store.make_index()
-                    own.made = True
+                await own.prepare()
             except StoreError as error:
                 return [error] * len(mine)
             return await own.store.put(mine)
@@ -115,9 +125,7 @@ class TenantStores:
         outcomes: list[Outcome] = []
         for one, vector in items:
             own = self._of(one.digests.tenant)
-            if not own.made:
-                await own.store.make_index()
-                own.made = True
+            await own.prepare()
             outcomes += await own.store.restore([(one, vector)])
         return outcomes
 

@@ -20,7 +20,10 @@ __all__ = ["has_numbers_of_somebody", "is_personal", "is_time_bound", "says_who_
 
 _WORDS = re.compile(r"[a-z]+")
 
-_AFTER_AT = re.compile(r"@[\w-]{1,63}\.[\w-]")
+_AFTER_AT = re.compile(r"@(?!\d{1,9}\.\d)[\w-]{1,63}\.[\w-]")
+"""A domain, and no version: ``@types/node@18.0.0``."""
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_MACHINE = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}(?:/\d\d?)?")
 _DIGITS = re.compile(r"\d(?:[ ().\-/]{0,2}\d){6,18}")
 _CARD = re.compile(
     r"[2-6](?<![\w.,+-].)(?:"  # begins with what few characters are, so that it is found fast
@@ -209,7 +212,7 @@ def _is_identifying(text: str, before: str, after: str) -> bool:
         after[:1] in (".", ",") and after[1:].isdigit()
     ):
         return False
-    if re.fullmatch(r"\d+\.\d+", text):
+    if re.fullmatch(r"\d+\.\d+", text) or _MACHINE.fullmatch(text):
         return False
     digits = [int(char) for char in text if char.isdigit()]
     if 13 <= len(digits) <= 19 and _luhn(digits):

@@ -57,7 +57,7 @@ TONGUES: dict[str, Tongue] = {
             rf"meine? {_TWO}(?:adresse|anschrift|nummer|\w{{1,24}}nummer|iban|pin|geburtsdatum|"
             rf"passwort|kennwort) (?:ist|lautet){_VALUE}|"
             rf"ich (?:bin|wurde) (?:am|im) {_TWO}\d\S{{0,12}} {_TWO}geboren|"
-            r"bei mir wurde \w"
+            r"bei mir wurden? (?:\w{1,40} ){0,4}(?:diagnostiziert|festgestellt)\b"
         ),
         own=(
             r"wie (?:hoch )?ist mein kontostand|"
@@ -85,7 +85,8 @@ TONGUES: dict[str, Tongue] = {
     "es": _compiled(
         told=(
             r"mi nombre (?:completo )?es (?!(?:incorrecto|erroneo|el|la|un|una|muy|demasiado|"
-            r"distinto|diferente)\b)\w|me llamo (?!(?:como|igual)\b)\w|tengo \d{1,3} anos|"
+            r"distinto|diferente)\b)\w|me llamo (?!(?:como|igual)\b)\w|"
+            r"tengo \d{1,3} anos(?! de (?!edad\b))|"
             r"naci (?:el|en) \w|"
             rf"mi {_TWO}(?:direccion|numero|telefono|dni|nie|nif|contrasena|clave|cuenta|iban|pin|"
             rf"tarjeta|fecha de nacimiento)(?: de \w{{1,24}})? es{_VALUE}|"
@@ -114,8 +115,8 @@ TONGUES: dict[str, Tongue] = {
     "fr": _compiled(
         told=(
             r"mon nom (?:complet )?est (?!(?:faux|incorrect|errone|mal|le|la|un|une|trop|pas|"
-            r"different)\b)\w|je m'appelle (?!(?:comment|pareil)\b)\w|j'ai \d{1,3} ans|"
-            r"je suis nee? (?:le|en) \w|"
+            r"different)\b)\w|je m'appelle (?!(?:comment|pareil)\b)\w|"
+            r"j'ai \d{1,3} ans(?! d[e'])|je suis nee? (?:le|en) \w|"
             rf"m(?:on|a) {_TWO}(?:adresse|numero|telephone|mot de passe|code|iban|"
             rf"date de naissance)(?: de \w{{1,24}})? est(?: le| la)?{_VALUE}|"
             r"on m'a diagnostique"

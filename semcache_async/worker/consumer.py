@@ -186,19 +186,31 @@ class Consumer:
     async def _finish(self, batch: _Batch) -> None:
         """Put aside what is to be, and acknowledge what is settled."""
         if batch.dead:
-            dead = [(batch.messages[id_], reason) for id_, reason in batch.dead.items()]
-            await self.stream.put_aside(dead)
-            self.counts.dead += len(dead)
-            for message, reason in dead:
-                what = f"Event {message.id.decode()} is put aside in {self.stream.dead}"
-                self._complaints.warn("An event cannot be applied", f"{what}: {reason}")
-            batch.settled += batch.dead
-            batch.dead.clear()
+            await self._put_aside(batch)
         if batch.settled:
             await self.stream.acknowledge(batch.settled)
             batch.settled.clear()
             self.counts.ignored += batch.ignored
             batch.ignored = 0
+
+    async def _put_aside(self, batch: _Batch) -> None:
+        """What cannot be, though Redis answers, stays pending and is claimed again in a while:
+        others need not wait for it."""
+        dead = [(batch.messages[id_], reason) for id_, reason in batch.dead.items()]
+        try:
+            await self.stream.put_aside(dead)
+        except StoreUnavailableError:
+            raise
+        except StoreError as error:
+            self.counts.failures += 1
+            self._complaints.warn(f"{self.stream.dead} takes nothing", error)
+        else:
+            self.counts.dead += len(dead)
+            for message, reason in dead:
+                what = f"Event {message.id.decode()} is put aside in {self.stream.dead}"
+                self._complaints.warn("An event cannot be applied", f"{what}: {reason}")
+            batch.settled += batch.dead
+        batch.dead.clear()
 
     async def _pause(self, kind: str, error: Exception, stop: asyncio.Event) -> None:
         self.counts.failures += 1

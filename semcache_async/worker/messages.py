@@ -7,7 +7,7 @@ envelope of schema and payload.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -29,40 +29,49 @@ _TOMBSTONES = {"default", "null", ""}
 """What Debezium writes for a change without a value: it follows a deletion that was told."""
 
 
-def read_message(fields: Mapping[bytes, bytes], rules: Rules | None) -> list[Event]:
+def read_message(fields: Iterable[tuple[bytes, bytes]], rules: Rules | None) -> list[Event]:
     """None where it means nothing here. Raises ``EventError``."""
     try:
-        texts = {
-            name.decode(): text.decode()
-            for name, text in fields.items()
-            if not name.startswith(NOTE)
-        }
+        pairs = [
+            (name.decode(), text.decode()) for name, text in fields if not name.startswith(NOTE)
+        ]
     except UnicodeDecodeError:
         raise EventError("A field is not valid UTF-8.") from None
+    texts = dict(pairs)
     strange = texts.keys() - _OWN
     if not strange:
-        return [_own(texts)]
+        return [_own(pairs)]
     if rules is None:
         raise EventError(f"There is no field {min(strange)[:100]!r}; records take rules.")
+    if len(texts) < len(pairs):
+        raise EventError("A field of the record occurs twice.")
     record = _record(texts)
     return [] if record is None else rules.events(record)
 
 
-def _own(texts: dict[str, str]) -> Event:
-    if _EVENT in texts:
-        if len(texts) > 1:
+def _own(pairs: list[tuple[str, str]]) -> Event:
+    """Lists that occur more than once add up."""
+    said: dict[str, Any] = {}
+    for name, text in pairs:
+        if name in _LISTS:
+            said[name] = said.get(name, []) + _list(text)
+        elif name in said:
+            raise EventError(f"The field {name} occurs twice.")
+        else:
+            said[name] = text
+    if _EVENT in said:
+        if len(said) > 1:
             raise EventError("The field event says it all; leave the others out.")
-        return read_event(_json(texts[_EVENT]))
-    return read_event(
-        {name: _list(text) if name in _LISTS else text for name, text in texts.items()}
-    )
+        return read_event(_json(said[_EVENT]))
+    return read_event(said)
 
 
-def _list(text: str) -> Any:
+def _list(text: str) -> list[Any]:
     """A JSON list, where it begins like one; else text that is one value; none where it is
     empty."""
     if text.startswith("["):
-        return _json(text)
+        listed: list[Any] = _json(text)
+        return listed
     return [text] if text else []
 
 

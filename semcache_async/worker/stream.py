@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from semcache_async.errors import StoreError
+from semcache_async.errors import StoreError, StoreUnavailableError
 from semcache_async.store.wire import Command, RedisPipelines
 from semcache_async.store.wire.replies import checked
 from semcache_async.worker.messages import NOTE
@@ -30,7 +30,8 @@ _NEW, _FIRST = b">", b"0-0"
 
 class Message(NamedTuple):
     id: bytes
-    fields: Mapping[bytes, bytes]
+    fields: Sequence[tuple[bytes, bytes]]
+    """In order; a name may occur more than once."""
 
 
 class Delivered(NamedTuple):
@@ -82,6 +83,7 @@ class EventStream:
         self._claim_after_s = claim_after_s
         self._delete = delete
         self._block_s = block_s
+        self._at_once = READ_AT_ONCE
         self._pipelines = pipelines.at(_hash_tag(name))
         self._aside = pipelines.at(_hash_tag(self.dead))
 
@@ -93,15 +95,23 @@ class EventStream:
             checked(reply)
 
     async def read(self) -> AsyncGenerator[Delivered, None]:
-        """What is delivered, an empty reading now and then when nothing is. Ends never."""
+        """What is delivered, an empty reading now and then when nothing is. Ends never; what was
+        too long to come in time is asked for in smaller parts the next time."""
         turns = _Turns(
             *(self.name, self._group, self._consumer),
             claim_after_s=self._claim_after_s,
             block_s=self._block_s,
         )
-        replies = self._pipelines.ask(lambda: [turns.ask()], wait_s=self._block_s)
-        async for (reply,) in replies:
-            yield turns.take(checked(reply))
+        replies = self._pipelines.ask(lambda: [turns.ask(self._at_once)], wait_s=self._block_s)
+        try:
+            async for (reply,) in replies:
+                delivered = turns.take(checked(reply))
+                if delivered.messages:
+                    self._at_once = min(READ_AT_ONCE, 2 * self._at_once)
+                yield delivered
+        except StoreUnavailableError:
+            self._at_once = max(1, self._at_once // 4)
+            raise
 
     async def acknowledge(self, ids: Sequence[bytes]) -> None:
         """They have been applied, or can never be."""
@@ -115,9 +125,9 @@ class EventStream:
         """Keep a copy of each message in ``dead``, which says why beside all that it held."""
         commands: list[Command] = []
         for message, reason in reasons:
-            kept = {key: text for key, text in message.fields.items() if not key.startswith(NOTE)}
-            notes = {NOTE + b"reason": reason.encode(), NOTE + b"id": message.id}
-            fields = [part for pair in (kept | notes).items() for part in pair]
+            kept = [pair for pair in message.fields if not pair[0].startswith(NOTE)]
+            notes = [(NOTE + b"reason", reason.encode()), (NOTE + b"id", message.id)]
+            fields = [part for pair in (*kept, *notes) for part in pair]
             commands.append(("XADD", self.dead, "MAXLEN", _DEAD_KEPT, "*", *fields))
         for reply in await self._aside.execute(commands, again=False):
             checked(reply)
@@ -168,17 +178,17 @@ class _Turns:
         """Where claiming goes on; None where it does not."""
         self._claims_at = time.monotonic()
 
-    def ask(self) -> Command:
-        """What to ask now."""
+    def ask(self, at_once: int) -> Command:
+        """What to ask now, for so many messages at most."""
         if self._own is not None:
-            return self._reading(self._own)
+            return self._reading(at_once, self._own)
         if self._claimed is None and time.monotonic() >= self._claims_at:
             self._claims_at = time.monotonic() + self._every_s
             self._claimed = _FIRST
         if self._claimed is not None:
-            limits = (self._claimed, "COUNT", READ_AT_ONCE)
+            limits = (self._claimed, "COUNT", at_once)
             return ("XAUTOCLAIM", self._stream, *self._claims, *limits)
-        return self._reading(_NEW, *self._block)
+        return self._reading(at_once, _NEW, *self._block)
 
     def take(self, reply: Any) -> Delivered:
         """What came of what was asked last."""
@@ -193,14 +203,14 @@ class _Turns:
         lost += [id_ for id_, fields in rows if fields is None]
         return Delivered([Message(id_, _pairs(parts)) for id_, parts in rows if parts], lost)
 
-    def _reading(self, after: bytes, *block: str | int) -> Command:
-        counted = ("COUNT", READ_AT_ONCE, *block)
+    def _reading(self, at_once: int, after: bytes, *block: str | int) -> Command:
+        counted = ("COUNT", at_once, *block)
         return ("XREADGROUP", *self._reader, *counted, "STREAMS", self._stream, after)
 
 
-def _pairs(parts: Sequence[bytes]) -> dict[bytes, bytes]:
+def _pairs(parts: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
     pairs: Iterator[bytes] = iter(parts)
-    return dict(zip(pairs, pairs, strict=True))
+    return list(zip(pairs, pairs, strict=True))
 
 
 def _hash_tag(key: str) -> str:

@@ -102,3 +102,18 @@ async def test_a_fence_holds_though_redis_has_evicted_it(url: str, name: str) ->
         assert all(isinstance(outcome, StaleWriteError) for outcome in await store.put(late))
         now = [record(store, f"new {tag}", None, tags=(tag,)) for tag in tags]
         assert all(isinstance(outcome, str) for outcome in await store.put(now))
+
+
+async def test_an_evicted_fence_holds_for_who_has_other_time_limits(
+    redis_url: str, client: redis.asyncio.Redis, name: str
+) -> None:
+    async with (
+        open_store(redis_url, name, generate_timeout_s=3_000.0) as store,
+        open_store(redis_url, name) as other,
+    ):
+        late = record(store, "q", 0, tags=("t",))
+        await other.remove(tags=["t"])
+        async for key in client.scan_iter(f"{name}:*:fence:*"):
+            if b":log:" not in key:
+                await client.delete(key)
+        assert [type(one) for one in await store.put([late])] == [StaleWriteError]

@@ -87,6 +87,21 @@ def test_what_does_not_get_smaller_stays() -> None:
     assert Squeezer(over=1).squeeze(b"") == b""
 
 
+async def test_what_is_longer_than_may_be_expanded_is_kept_as_it_is(
+    redis_url: str, name: str
+) -> None:
+    options: dict[str, Any] = {
+        "compress_over_bytes": 500,
+        "max_answer_bytes": 2_000,
+        "max_prompt_bytes": 2_000,
+    }
+    async with open_store(redis_url, name, **options) as store:
+        tags = tuple(f"tag number {n}" for n in range(8_000))
+        await store.put([record(store, "tagged", 0, tags=tags)])
+        assert await found(store, 0) == ["tagged"]
+        assert store.unopened == 0
+
+
 def test_the_option() -> None:
     with pytest.raises(ConfigError, match="compress_over_bytes=0"):
         CacheConfig(compress_over_bytes=0)

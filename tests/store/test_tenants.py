@@ -21,6 +21,7 @@ from semcache_async.protocols import (
     WatchableStore,
 )
 from semcache_async.store import tenants as module
+from semcache_async.store.claims import ClaimKeeper
 from semcache_async.store.partitioned.partitions import open_removing_store
 from semcache_async.store.tenants import TenantStores
 from semcache_async.testing import AngleEmbedder
@@ -118,6 +119,37 @@ async def test_an_index_that_is_gone_comes_with_the_next_write(
         assert await found(store, 0, B) == []
         await store.put([record(store, "q", 0, B)])
         assert await found(store, 0, B) == ["q"]
+
+
+async def test_who_only_writes_makes_a_lost_index_anew_too(
+    redis_url: str, name: str, client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(redis_url, name) as writer, opened(redis_url, name) as reader:
+        await writer.put([record(writer, "q", 0, A, tags=("t",))])
+        (lost,) = await indexes(client, name)
+        await client.execute_command("FT.DROPINDEX", lost)
+        assert await found(reader, 0, A) == []
+        monkeypatch.setattr(module, "_SEEN_S", 0.0)
+        await writer.put([record(writer, "r", 1, A, tags=("t",))])
+        assert await writer.remove(tags=["t"]) == 2
+        assert [await text_of(reader, prompt, A) for prompt in "qr"] == [None, None]
+
+
+async def test_a_removal_looks_for_claims_once(
+    redis_url: str, name: str, client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    purge = ClaimKeeper.purge
+
+    async def noted(self: ClaimKeeper, query: str, params: Any) -> None:
+        looked.append(query)
+        await purge(self, query, params)
+
+    monkeypatch.setattr(ClaimKeeper, "purge", noted)
+    async with opened(redis_url, name) as store:
+        await store.put([record(store, "q", 0, scope, tags=("t",)) for scope in (A, B)])
+        assert await store.remove(tags=["t"]) == 2
+    assert len(looked) == 1
 
 
 async def test_who_has_another_layout_purges_them_too(redis_url: str, name: str) -> None:

@@ -12,6 +12,7 @@ from redis.exceptions import NoPermissionError
 
 from semcache_async.cli.remote import redis_stats
 from semcache_async.config import CacheConfig
+from semcache_async.errors import StoreAuthError
 from semcache_async.store.embedded import embedded_redis
 from semcache_async.store.opening import removing_stores
 from tests.store.helpers import found, open_store, record
@@ -61,6 +62,21 @@ async def test_nobody_may_reach_beyond_the_cache(
                 ("FT.CONFIG", "GET", "*"),
             ),
         )
+
+
+async def test_a_cache_that_is_there_is_opened_by_who_may_create_no_index(
+    url_of: Callable[[str], str], redis_url: str, name: str
+) -> None:
+    async with redis.asyncio.from_url(redis_url) as client:
+        await client.execute_command("ACL", "SETUSER", name, "-ft.create")
+    with pytest.raises(StoreAuthError):
+        async with open_store(url_of(""), name):
+            pass
+    async with open_store(url_of("-admin"), name):
+        pass
+    async with open_store(url_of(""), name) as store:
+        await store.put([record(store, "q", 0)])
+        assert await found(store, 0) == ["q"]
 
 
 async def test_the_reader_looks_and_changes_nothing(

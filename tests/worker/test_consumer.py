@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import redis.asyncio
 
 from semcache_async.errors import ConfigError, StoreError, StoreFullError, StoreUnavailableError
+from semcache_async.store.wire.pipelines import ServerPipelines
 from semcache_async.worker import consumer as loop
 from semcache_async.worker import stream as streams
 from tests.faults.proxy import proxied
@@ -60,6 +62,63 @@ async def test_what_waits_together_is_applied_together(
         assert recorder.calls[5:] == [(None, ("later",), ())]
     counts = consumer.counts
     assert (counts.applied, counts.ignored, counts.removed, counts.failures) == (154, 1, 5, 0)
+
+
+async def test_a_field_that_occurs_twice_is_not_lost(
+    client: Client, redis_url: str, name: str
+) -> None:
+    recorder = Recorder()
+    await client.execute_command("XADD", name, "*", "tags", "a", "tags", "b")
+    await client.execute_command("XADD", name, "*", "id", "1", "id", "2")
+    async with consuming(redis_url, name, recorder):
+        await settled(client, name)
+    assert recorder.tags == ["a", "b"]
+    script = "return redis.call('XRANGE', KEYS[1], '-', '+')"  # which knows no dictionaries
+    ((_, kept),) = await client.eval(script, 1, f"{name}:dead")
+    assert kept[:4] == [b"id", b"1", b"id", b"2"]
+
+
+async def test_what_is_too_long_together_comes_in_parts(
+    client: Client, redis_url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = ServerPipelines.ask
+
+    async def slow(self: ServerPipelines, commands: Any, *, wait_s: float) -> AsyncIterator[Any]:
+        """A network on which no more than three messages come in time."""
+
+        def few() -> Any:
+            (command,) = commands()
+            if int(command[command.index("COUNT") + 1]) > 3:
+                raise StoreUnavailableError("late")
+            return [command]
+
+        async for replies in ask(self, few, wait_s=wait_s):
+            yield replies
+
+    await add(client, name, *[{"tags": f"t{n}"} for n in range(10)])
+    monkeypatch.setattr(ServerPipelines, "ask", slow)
+    recorder = Recorder()
+    async with consuming(redis_url, name, recorder) as consumer:
+        await settled(client, name)
+    assert recorder.tags == [f"t{n}" for n in range(10)]
+    assert consumer.counts.failures
+
+
+async def test_what_cannot_be_put_aside_keeps_nothing_up(
+    client: Client, redis_url: str, name: str
+) -> None:
+    await client.set(f"{name}:dead", "no stream")
+    await add(client, name, {"oh": "no"}, {"tags": "a"})
+    recorder = Recorder()
+    async with consuming(redis_url, name, recorder, claim_after_s=0.01) as consumer:
+        await until(lambda: recorder.tags == ["a"])
+        await add(client, name, {"tags": "b"})
+        await until(lambda: recorder.tags == ["a", "b"])
+        assert consumer.counts.dead == 0
+        await client.delete(f"{name}:dead")
+        await settled(client, name)
+        (kept,) = await dead(client, name)
+    assert kept[b"oh"] == b"no"
 
 
 async def test_an_event_is_pending_until_it_has_been_applied(

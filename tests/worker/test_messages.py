@@ -33,11 +33,14 @@ def rules(tmp_path: Path) -> Rules:
     return read_rules(path)
 
 
-def read(fields: dict[str, str | bytes], rules: Rules | None = None) -> list[Event]:
+def read(
+    fields: dict[str, str | bytes], rules: Rules | None = None, *more: tuple[str, str]
+) -> list[Event]:
     def raw(text: str | bytes) -> bytes:
         return text.encode() if isinstance(text, str) else text
 
-    return read_message({raw(name): raw(text) for name, text in fields.items()}, rules)
+    pairs = [*fields.items(), *more]
+    return read_message([(raw(name), raw(text)) for name, text in pairs], rules)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +61,18 @@ def read(fields: dict[str, str | bytes], rules: Rules | None = None) -> list[Eve
 )
 def test_our_own(fields: dict[str, str | bytes], event: Event, rules: Rules) -> None:
     assert read(fields) == read(fields, rules) == [event]
+
+
+def test_lists_that_occur_twice_add_up_and_nothing_else_does(rules: Rules) -> None:
+    twice = [("tags", '["b", "c"]'), ("ids", "x"), ("tags", "")]
+    assert read({"tags": "a"}, None, *twice) == [Event(tags=("a", "b", "c"), ids=("x",))]
+    for fields, again in (
+        ({"tags": "a", "tenant": "b"}, ("tenant", "c")),
+        ({"event": "{}"}, ("event", '{"tags": ["a"]}')),
+        ({"table": "products", "id": "1"}, ("id", "2")),
+    ):
+        with pytest.raises(EventError, match="twice"):
+            read(dict(fields), rules, again)
 
 
 @pytest.mark.parametrize(
@@ -124,8 +139,11 @@ TEXTS = st.sampled_from(
 )
 
 
-@given(st.dictionaries(NAMES.map(str.encode) | st.binary(), TEXTS.map(str.encode) | st.binary()))
-def test_whatever_comes_is_read_or_refused(fields: dict[bytes, bytes]) -> None:
+FIELDS = st.tuples(NAMES.map(str.encode) | st.binary(), TEXTS.map(str.encode) | st.binary())
+
+
+@given(st.lists(FIELDS))
+def test_whatever_comes_is_read_or_refused(fields: list[tuple[bytes, bytes]]) -> None:
     for rules in (None, EXAMPLE):
         try:
             found = read_message(fields, rules)

@@ -11,7 +11,7 @@ import pytest
 import redis.asyncio
 
 from semcache_async.config import CacheConfig
-from semcache_async.errors import StaleWriteError, StoreUnavailableError
+from semcache_async.errors import ConfigError, StaleWriteError, StoreUnavailableError
 from semcache_async.store.partitioned.partitions import PartitionedStore, open_store
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.store.tenants import TenantStores
@@ -86,6 +86,23 @@ async def test_what_any_model_has_made_goes(
 async def test_an_empty_redis_has_nothing_to_purge(redis_url: str, config: CacheConfig) -> None:
     async with open_purger(redis_url, config) as (_, purger):
         assert await purger.invalidate(tags=["x"]) == 0
+
+
+async def test_who_knows_of_fewer_partitions_does_not_begin(
+    redis_url: str,
+    config: CacheConfig,
+    stores: list[RedisStore | PartitionedStore | TenantStores],
+) -> None:
+    fewer = CacheConfig(name=config.name, store_timeout_s=10.0)
+    if config.partitions == 1:
+        async with open_purger(redis_url, fewer):
+            return
+    with pytest.raises(ConfigError, match=r"more partitions .*FT.DROPINDEX .*\{p2\}"):
+        async with open_purger(redis_url, fewer):
+            pass
+    more = CacheConfig(name=config.name, partitions=7, store_timeout_s=10.0)
+    async with open_purger(redis_url, more):
+        pass
 
 
 async def test_a_redis_that_is_not_there_is_said_at_once(name: str) -> None:

@@ -13,18 +13,19 @@ noted in a log of its period too, one key that every write looks into: what is u
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 from semcache_async.config import CacheConfig
 from semcache_async.errors import StaleWriteError
 from semcache_async.store.wire import Command
 from semcache_async.types import Record
 
-__all__ = ["READS", "Fences"]
-
-READS = 3
+__all__ = ["Fences"]
 
 _MEMBER = b"at"
 _LIFE_MIN_S = 3_600.0
+_PERIOD_S = 3_600.0
+"""Of a log: one for all, whatever each believes to be the longest flight."""
 
 
 class Fences:
@@ -34,6 +35,9 @@ class Fences:
         longest_s = config.generate_timeout_s + 10 * config.store_timeout_s
         self.life_s = max(_LIFE_MIN_S, 2 * longest_s)
         """A fence outlives every flight; an answer that began earlier is stale unseen."""
+        self._periods = 1 + ceil(self.life_s / _PERIOD_S)
+        self.reads = 1 + self._periods
+        """Replies to ``reading`` for each name."""
 
     def raising(self, names: Sequence[str], moment: float) -> list[Command]:
         """Raise each to ``moment``, in Unix seconds by Redis's clock."""
@@ -50,12 +54,12 @@ class Fences:
         return [*commands, ("EXEC",)]
 
     def reading(self, names: Sequence[str], now: float) -> list[Command]:
-        """Read each, under ``WATCH``: ``READS`` replies for each name."""
+        """Read each, under ``WATCH``: so many replies for each name as ``reads`` says."""
         commands: list[Command] = []
         for name in names:
             commands.append(("ZSCORE", name, _MEMBER))
-            commands.append(("ZSCORE", *self._logged(name, now)))
-            commands.append(("ZSCORE", *self._logged(name, now - self.life_s)))
+            moments = (now - n * _PERIOD_S for n in range(self._periods))
+            commands += [("ZSCORE", *self._logged(name, moment)) for moment in moments]
         return commands
 
     @staticmethod
@@ -82,4 +86,4 @@ class Fences:
     def _logged(self, name: str, moment: float) -> tuple[str, str]:
         """Where a fence is noted at a moment."""
         place, _, member = name.rpartition(":")
-        return f"{place}:log:{int(moment // self.life_s)}", member
+        return f"{place}:log:{int(moment // _PERIOD_S)}", member

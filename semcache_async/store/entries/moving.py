@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from semcache_async.store.clock import ServerClock
-from semcache_async.store.entries.fences import READS, Fences
+from semcache_async.store.entries.fences import Fences
 from semcache_async.store.entries.payload import Payload, read_payload
 from semcache_async.store.entries.schema import ATTRIBUTES, ENTRY, SCOPE, TAGS, TENANT, VECTOR
 from semcache_async.store.keys import KeySpace, ScopeDigest
@@ -157,7 +157,7 @@ class Mover:
             ]
         )
         said = iter([checked(reply) for reply in replies][1:])
-        moments = {name: list(islice(said, READS)) for name in names}
+        moments = {name: list(islice(said, self._fences.reads)) for name in names}
         here = [[next(said) for _ in some] for some in places]
         rows = {source: next(said) for source in sources}
         ends = {source: next(said) for source in sources}

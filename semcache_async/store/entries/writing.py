@@ -10,7 +10,7 @@ import numpy as np
 from semcache_async.errors import LeaseLostError, StaleWriteError, StoreError, StoreFullError
 from semcache_async.store.claims import standing
 from semcache_async.store.clock import ServerClock
-from semcache_async.store.entries.fences import READS, Fences
+from semcache_async.store.entries.fences import Fences
 from semcache_async.store.entries.payload import Payload, write_payload
 from semcache_async.store.entries.schema import (
     ATTRIBUTES,
@@ -124,9 +124,10 @@ class Writer:
         for reply in (watch, *read):
             checked(reply)
         self._clock.learn(sent, time)
-        ends = range(READS, READS * len(names) + 1, READS)
-        moments = {name: read[end - READS : end] for name, end in zip(names, ends, strict=True)}
-        stands = dict(zip(claims, read[READS * len(names) :], strict=True))
+        reads = self._fences.reads
+        ends = range(reads, reads * len(names) + 1, reads)
+        moments = {name: read[end - reads : end] for name, end in zip(names, ends, strict=True)}
+        stands = dict(zip(claims, read[reads * len(names) :], strict=True))
         admitted: list[_Write] = []
         commands: list[Command] = [("MULTI",)]
         for write in writes:
