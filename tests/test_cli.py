@@ -123,7 +123,7 @@ def test_entries_are_found_by_what_the_services_file_says(
 @pytest.mark.anyio
 async def test_a_namespace_gets_a_new_version(redis_url: str, name: str) -> None:
     docs = Scope(namespace="docs")
-    async with live(redis_url, name) as service:
+    async with live(redis_url, name, cache={"store_timeout_s": 30.0}) as service:
         cache = service.service.cache
         for where in (["--redis-url", redis_url, "--name", name], ["--url", service.url]):
             await cache.store("at 0", "old", scope=docs)

@@ -28,7 +28,9 @@ def told(answer: Answer | None) -> tuple[str, Source, bool] | None:
 
 @pytest.mark.parametrize("kind", ["redis", "partitions", "memory"])
 async def test_any_locale_but_ones_own_first(redis_url: str, name: str, kind: str) -> None:
-    config = CacheConfig(name=name, widenable=OPEN, partitions=5 if kind == "partitions" else 1)
+    config = CacheConfig(
+        name=name, store_timeout_s=30.0, widenable=OPEN, partitions=5 if kind == "partitions" else 1
+    )
     store = MemoryStore() if kind == "memory" else None
     url = redis_url if store is None else None
     llm = GatedLLM(opened=True)

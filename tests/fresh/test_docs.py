@@ -25,7 +25,7 @@ def blocks(language: str) -> list[str]:
 
 
 async def test_python(redis_url: str, name: str) -> None:
-    config = CacheConfig(name=name)
+    config = CacheConfig(name=name, store_timeout_s=30.0)
     opening = SemanticCache.open(redis_url, config=config, embedder=AngleEmbedder())
     async with opening as cache:
         known: dict[str, Any] = {"cache": cache, "generate": GatedLLM(opened=True)}

@@ -224,7 +224,7 @@ async def test_a_whole_cache(redis_url: str, name: str) -> None:
     async def generate(prompt: str) -> str:
         return f"answer to {prompt}"
 
-    config = CacheConfig(name=name, partitions=4, local_answers=10)
+    config = CacheConfig(name=name, partitions=4, local_answers=10, store_timeout_s=30.0)
     async with SemanticCache.open(redis_url, config=config, embedder=AngleEmbedder()) as cache:
         for scope in SCOPES:
             await cache.get_or_generate("at 10", generate, scope=scope)

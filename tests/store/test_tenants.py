@@ -164,7 +164,7 @@ async def test_who_has_another_layout_purges_them_too(redis_url: str, name: str)
 
 
 async def test_so_does_who_knows_no_model(redis_url: str, name: str) -> None:
-    config = CacheConfig(name=name)
+    config = CacheConfig(name=name, store_timeout_s=30.0)
     async with (
         opened(redis_url, name) as store,
         open_removing_store(redis_url, config=config) as remover,
@@ -187,7 +187,12 @@ async def test_an_odd_item_fails_alone(redis_url: str, name: str) -> None:
 
 async def test_a_whole_cache(redis_url: str, name: str) -> None:
     config = CacheConfig(
-        name=name, index_per_tenant=True, widenable=("locale",), local_answers=10, tenant_entries=9
+        name=name,
+        index_per_tenant=True,
+        widenable=("locale",),
+        local_answers=10,
+        tenant_entries=9,
+        store_timeout_s=30.0,
     )
     llm = GatedLLM(opened=True)
     async with SemanticCache.open(redis_url, config=config, embedder=AngleEmbedder()) as cache:
