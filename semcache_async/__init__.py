@@ -7,7 +7,7 @@ and searched in micro-batches (``tiers``, ``flow``, ``embed``, ``store``), decid
 
     cache.py      the public API                     embed/   models, packed graphs, tokeniser
     answering.py  the flow; reply.py: as it streams  store/   Redis: schema, pipelines, embedded
-    tiers.py      both tiers, failing open           text/    wording, what is erased, the decision
+    tiers.py      both tiers; ageing.py: their times text/    wording, what is erased, the decision
     query.py      what is asked; attempt.py: by whom serve/   the HTTP service and its page
     flow/         batches, flights, the breaker      cli/     the ``semcache`` command
     evidence/     what traffic teaches               bounds/  the statistics behind it

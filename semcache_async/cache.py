@@ -182,7 +182,7 @@ class SemanticCache:
             judged=judge is not None,
             busy=lambda: self._tiers.busy,
             quotas=self._tiers.quotas,
-            validated=self._tiers.validate,
+            validated=self._tiers.ageing.validate,
         )
         self._answering: Answering[Any] = Answering(
             self._tiers, self._learner, config, self._counters
@@ -596,7 +596,7 @@ class SemanticCache:
             if not right:
                 await self.invalidate(entry_ids=(entry_id,))
             else:
-                await self._tiers.validate(entry)
+                await self._tiers.ageing.validate(entry)
             return True
         distance = await self._tiers.distance(text, entry.prompt)
         if distance is not None and not await self._learner.said(text, entry, distance, right):
@@ -604,7 +604,7 @@ class SemanticCache:
         self._counters.count_feedback(right)
         if right:
             self._tiers.look_anew(text)
-            await self._tiers.validate(entry)
+            await self._tiers.ageing.validate(entry)
         return True
 
     async def reach(self, scope: Scope = Scope()) -> Choice | None:

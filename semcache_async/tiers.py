@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import random
 import time
 from collections.abc import (
     AsyncIterator,
@@ -21,6 +19,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from semcache_async.ageing import Ageing
 from semcache_async.attempt import Attempt, remembered
 from semcache_async.complaints import Complaints
 from semcache_async.config import CacheConfig
@@ -87,8 +86,6 @@ _SEARCH_PIPELINES = 2
 
 _UNKNOWN = -1
 """The version of a namespace's that cannot be learnt."""
-_SLIDING = 64
-"""Entries whose times are being begun anew, at most: one that waits comes with its next hit."""
 _POINTED_S = 60.0
 _WATCH_AGAIN_S = 1.0
 _AGREE = 0.1
@@ -149,7 +146,8 @@ class Tiers:
         self._amend = store.amend if isinstance(store, AmendingStore) else None
         if config.sliding_ttl and self._amend is None:
             raise ConfigError("sliding_ttl needs a store with amend(), as Redis's has.")
-        self._sliding: dict[str, asyncio.Task[None]] = {}
+        self.ageing = Ageing(config, store.now, self._amended)
+        """What time does to entries."""
         self._pointers: Recent[EntryKey, _Pointer] = Recent(config.embedding_cache_size)
         """By prompts that were answered by meaning."""
         self._recent = RecentAnswers(config.local_answers)
@@ -202,10 +200,10 @@ class Tiers:
             entry = None if asked is None else self._recent.get(asked, prompt, now)
         except (AttributeError, TypeError):  # no scope: for the checks of a query to explain
             return None
-        if entry is None or self._is_due(entry, entry.exact_until, now):
+        if entry is None or self.ageing.is_due(entry, entry.exact_until, now):
             return None
         if entry.slid_at:
-            self._slide(entry, scope, now)
+            self.ageing.slide(entry, scope, now)
         return remembered(entry, now)
 
     async def pinned(self, query: Query) -> Query:
@@ -257,7 +255,7 @@ class Tiers:
                     return None
                 if not (entry.stale_s or entry.slid_at or self._config.early_refresh):
                     return attempt.hit(Source.EXACT, entry, 0.0, now)
-                stale = self._note_age(attempt, entry, entry.exact_until, now)
+                stale = self.ageing.note(attempt, entry, entry.exact_until, now)
                 hit = attempt.hit(Source.EXACT, entry, 0.0, now, stale=stale)
                 newer = await self._pointed(attempt) if stale else None
                 if newer is None or newer.age_s >= hit.age_s:
@@ -277,7 +275,30 @@ class Tiers:
             self._complaints.warn("lookup", "out of time, counted as a miss")
             return None
         now = self._store.now()
-        attempt.near = near = self._servable(query, neighbours, now)
+        chosen = self._choose(attempt, self._servable(query, neighbours, now), now)
+        if chosen is None:
+            return None
+        if self._config.shadow:
+            self._counters.shadow_semantic += 1
+            attempt.shadow = chosen
+            return None
+        entry = chosen.entry
+        if chosen.widened:
+            return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now, widened=True)
+        if self._noted is not None:
+            until = time.monotonic() + _POINTED_S
+            pointer = _Pointer(entry.id, entry.created_at, chosen.distance, until)
+            self._pointers.put(query.key, pointer)
+        if not (entry.stale_s or entry.slid_at or self._config.early_refresh):
+            return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now)
+        stale = self.ageing.note(attempt, entry, entry.semantic_until, now)
+        return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now, stale=stale)
+
+    def _choose(self, attempt: Attempt, near: Sequence[Neighbour], now: float) -> Neighbour | None:
+        """The neighbour to serve: of the query's own scope before others that it leaves open, fresh
+        before stale, near before far."""
+        query = attempt.query
+        attempt.near = near
         if query.widen:
             attempt.near = [one for one in near if not one.widened]
         if (old := attempt.replaces) is not None:
@@ -299,38 +320,7 @@ class Tiers:
             return None
         teaches = not (chosen.widened or chosen.entry.is_stale(now))
         attempt.served = chosen if teaches else None
-        if self._config.shadow:
-            self._counters.shadow_semantic += 1
-            attempt.shadow = chosen
-            return None
-        entry = chosen.entry
-        if chosen.widened:
-            return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now, widened=True)
-        if self._noted is not None:
-            until = time.monotonic() + _POINTED_S
-            pointer = _Pointer(entry.id, entry.created_at, chosen.distance, until)
-            self._pointers.put(query.key, pointer)
-        if not (entry.stale_s or entry.slid_at or self._config.early_refresh):
-            return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now)
-        stale = self._note_age(attempt, entry, entry.semantic_until, now)
-        return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now, stale=stale)
-
-    def _slide(self, entry: Entry, scope: Scope, now: float) -> None:
-        """A hit: its times to live begin anew, written down in the background now and then."""
-        longest_s = self._config.max_ttl_s
-        if longest_s is None or len(self._sliding) >= _SLIDING or entry.id in self._sliding:
-            return
-        if entry.slid(now, longest_s) is not None:
-            task = asyncio.create_task(self._slid(entry, scope, longest_s))
-            self._sliding[entry.id] = task
-            task.add_done_callback(lambda _: self._sliding.pop(entry.id, None))
-
-    async def _slid(self, entry: Entry, scope: Scope, longest_s: float) -> None:
-        def slide(there: Entry) -> Entry | None:
-            same = there.created_at == entry.created_at
-            return there.slid(self._store.now(), longest_s) if same else None
-
-        await self._amended(entry.id, slide, scope)
+        return chosen
 
     def look_anew(self, prompt: str) -> None:
         """What answers a wording by meaning is to be found again."""
@@ -339,21 +329,8 @@ class Tiers:
             if key.normalised == wording:
                 self._pointers.drop(key)
 
-    async def validate(self, entry: Entry) -> None:
-        """Somebody found its answer right just now."""
-
-        def validated(there: Entry) -> Entry | None:
-            if there.created_at != entry.created_at:
-                return None
-            return msgspec.structs.replace(there, validated_at=self._store.now())
-
-        await self._amended(entry.id, validated)
-
     async def _amended(
-        self,
-        entry_id: str,
-        change: Callable[[Entry], Entry | None],
-        scope: Scope | None = None,
+        self, entry_id: str, change: Callable[[Entry], Entry | None], scope: Scope | None
     ) -> None:
         if self._amend is None or self._breaker.is_open:
             return
@@ -388,13 +365,13 @@ class Tiers:
             entry, _, notes = found
             near = Neighbour(pointer.distance, entry, None, notes)
             oldest = 0.0 if query.max_age_s is None else now - query.max_age_s
-            ends = entry.semantic_until <= now or self._is_due(entry, entry.semantic_until, now)
+            until = entry.semantic_until
+            ends = until <= now or self.ageing.is_due(entry, until, now)
             if not ends and entry.created_at >= oldest and self._servable(query, [near], now):
                 decision = decide(query.prompt, [near], query.policy)
                 if decision.chosen is not None:
                     self._counters.pointed += 1
-                    if entry.slid_at:
-                        self._slide(entry, attempt.query.key.scope, now)
+                    self.ageing.slide(entry, query.key.scope, now)
                     attempt.served, attempt.near = near, [near]
                     return attempt.hit(Source.SEMANTIC, entry, near.distance, now)
         self._pointers.drop(query.key)
@@ -627,8 +604,7 @@ class Tiers:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
-        for task in list(self._sliding.values()):
-            task.cancel()
+        self.ageing.close()
         await self._breaker.aclose()
         await self._versions.aclose()
         for batcher in (self._fetches, self._searches, self._puts):
@@ -643,26 +619,6 @@ class Tiers:
             for near in neighbours
             if near.entry.exact_until > now or normalise(near.prompt) != query.key.normalised
         ]
-
-    def _note_age(self, attempt: Attempt, entry: Entry, until: float, now: float) -> bool:
-        """Is what a tier serves, at most ``until`` then, stale? Notes whether it is to be made
-        anew; else its times may begin anew."""
-        if self._is_due(entry, until, now):
-            attempt.renews = entry
-        elif entry.slid_at:
-            self._slide(entry, attempt.query.key.scope, now)
-        return entry.stale_s > 0.0 and now >= until - entry.stale_s
-
-    def _is_due(self, entry: Entry, until: float, now: float) -> bool:
-        """Is it to be made anew: stale, or by lot as it soon will be (Vattani, Chierichetti,
-        Lowenstein: Optimal Probabilistic Cache Stampede Prevention, VLDB 2015)?"""
-        if entry.stale_s > 0.0 and now >= until - entry.stale_s:
-            return True
-        ahead = self._config.early_refresh * entry.made_s
-        if not ahead:
-            return False
-        lot = -math.log(1.0 - random.random())  # noqa: S311 - spreads renewals
-        return now + ahead * lot >= until - entry.stale_s
 
     async def _fetch(self, attempt: Attempt) -> Entry | None:
         if self._breaker.is_open:

@@ -222,7 +222,7 @@ async def test_early_refresh_draws_the_likelier_the_nearer_the_end(
     clock, llm = Clock(), Numbered()
     options: dict[str, Any] = {"stale_ttl_s": 0.0, "early_refresh": 1.0}
     lot = 0.5
-    monkeypatch.setattr("semcache_async.tiers.random.random", lambda: lot)
+    monkeypatch.setattr("semcache_async.ageing.random.random", lambda: lot)
     async with caches(redis_url, name, clock, **options) as (cache,):
         asked = asyncio.create_task(cache.get_or_generate("at 0", llm, scope=SCOPE))
         await until(lambda: len(llm.prompts) == 1)
@@ -364,7 +364,7 @@ async def test_a_hit_begins_the_time_anew_up_to_the_cap(
             clock.passed = passed
             found = await cache.lookup(prompt, scope=SCOPE)
             assert found is not None, f"it ended before {passed}"
-            await until(lambda: not tiers._sliding)
+            await until(lambda: not tiers.ageing.sliding)
         clock.passed = 251.0
         assert await cache.lookup("at 0", scope=SCOPE) is None
         assert await cache.lookup("at 2", scope=SCOPE) is None
@@ -387,7 +387,7 @@ async def test_sliding_brings_nothing_back(redis_url: str, name: str) -> None:
         clock.passed = 50.0
         assert await cache.lookup("at 0", scope=SCOPE) is not None
         assert await cache.invalidate(tags=("t",)) == 1
-        await until(lambda: not cache._tiers._sliding)
+        await until(lambda: not cache._tiers.ageing.sliding)
         assert await cache.lookup("at 0", scope=SCOPE) is None
 
 
