@@ -325,7 +325,7 @@ def run(remotes: list[Remote], url: str, name: str, examples: int, steps: int) -
 
 
 def test_model(remotes: list[Remote], redis_url: str, name: str) -> None:
-    run(remotes, redis_url, name, examples=6, steps=40)
+    run(remotes, redis_url, name, examples=4, steps=40)
 
 
 if __name__ == "__main__":  # python -m tests.fresh.test_model URL EXAMPLES

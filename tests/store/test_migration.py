@@ -578,7 +578,10 @@ def open_cache(redis_url: str, name: str, **options: Any) -> Opening:
     return SemanticCache.open(redis_url, config=config, embedder=AngleEmbedder())
 
 
-async def test_local_answers_hear_of_changes_in_the_old_index(redis_url: str, name: str) -> None:
+async def test_local_answers_hear_of_changes_in_the_old_index(
+    redis_url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semcache_async.store.siblings._EVERY_S", 0.05)
     async with (
         open_cache(redis_url, name, **OLD) as old,
         open_cache(redis_url, name, local_answers=10) as new,
