@@ -18,14 +18,20 @@ settings.register_profile("steady", derandomize=True)  # one commit, one verdict
 settings.load_profile("steady")
 
 
+DEBUGGED = ("flow", "fresh", "sharing")
+"""Where asyncio watches every step; elsewhere that would only double the time."""
+
+
 @pytest.fixture(
     params=[
-        pytest.param(("asyncio", {"debug": True}), id="asyncio"),
+        pytest.param(("asyncio", {}), id="asyncio"),
         pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
     ]
 )
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
-    return request.param
+    name, options = request.param
+    debugs = not options and request.path.parent.name in DEBUGGED
+    return name, {"debug": True} if debugs else options
 
 
 @pytest.fixture(scope="session")
