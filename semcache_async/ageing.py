@@ -34,25 +34,25 @@ class Ageing:
         self.sliding: dict[str, asyncio.Task[None]] = {}
         """What is being begun anew, by entry."""
 
-    def note(self, attempt: Attempt, entry: Entry, until: float, now: float) -> bool:
-        """Is what a tier serves, at most ``until`` then, stale? Notes whether it is to be made
-        anew; else its times may begin anew."""
-        if self.is_due(entry, until, now):
+    def note(self, attempt: Attempt, entry: Entry, now: float, *, exact: bool = False) -> bool:
+        """Is what the semantic tier serves, or the ``exact`` one, stale? Notes whether it is to be
+        made anew; else its times may begin anew."""
+        if self.is_due(entry, now, exact=exact):
             attempt.renews = entry
         else:
             self.slide(entry, attempt.query.key.scope, now)
-        return entry.stale_s > 0.0 and now >= until - entry.stale_s
+        return entry.is_stale(now, exact=exact)
 
-    def is_due(self, entry: Entry, until: float, now: float) -> bool:
+    def is_due(self, entry: Entry, now: float, *, exact: bool = False) -> bool:
         """Is it to be made anew: stale, or by lot as it soon will be (Vattani, Chierichetti,
         Lowenstein: Optimal Probabilistic Cache Stampede Prevention, VLDB 2015)?"""
-        if entry.stale_s > 0.0 and now >= until - entry.stale_s:
+        if entry.stale_s and entry.is_stale(now, exact=exact):
             return True
         ahead = self._early * entry.made_s
         if not ahead:
             return False
         lot = -math.log(1.0 - random.random())  # noqa: S311 - spreads renewals
-        return now + ahead * lot >= until - entry.stale_s
+        return now + ahead * lot >= entry.fresh_until(exact=exact)
 
     def slide(self, entry: Entry, scope: Scope, now: float) -> None:
         """A hit: times to live that slide begin anew, written down in the background now and

@@ -200,7 +200,7 @@ class Tiers:
             entry = None if asked is None else self._recent.get(asked, prompt, now)
         except (AttributeError, TypeError):  # no scope: for the checks of a query to explain
             return None
-        if entry is None or self.ageing.is_due(entry, entry.exact_until, now):
+        if entry is None or self.ageing.is_due(entry, now, exact=True):
             return None
         if entry.slid_at:
             self.ageing.slide(entry, scope, now)
@@ -255,7 +255,7 @@ class Tiers:
                     return None
                 if not (entry.stale_s or entry.slid_at or self._config.early_refresh):
                     return attempt.hit(Source.EXACT, entry, 0.0, now)
-                stale = self.ageing.note(attempt, entry, entry.exact_until, now)
+                stale = self.ageing.note(attempt, entry, now, exact=True)
                 hit = attempt.hit(Source.EXACT, entry, 0.0, now, stale=stale)
                 newer = await self._pointed(attempt) if stale else None
                 if newer is None or newer.age_s >= hit.age_s:
@@ -291,7 +291,7 @@ class Tiers:
             self._pointers.put(query.key, pointer)
         if not (entry.stale_s or entry.slid_at or self._config.early_refresh):
             return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now)
-        stale = self.ageing.note(attempt, entry, entry.semantic_until, now)
+        stale = self.ageing.note(attempt, entry, now)
         return attempt.hit(Source.SEMANTIC, entry, chosen.distance, now, stale=stale)
 
     def _choose(self, attempt: Attempt, near: Sequence[Neighbour], now: float) -> Neighbour | None:
@@ -365,8 +365,7 @@ class Tiers:
             entry, _, notes = found
             near = Neighbour(pointer.distance, entry, None, notes)
             oldest = 0.0 if query.max_age_s is None else now - query.max_age_s
-            until = entry.semantic_until
-            ends = until <= now or self.ageing.is_due(entry, until, now)
+            ends = entry.semantic_until <= now or self.ageing.is_due(entry, now)
             if not ends and entry.created_at >= oldest and self._servable(query, [near], now):
                 decision = decide(query.prompt, [near], query.policy)
                 if decision.chosen is not None:

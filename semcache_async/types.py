@@ -240,8 +240,11 @@ class Entry(msgspec.Struct, frozen=True):
 
     def is_stale(self, now: float, *, exact: bool = False) -> bool:
         """Is it past its time to live in the semantic tier, or the ``exact`` one?"""
-        until = self.exact_until if exact else self.semantic_until
-        return self.stale_s > 0.0 and now >= until - self.stale_s
+        return self.stale_s > 0.0 and now >= self.fresh_until(exact=exact)
+
+    def fresh_until(self, *, exact: bool = False) -> float:
+        """Until when its time to live lasts there."""
+        return (self.exact_until if exact else self.semantic_until) - self.stale_s
 
     def slid(self, now: float, longest_s: float) -> Entry | None:
         """This entry with its times begun anew, to end ``longest_s`` after its answer began to be

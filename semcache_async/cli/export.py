@@ -76,6 +76,7 @@ async def _export(
     import msgspec
 
     from semcache_async.store import redis_at
+    from semcache_async.store.entries.source import listed, sizes_of
     from semcache_async.store.opening import removing_stores
     from semcache_async.store.portable import export
 
@@ -90,17 +91,13 @@ async def _export(
     patient = replace(config, store_timeout_s=max(config.store_timeout_s, _PATIENCE_S))
     async with redis_at(url) as found, removing_stores(found, config=patient) as stores:
         sources = [source for store in stores for source in await store.sources()]
-        sizes: dict[str, int] = {}
-        for source in sources:
-            known = source.keys.fingerprint
-            sizes[known] = sizes.get(known, 0) + await source.size()
+        sizes = await sizes_of(sources)
         chosen = fingerprint
         if chosen is None:
             some = [one for one, size in sizes.items() if size] or list(sizes)[:1]
             chosen = some[0] if len(some) == 1 else None
         if chosen not in sizes:
-            there = ", ".join(f"{one} ({size:,} entries)" for one, size in sorted(sizes.items()))
-            raise ConfigError(f"Name one of the indexes with --from: {there or 'there are none'}.")
+            raise ConfigError(f"Name one of the indexes with --from: {listed(sizes)}.")
         return await export(
             [source for source in sources if source.keys.fingerprint == chosen], patient, write
         )

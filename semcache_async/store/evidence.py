@@ -9,7 +9,7 @@ from typing import Any
 
 from semcache_async.errors import StoreError
 from semcache_async.store.clock import ServerClock
-from semcache_async.store.entries.payload import Noted, read_noted, read_payload, write_payload
+from semcache_async.store.entries.payload import Noted, read_noted, read_payload, seal_payload
 from semcache_async.store.entries.schema import ENTRY, NOTES, OWNER, SCOPE, TENANT
 from semcache_async.store.keys import KeySpace
 from semcache_async.store.sealing import Sealer, context_of
@@ -121,8 +121,7 @@ class EvidenceKeeper:
         if entry is None or changed is None or payload is None:
             await session.execute([("UNWATCH",)])
             return entry is not None
-        amended = self._sealer.squeezer.squeeze(write_payload(payload.amended(changed)))
-        sealed = self._sealer.seal(amended, context=context_of("entry", scope, entry_id))
+        sealed = seal_payload(payload.amended(changed), entry_id, self._sealer)
         ends = max(changed.exact_until, changed.semantic_until)
         life_ms = max(1, int((ends - self._clock.now()) * 1_000))
         *queued, executed = await session.execute(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from semcache_async.errors import ConfigError, StoreError
 from semcache_async.store.entries.moving import Mover, Outcome, Parcel, Waiting
 from semcache_async.store.entries.removal import Pages
-from semcache_async.store.entries.source import Source
+from semcache_async.store.entries.source import Source, listed, sizes_of
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.types import Vector
 
@@ -46,14 +46,12 @@ class Part(NamedTuple):
 async def parts_of(stores: Sequence[RedisStore], fingerprint: str | None) -> tuple[list[Part], int]:
     """The partitions of another fingerprint and of the stores' own, and how many entries they have;
     None: of the only other one that has any, of which there may be none. Raises ``ConfigError``."""
-    sizes: dict[str, int] = {}
     parts: dict[str, list[Part]] = {}
     for store in stores:
         for source in await store.sources():
-            known = source.keys.fingerprint
-            sizes[known] = sizes.get(known, 0) + await source.size()
             mover = await store.mover_to(source.keys.only)
-            parts.setdefault(known, []).append(Part(source, mover))
+            parts.setdefault(source.keys.fingerprint, []).append(Part(source, mover))
+    sizes = await sizes_of(part.source for some in parts.values() for part in some)
     if fingerprint is None:
         found = [one for one, size in sizes.items() if size] or list(sizes)
         if not found:
@@ -61,10 +59,7 @@ async def parts_of(stores: Sequence[RedisStore], fingerprint: str | None) -> tup
         if len(found) == 1:
             fingerprint = found[0]
     if fingerprint not in parts:
-        there = ", ".join(f"{one} ({size:,} entries)" for one, size in sorted(sizes.items()))
-        raise ConfigError(
-            f"Name one of the other indexes with --from: {there or 'there are none'}."
-        )
+        raise ConfigError(f"Name one of the other indexes with --from: {listed(sizes)}.")
     return parts[fingerprint], sizes[fingerprint]
 
 

@@ -16,11 +16,11 @@ import msgspec
 from semcache_async.config import CacheConfig
 from semcache_async.errors import ConfigError, StoreError
 from semcache_async.store.entries.moving import Parcel
-from semcache_async.store.entries.payload import Payload, read_payload, write_payload
+from semcache_async.store.entries.payload import Payload, read_payload, seal_payload
 from semcache_async.store.entries.schema import ATTRIBUTES, ENTRY, OWNER, SCOPE, TAGS, TENANT
 from semcache_async.store.entries.source import Source
 from semcache_async.store.keys import KeySpace, ScopeDigest
-from semcache_async.store.sealing import Sealer, context_of, sealer_of
+from semcache_async.store.sealing import Sealer, sealer_of
 from semcache_async.types import Vector
 
 __all__ = ["Digests", "Exported", "check_origin", "export", "parcel_of"]
@@ -136,9 +136,8 @@ def parcel_of(
         slid_at=min(one.slid_at, now),
         wide=one.digests.wide,
     )
-    context = context_of("entry", digest.scope, one.digests.id)
     fields = {
-        ENTRY: sealer.seal(sealer.squeezer.squeeze(write_payload(payload)), context=context),
+        ENTRY: seal_payload(payload, one.digests.id, sealer),
         SCOPE: digest.scope.encode(),
         TENANT: digest.tenant.encode(),
         ATTRIBUTES: ",".join(digest.attributes + one.digests.wide).encode(),

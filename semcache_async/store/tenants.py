@@ -16,14 +16,14 @@ from semcache_async.errors import StoreError
 from semcache_async.flow.recent import Recent
 from semcache_async.store.entries.moving import Outcome
 from semcache_async.store.entries.schema import is_missing_index
-from semcache_async.store.partitioned.together import all_at_once
+from semcache_async.store.partitioned.holding import Held, Holding
+from semcache_async.store.partitioned.together import all_at_once, spread
 from semcache_async.store.portable import Exported
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.types import (
     Entry,
     EntryKey,
     Neighbour,
-    Owner,
     Record,
     Scope,
     Vector,
@@ -56,7 +56,7 @@ class _Own:
             self.seen_at = time.monotonic()
 
 
-class TenantStores:
+class TenantStores(Holding):
     """See ``protocols.Store`` and all that derive from it for what the methods promise."""
 
     def __init__(self, common: RedisStore) -> None:
@@ -146,34 +146,10 @@ class TenantStores:
         own = self._of(self._common.digest_of(tenant))
         return await _unless_missing(own.store.count(tenant)) or 0
 
-    async def noted(
-        self, entry_id: str, scope: Scope | None = None
-    ) -> tuple[Entry, Owner, bytes | None] | None:
-        if scope is not None:
-            return await self._of(self.owner(scope).tenant).store.noted(entry_id)
-        return (await self._holding(entry_id))[1]
+    async def _at_home(self, scope: Scope, ask: Callable[[RedisStore], Awaitable[R]]) -> R:
+        return await ask(self._of(self.owner(scope).tenant).store)
 
-    async def annotate(
-        self, entry_id: str, change: Callable[[Entry, bytes | None], bytes | None]
-    ) -> tuple[Entry, Owner] | None:
-        store, found = await self._holding(entry_id)
-        return None if found is None else await store.annotate(entry_id, change)
-
-    async def amend(
-        self,
-        entry_id: str,
-        change: Callable[[Entry], Entry | None],
-        scope: Scope | None = None,
-    ) -> bool:
-        if scope is not None:
-            return await self._of(self.owner(scope).tenant).store.amend(entry_id, change)
-        store, found = await self._holding(entry_id)
-        return found is not None and await store.amend(entry_id, change)
-
-    async def _holding(
-        self, entry_id: str
-    ) -> tuple[RedisStore, tuple[Entry, Owner, bytes | None] | None]:
-        """The store that has an entry, and the entry with its notes."""
+    async def _holding(self, entry_id: str) -> tuple[RedisStore, Held | None]:
 
         async def look(store: RedisStore) -> tuple[RedisStore, Any]:
             return store, await store.noted(entry_id)
@@ -206,21 +182,12 @@ class TenantStores:
         ask: Callable[[_Own, Sequence[T]], Awaitable[Sequence[Any]]],
     ) -> list[Any]:
         """Each item's outcome from its tenant's store, all at once."""
-        places: dict[str, list[int]] = {}
-        for n, item in enumerate(items):
-            try:
-                tenant = self.owner(scope_of(item)).tenant
-            except Exception:
-                tenant = self._common.digest_of("")  # there it is said what is wrong with it
-            places.setdefault(tenant, []).append(n)
-        said = await all_at_once(
-            ask(self._of(tenant), [items[n] for n in mine]) for tenant, mine in places.items()
+        return await spread(
+            items,
+            lambda item: self.owner(scope_of(item)).tenant,
+            lambda tenant, mine: ask(self._of(tenant), mine),
+            otherwise=self._common.digest_of(""),
         )
-        outcomes: list[Any] = [None] * len(items)
-        for mine, answers in zip(places.values(), said, strict=True):
-            for n, answer in zip(mine, answers, strict=True):
-                outcomes[n] = answer
-        return outcomes
 
 
 async def _unless_missing(asked: Awaitable[R]) -> R | None:

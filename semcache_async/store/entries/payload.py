@@ -28,6 +28,7 @@ __all__ = [
     "read_page",
     "read_payload",
     "read_results",
+    "seal_payload",
     "write_payload",
 ]
 
@@ -102,6 +103,12 @@ def write_payload(payload: Payload) -> bytes:
     while not fields[-1]:
         fields.pop()
     return _encode(fields)
+
+
+def seal_payload(payload: Payload, entry_id: str, sealer: Sealer) -> bytes:
+    """What to write into the entry's ``entry`` field."""
+    squeezed = sealer.squeezer.squeeze(write_payload(payload))
+    return sealer.seal(squeezed, context=context_of("entry", payload.scope.hex(), entry_id))
 
 
 def _payload(raw: object, scope: str, entry_id: str, sealer: Sealer) -> Payload | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 
 from semcache_async.errors import StoreError
 from semcache_async.store.entries.walking import Execute, walk
 from semcache_async.store.keys import KeySpace
 
-__all__ = ["Source"]
+__all__ = ["Source", "listed", "sizes_of"]
 
 _LOOK_S = 0.2
 
@@ -46,3 +46,18 @@ class Source:
             (info,) = await self.execute([("FT.INFO", self.keys.claims)])
             if not int(float(info[b"num_docs"])):
                 await self.execute([("FT.DROPINDEX", self.keys.claims)])
+
+
+async def sizes_of(sources: Iterable[Source]) -> dict[str, int]:
+    """How many entries each fingerprint has in all."""
+    sizes: dict[str, int] = {}
+    for source in sources:
+        known = source.keys.fingerprint
+        sizes[known] = sizes.get(known, 0) + await source.size()
+    return sizes
+
+
+def listed(sizes: Mapping[str, int]) -> str:
+    """The fingerprints with their sizes, for people."""
+    there = ", ".join(f"{one} ({size:,} entries)" for one, size in sorted(sizes.items()))
+    return there or "there are none"

@@ -11,7 +11,7 @@ from semcache_async.errors import LeaseLostError, StaleWriteError, StoreError, S
 from semcache_async.store.claims import standing
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.entries.fences import Fences
-from semcache_async.store.entries.payload import Payload, write_payload
+from semcache_async.store.entries.payload import Payload, seal_payload
 from semcache_async.store.entries.schema import (
     ATTRIBUTES,
     ENTRY,
@@ -22,7 +22,7 @@ from semcache_async.store.entries.schema import (
     VECTOR,
 )
 from semcache_async.store.keys import KeySpace, plain
-from semcache_async.store.sealing import Sealer, context_of
+from semcache_async.store.sealing import Sealer
 from semcache_async.store.siblings import Siblings
 from semcache_async.store.wire import Command, RedisPipelines, Session
 from semcache_async.store.wire.replies import MovedError, ReadOnlyError, checked
@@ -185,10 +185,8 @@ class Writer:
             wide=wide,
         )
         key = self._keys.key(entry_id)
-        squeezed = self._sealer.squeezer.squeeze(write_payload(payload))
-        entry = self._sealer.seal(squeezed, context=context_of("entry", digest.scope, entry_id))
         fields: dict[bytes, str | bytes] = {
-            ENTRY: entry,
+            ENTRY: seal_payload(payload, entry_id, self._sealer),
             SCOPE: digest.scope,
             TENANT: digest.tenant,
             ATTRIBUTES: ",".join(digest.attributes + wide),

@@ -27,11 +27,13 @@ from semcache_async.flow.breaker import PROBE, Breaker, is_outage
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.opening import redis_stores, removing_stores
 from semcache_async.store.partitioned.claims import PartitionedClaims
+from semcache_async.store.partitioned.holding import Held, Holding
 from semcache_async.store.partitioned.together import (
     all_at_once,
     all_in_reach,
     for_ever,
     out_of_reach,
+    spread,
 )
 from semcache_async.store.portable import Exported
 from semcache_async.store.redis_store import RedisStore
@@ -123,7 +125,7 @@ def _breaker(store: RedisStore, number: int, timeout_s: float) -> Breaker:
     return Breaker(probe, timeout_s=timeout_s, opened=lambda _error: None, name=name)
 
 
-class PartitionedStore:
+class PartitionedStore(Holding):
     """See ``protocols.Store`` and all that derive from it for what the methods promise."""
 
     def __init__(self, parts: Sequence[_Part]) -> None:
@@ -243,33 +245,6 @@ class PartitionedStore:
         if wrong or len(failures) == len(said):
             raise (wrong or failures)[0]
 
-    async def noted(
-        self, entry_id: str, scope: Scope | None = None
-    ) -> tuple[Entry, Owner, bytes | None] | None:
-        if scope is not None:
-            part = self._parts[self._at(scope)]
-            return await self._said(part, lambda store: store.noted(entry_id))
-        _, found = await self._holding(entry_id)
-        return found
-
-    async def annotate(
-        self, entry_id: str, change: Callable[[Entry, bytes | None], bytes | None]
-    ) -> tuple[Entry, Owner] | None:
-        store, found = await self._holding(entry_id)
-        return None if found is None else await store.annotate(entry_id, change)
-
-    async def amend(
-        self,
-        entry_id: str,
-        change: Callable[[Entry], Entry | None],
-        scope: Scope | None = None,
-    ) -> bool:
-        if scope is not None:
-            part = self._parts[self._at(scope)]
-            return await self._said(part, lambda store: store.amend(entry_id, change))
-        store, found = await self._holding(entry_id)
-        return found is not None and await store.amend(entry_id, change)
-
     async def versions(self, namespaces: Sequence[str]) -> list[int | Exception]:
         """The first partition has those of all."""
         return await self._said(self._parts[0], lambda store: store.versions(namespaces))
@@ -316,23 +291,11 @@ class PartitionedStore:
     ) -> list[Any]:
         """Each item's outcome from the partition that it belongs to, all at once. Raises
         ``StoreUnavailableError`` where no partition is left."""
-        places: dict[int, list[int]] = {}
-        for n, item in enumerate(items):
-            try:
-                place = place_of(item)
-            except Exception:
-                place = 0  # whoever reads it there says what is wrong with it
-            places.setdefault(place, []).append(n)
-        said = await asyncio.gather(
-            *[
-                self._ask(self._parts[place], call, [items[n] for n in mine])
-                for place, mine in places.items()
-            ]
-        )
-        outcomes: list[Any] = [None] * len(items)
-        for mine, answers in zip(places.values(), said, strict=True):
-            for n, answer in zip(mine, answers, strict=True):
-                outcomes[n] = answer
+
+        async def ask(place: int, mine: Sequence[T]) -> Sequence[R | Exception]:
+            return await self._ask(self._parts[place], call, mine)
+
+        outcomes = await spread(items, place_of, ask, otherwise=0)
         if items and all(part.breaker.is_open for part in self._parts):
             raise StoreUnavailableError("No partition of the store is in reach.")
         return outcomes
@@ -369,10 +332,10 @@ class PartitionedStore:
         part.breaker.note(error)
         return out_of_reach(error)
 
-    async def _holding(
-        self, entry_id: str
-    ) -> tuple[RedisStore, tuple[Entry, Owner, bytes | None] | None]:
-        """The store that has an entry, and the entry with its notes."""
+    async def _at_home(self, scope: Scope, ask: Callable[[RedisStore], Awaitable[R]]) -> R:
+        return await self._said(self._parts[self._at(scope)], ask)
+
+    async def _holding(self, entry_id: str) -> tuple[RedisStore, Held | None]:
         asked = [store.noted(entry_id) for store in self._stores]
         said = await asyncio.gather(*asked, return_exceptions=True)
         for store, found in zip(self._stores, said, strict=True):

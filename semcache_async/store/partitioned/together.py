@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from semcache_async.errors import StoreError
 from semcache_async.flow.breaker import is_outage
 
-__all__ = ["all_at_once", "all_in_reach", "for_ever", "out_of_reach"]
+__all__ = ["all_at_once", "all_in_reach", "for_ever", "out_of_reach", "spread"]
 
 T = TypeVar("T")
+P = TypeVar("P", bound=Hashable)
 R = TypeVar("R")
 Report: TypeAlias = Callable[[T | None], None]
 
@@ -43,6 +44,30 @@ async def all_in_reach(calls: Iterable[Awaitable[R]]) -> list[R | StoreError]:
         else:
             raise one
     return given
+
+
+async def spread(
+    items: Sequence[T],
+    place_of: Callable[[T], P],
+    ask: Callable[[P, Sequence[T]], Awaitable[Sequence[Any]]],
+    *,
+    otherwise: P,
+) -> list[Any]:
+    """Each item's outcome from the place that it belongs to, all at once. One that cannot be placed
+    goes ``otherwise``: whoever reads it there says what is wrong with it."""
+    places: dict[P, list[int]] = {}
+    for n, item in enumerate(items):
+        try:
+            place = place_of(item)
+        except Exception:
+            place = otherwise
+        places.setdefault(place, []).append(n)
+    said = await all_at_once(ask(place, [items[n] for n in mine]) for place, mine in places.items())
+    outcomes: list[Any] = [None] * len(items)
+    for mine, answers in zip(places.values(), said, strict=True):
+        for n, answer in zip(mine, answers, strict=True):
+            outcomes[n] = answer
+    return outcomes
 
 
 def out_of_reach(error: BaseException) -> StoreError:
