@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from semcache_async import CacheConfig, Scope, SemanticCache
 from semcache_async.testing import AngleEmbedder, MemoryStore
@@ -13,12 +16,19 @@ from tests.helpers import GatedLLM, check_sums, until
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 
 
+class OnTheLoop(AngleEmbedder):
+    """Needs no thread, so that turns of the loop are all that passes."""
+
+    async def embed(self, texts: Sequence[str], /) -> NDArray[np.float32]:  # type: ignore[override]
+        return super().embed(texts)
+
+
 @pytest.mark.parametrize("finish", [True, False])
 async def test_the_leaders_caller_leaves_at_every_await_point(finish: bool) -> None:
     """However many turns of the loop it was given: its follower is answered, by one call."""
     config = CacheConfig(finish_abandoned=finish)
     async with SemanticCache.open(
-        store=MemoryStore(), embedder=AngleEmbedder(), config=config
+        store=MemoryStore(), embedder=OnTheLoop(), config=config
     ) as cache:
         led = 0
         for turns in range(40):
