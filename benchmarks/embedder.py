@@ -22,10 +22,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from semcache_async.embed import TextEmbedder, load_embedder, pull_model
-from semcache_async.embed.encoders import usable_cpus
-from semcache_async.embed.graph import read_graph_tensors
-from semcache_async.embed.models import GRAPH, MANIFEST
-from semcache_async.embed.weights import Architecture, read_json
+from semcache_async.embed.encoder.graph import read_graph_tensors
+from semcache_async.embed.encoder.weights import Architecture, read_json
+from semcache_async.embed.models.installed import GRAPH, MANIFEST
+from semcache_async.embed.runtimes.encoders import usable_cpus
 from tests.embed.tiny import padded_graph
 
 if TYPE_CHECKING:

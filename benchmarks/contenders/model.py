@@ -9,8 +9,8 @@ import numpy as np
 import safetensors.numpy
 
 from semcache_async.embed import pull_model
-from semcache_async.embed.graph import read_graph_tensors
-from semcache_async.embed.models import GRAPH, MANIFEST
+from semcache_async.embed.encoder.graph import read_graph_tensors
+from semcache_async.embed.models.installed import GRAPH, MANIFEST
 
 
 def write_model(directory: Path) -> None:

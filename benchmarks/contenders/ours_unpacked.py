@@ -51,7 +51,7 @@ class _Padded:
             if self._fixed:
                 self._load(graph, precision)
             else:
-                from semcache_async.embed.encoders import open_session, usable_cpus
+                from semcache_async.embed.runtimes.encoders import open_session, usable_cpus
 
                 self._session = open_session(graph, usable_cpus())
 
@@ -75,7 +75,7 @@ class _Padded:
         return unit
 
     def _load(self, graph: Path, precision: str) -> None:
-        from semcache_async.embed.encoders import import_openvino, usable_cpus
+        from semcache_async.embed.runtimes.encoders import import_openvino, usable_cpus
 
         self._core = import_openvino().Core()
         self._options = {
@@ -111,9 +111,9 @@ def write_padded(model: Path, directory: Path) -> Path:
     """The model as an exporter writes it, as ``model.onnx``."""
     import onnx
 
-    from semcache_async.embed.graph import read_graph_tensors
-    from semcache_async.embed.models import GRAPH, MANIFEST
-    from semcache_async.embed.weights import Architecture, read_json
+    from semcache_async.embed.encoder.graph import read_graph_tensors
+    from semcache_async.embed.encoder.weights import Architecture, read_json
+    from semcache_async.embed.models.installed import GRAPH, MANIFEST
     from tests.embed.tiny import padded_graph
 
     architecture = Architecture(**read_json(model / MANIFEST)["architecture"])

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semcache_async.embed.cpu import hint
-from semcache_async.embed.forks import ForkLock
+from semcache_async.embed.runtimes.cpu import hint
+from semcache_async.embed.runtimes.forks import ForkLock
 from semcache_async.embed.wording import brief
 from semcache_async.errors import EmbeddingError, ModelError, PromptError, PromptTooLongError
 from semcache_async.types import Piece
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from semcache_async.embed.encoders import Encoder, Ids, Vectors
+    from semcache_async.embed.runtimes.encoders import Encoder, Ids, Vectors
 
 __all__ = ["Piece", "TextEmbedder", "open_tokenizer"]
 

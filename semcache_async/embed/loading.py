@@ -9,12 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from semcache_async.embed.backends import Backend, choose_backend, chosen_name, remembered
-from semcache_async.embed.checks import INVARIANCE, PROBES, invariance
 from semcache_async.embed.embedder import TextEmbedder, open_tokenizer
-from semcache_async.embed.encoders import Encoder, Ids, OnnxPadded, usable_cpus
-from semcache_async.embed.models import GRAPH, MANIFEST, build_packed, cache_directory, pull_model
-from semcache_async.embed.weights import digest, read_json, read_pooling, read_window
+from semcache_async.embed.encoder.weights import digest, read_json, read_pooling, read_window
+from semcache_async.embed.models.installed import (
+    GRAPH,
+    MANIFEST,
+    build_packed,
+    cache_directory,
+    pull_model,
+)
+from semcache_async.embed.runtimes.backends import Backend, choose_backend, chosen_name, remembered
+from semcache_async.embed.runtimes.checks import INVARIANCE, PROBES, invariance
+from semcache_async.embed.runtimes.encoders import Encoder, Ids, OnnxPadded, usable_cpus
 from semcache_async.embed.wording import brief
 from semcache_async.errors import ConfigError, ModelError
 

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from semcache_async.embed import backends, cpu, hint, load_embedder
-from semcache_async.embed.backends import chosen_name, remembered
-from semcache_async.embed.checks import parity
-from semcache_async.embed.encoders import OnnxPacked
+from semcache_async.embed import hint, load_embedder
+from semcache_async.embed.runtimes import backends, cpu
+from semcache_async.embed.runtimes.backends import chosen_name, remembered
+from semcache_async.embed.runtimes.checks import parity
+from semcache_async.embed.runtimes.encoders import OnnxPacked
 from semcache_async.errors import ModelError
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import pytest
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from semcache_async.embed import TextEmbedder, load_embedder
-from semcache_async.embed.checks import parity
-from semcache_async.embed.graph import read_graph_tensors
-from semcache_async.embed.models import GRAPH, MANIFEST, build_packed
-from semcache_async.embed.weights import Architecture, Tensors, read_architecture, read_json
+from semcache_async.embed.encoder.graph import read_graph_tensors
+from semcache_async.embed.encoder.weights import Architecture, Tensors, read_architecture, read_json
+from semcache_async.embed.models.installed import GRAPH, MANIFEST, build_packed
+from semcache_async.embed.runtimes.checks import parity
 from semcache_async.errors import ConfigError, ModelError
 from tests.embed.tiny import padded_graph, write_export, write_model
 
@@ -44,7 +44,7 @@ def test_weights_of_any_prefix_and_width(
 
 def test_built_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(tiny)
-    monkeypatch.setattr("semcache_async.embed.models.write_packed", None)
+    monkeypatch.setattr("semcache_async.embed.models.installed.write_packed", None)
     assert load(str(tiny)).fingerprint == first.fingerprint
     assert load(build_packed(tiny)).fingerprint == first.fingerprint
 

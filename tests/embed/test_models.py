@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from semcache_async.embed import load_embedder, models, sources
-from semcache_async.embed.models import MANIFEST, cache_directory, pull_model
-from semcache_async.embed.sources import MINILM, PublishedModel
-from semcache_async.embed.weights import digest
+from semcache_async.embed import load_embedder
+from semcache_async.embed.encoder.weights import digest
+from semcache_async.embed.models import installed, sources
+from semcache_async.embed.models.installed import MANIFEST, cache_directory, pull_model
+from semcache_async.embed.models.sources import MINILM, PublishedModel
 from semcache_async.errors import ModelError
 from tests.embed.hub import hub
 
@@ -25,28 +26,28 @@ if TYPE_CHECKING:
 BUILD = """
 import sys
 from pathlib import Path
-from semcache_async.embed import models
-write = models.write_packed
+from semcache_async.embed.models import installed
+write = installed.write_packed
 def noted(*arguments):
     with open(sys.argv[2], "a") as log:
         log.write("built\\n")
     write(*arguments)
-models.write_packed = noted
-print(models.build_packed(Path(sys.argv[1]), progress=False))
+installed.write_packed = noted
+print(installed.build_packed(Path(sys.argv[1]), progress=False))
 """
-CRASH = "import os\nfrom semcache_async.embed import models\n" + (
-    "models.reference_vectors = lambda *a: os._exit(9)\n" + BUILD
+CRASH = "import os\nfrom semcache_async.embed.models import installed\n" + (
+    "installed.reference_vectors = lambda *a: os._exit(9)\n" + BUILD
 )
 
 
 PULL = """
 import json, sys
 from dataclasses import replace
-from semcache_async.embed import models, sources
+from semcache_async.embed.models import installed, sources
 def no_index(*_): raise AssertionError("the hub had it")
 sources.from_index = no_index
 model = replace(sources.MINILM, name="tiny", **json.loads(sys.argv[1]))
-print(models.pull_model(progress=False, model=model))
+print(installed.pull_model(progress=False, model=model))
 """
 WARM = """
 import sys, huggingface_hub
@@ -93,7 +94,7 @@ def test_crash_in_the_middle_leaves_no_model(tiny: Path, tmp_path: Path, cache: 
 
 
 def test_failure_cleans_up(tiny: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "parity", lambda *_: float("nan"))
+    monkeypatch.setattr(installed, "parity", lambda *_: float("nan"))
     with pytest.raises(ModelError, match="is wrong: cosine to the reference nan"):
         load_embedder(tiny, progress=False)
     assert [p.suffix for p in (cache / "models").iterdir()] == [".lock"]

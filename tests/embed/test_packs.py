@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semcache_async.embed.packs import plan_packs
+from semcache_async.embed.runtimes.packs import plan_packs
 
 lengths = st.lists(st.integers(1, 300), max_size=200)
 budgets = st.integers(1, 256)

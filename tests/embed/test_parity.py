@@ -10,12 +10,12 @@ import onnx
 import pytest
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from semcache_async.embed.checks import INVARIANCE, invariance, parity
-from semcache_async.embed.encoders import OnnxPacked, lay_out, open_session
-from semcache_async.embed.graph import INPUTS, OUTPUT, read_graph_tensors
-from semcache_async.embed.models import GRAPH, MANIFEST
-from semcache_async.embed.reference import reference_vectors
-from semcache_async.embed.weights import Architecture, read_json
+from semcache_async.embed.encoder.graph import INPUTS, OUTPUT, read_graph_tensors
+from semcache_async.embed.encoder.reference import reference_vectors
+from semcache_async.embed.encoder.weights import Architecture, read_json
+from semcache_async.embed.models.installed import GRAPH, MANIFEST
+from semcache_async.embed.runtimes.checks import INVARIANCE, invariance, parity
+from semcache_async.embed.runtimes.encoders import OnnxPacked, lay_out, open_session
 
 if TYPE_CHECKING:
     from semcache_async.embed import TextEmbedder

@@ -26,7 +26,8 @@ BACKENDS = ["onnxruntime", pytest.param("openvino", marks=needs_openvino)]
 
 MEETING = """
 import sys; sys.setswitchinterval(1e-6)
-from semcache_async.embed import backends, load_embedder
+from semcache_async.embed import load_embedder
+from semcache_async.embed.runtimes import backends
 backends.cpu_features = lambda: frozenset(sys.argv[2].split())
 embedder = load_embedder(sys.argv[1], backend="openvino", threads=2, progress=False)
 texts = [f"what is the price of thing number {i} in the long catalogue" for i in range(64)]
@@ -110,6 +111,6 @@ def test_a_forked_child_embeds_and_ends(tiny: Path, backend: str, parent: str) -
 
 @needs_fork
 def test_a_child_that_cannot_says_what_to_do(tmp_path: Path, cache: Path) -> None:
-    from semcache_async.embed.models import build_packed
+    from semcache_async.embed.models.installed import build_packed
 
     run(BROKEN_CHILD, build_packed(write_model(tmp_path / "m"), progress=False))

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from semcache_async.embed.watch import Watch
+from semcache_async.embed.runtimes.watch import Watch
 
 
 def test_a_call_that_does_not_return_is_said_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,7 +12,7 @@ import safetensors.numpy
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from semcache_async.embed.weights import LAYER_LINEARS, LAYER_NORMS, Architecture, Tensors
+from semcache_async.embed.encoder.weights import LAYER_LINEARS, LAYER_NORMS, Architecture, Tensors
 
 if TYPE_CHECKING:
     from pathlib import Path

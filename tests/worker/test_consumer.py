@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from semcache_async.errors import ConfigError, StoreError, StoreFullError, Store
 from semcache_async.store.wire.pipelines import ServerPipelines
 from semcache_async.worker import consumer as loop
 from semcache_async.worker import stream as streams
-from tests.faults.proxy import proxied
+from tests.faults.proxy import Proxy, proxied
 from tests.helpers import until
 from tests.worker.helpers import GROUP, Recorder, consuming, settled
 
@@ -276,6 +277,10 @@ async def test_delete_leaves_an_empty_stream(client: Client, redis_url: str, nam
         assert (await consumer.stream.lag()).lag == 0
 
 
+def _broke(proxy: Proxy, times: int) -> bool:
+    return proxy.resets == times
+
+
 async def test_connections_that_break_lose_nothing(
     client: Client, redis_url: str, name: str
 ) -> None:
@@ -287,7 +292,7 @@ async def test_connections_that_break_lose_nothing(
             events = [{"tags": json.dumps([f"t{turn}-{n}"])} for n in range(5)]
             await add(client, name, *events, *([{"oh": "no"}] if turn % 4 == 0 else []))
             bad += turn % 4 == 0
-            await until(lambda broken=turn + 1: proxy.resets == broken)
+            await until(partial(_broke, proxy, turn + 1))
         await settled(client, name)
         assert consumer.counts.failures > 0
     assert set(recorder.tags) == {f"t{turn}-{n}" for turn in range(20) for n in range(5)}

@@ -108,7 +108,7 @@ async def _serve_many(
 ) -> None:
     """Hold what the workers share (Redis, the port, the numbers), and keep them alive."""
     from semcache_async.embed import pull_model
-    from semcache_async.embed.encoders import usable_cpus
+    from semcache_async.embed.runtimes.encoders import usable_cpus
     from semcache_async.store import redis_at
 
     KeyRing.of(settings)  # a mistake there is said once

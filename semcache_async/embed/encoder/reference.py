@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from semcache_async.embed.weights import Architecture, Tensors
+    from semcache_async.embed.encoder.weights import Architecture, Tensors
 
 __all__ = ["reference_vectors"]
 

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semcache_async.embed.encoders import BUDGET, MOST_STREAMS, import_openvino
-from semcache_async.embed.forks import ForkLock, never_destroy_in_a_child
-from semcache_async.embed.graph import INPUTS
-from semcache_async.embed.packs import plan_packs
-from semcache_async.embed.watch import Watch
+from semcache_async.embed.encoder.graph import INPUTS
+from semcache_async.embed.runtimes.encoders import BUDGET, MOST_STREAMS, import_openvino
+from semcache_async.embed.runtimes.forks import ForkLock, never_destroy_in_a_child
+from semcache_async.embed.runtimes.packs import plan_packs
+from semcache_async.embed.runtimes.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from semcache_async.embed.encoders import Ids, Vectors
+    from semcache_async.embed.runtimes.encoders import Ids, Vectors
 
 __all__ = ["OpenVinoPacked"]
 

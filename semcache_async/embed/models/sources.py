@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semcache_async.embed.weights import digest
+from semcache_async.embed.encoder.weights import digest
 from semcache_async.embed.wording import brief
 from semcache_async.errors import ModelError
 

@@ -15,14 +15,14 @@ from typing import TypeAlias
 
 import numpy as np
 
-from semcache_async.embed.checks import INVARIANCE, PARITY_F32, PROBES, invariance, parity
 from semcache_async.embed.embedder import open_tokenizer
-from semcache_async.embed.encoders import OnnxPacked, usable_cpus
-from semcache_async.embed.graph import build_graph
-from semcache_async.embed.progress import Progress
-from semcache_async.embed.reference import reference_vectors
-from semcache_async.embed.sources import MINILM, PublishedModel, fetch
-from semcache_async.embed.weights import digest, read_architecture, read_json, read_tensors
+from semcache_async.embed.encoder.graph import build_graph
+from semcache_async.embed.encoder.reference import reference_vectors
+from semcache_async.embed.encoder.weights import digest, read_architecture, read_json, read_tensors
+from semcache_async.embed.models.progress import Progress
+from semcache_async.embed.models.sources import MINILM, PublishedModel, fetch
+from semcache_async.embed.runtimes.checks import INVARIANCE, PARITY_F32, PROBES, invariance, parity
+from semcache_async.embed.runtimes.encoders import OnnxPacked, usable_cpus
 from semcache_async.embed.wording import brief
 from semcache_async.errors import ModelError
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from semcache_async.embed.forks import ForkLock
+from semcache_async.embed.runtimes.forks import ForkLock
 
 __all__ = ["Watch"]
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from semcache_async.embed.forks import leave_behind, never_destroy_in_a_child
-from semcache_async.embed.graph import INPUTS, OUTPUT
-from semcache_async.embed.packs import plan_packs
+from semcache_async.embed.encoder.graph import INPUTS, OUTPUT
+from semcache_async.embed.runtimes.forks import leave_behind, never_destroy_in_a_child
+from semcache_async.embed.runtimes.packs import plan_packs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from semcache_async.embed.weights import Pooling
+    from semcache_async.embed.encoder.weights import Pooling
 
 __all__ = [
     "BUDGET",

@@ -18,7 +18,7 @@ import numpy as np
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from semcache_async.embed.weights import Architecture, Tensors
+    from semcache_async.embed.encoder.weights import Architecture, Tensors
 
 __all__ = ["INPUTS", "OUTPUT", "build_graph", "read_graph_tensors"]
 

@@ -16,10 +16,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from semcache_async.embed.checks import INVARIANCE, PARITY_BF16, PARITY_F32, invariance, parity
-from semcache_async.embed.cpu import AVX512, BF16, cpu_features, log_hint
-from semcache_async.embed.encoders import Encoder, Ids, OnnxPacked
-from semcache_async.embed.fixed import OpenVinoPacked
+from semcache_async.embed.runtimes.checks import (
+    INVARIANCE,
+    PARITY_BF16,
+    PARITY_F32,
+    invariance,
+    parity,
+)
+from semcache_async.embed.runtimes.cpu import AVX512, BF16, cpu_features, log_hint
+from semcache_async.embed.runtimes.encoders import Encoder, Ids, OnnxPacked
+from semcache_async.embed.runtimes.fixed import OpenVinoPacked
 from semcache_async.embed.wording import brief
 from semcache_async.errors import ConfigError, ModelError
 
