@@ -22,8 +22,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from semcache_async.embed import TextEmbedder, load_embedder, pull_model
+from semcache_async.embed.encoder.architecture import Architecture
 from semcache_async.embed.encoder.graph import read_graph_tensors
-from semcache_async.embed.encoder.weights import Architecture, read_json
+from semcache_async.embed.encoder.layout import read_json
 from semcache_async.embed.models.installed import GRAPH, MANIFEST
 from semcache_async.embed.runtimes.encoders import usable_cpus
 from tests.embed.tiny import padded_graph
@@ -106,7 +107,7 @@ def one_by_one(embedder: TextEmbedder, items: list[NDArray[np.int32]]) -> Vector
 
 def padded_session(threads: int) -> Any:
     packed = pull_model(progress=False)
-    architecture = Architecture(**read_json(packed / MANIFEST)["architecture"])
+    architecture = Architecture.of_json(read_json(packed / MANIFEST)["architecture"])
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     with tempfile.TemporaryDirectory() as scratch:

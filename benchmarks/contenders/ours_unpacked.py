@@ -111,12 +111,13 @@ def write_padded(model: Path, directory: Path) -> Path:
     """The model as an exporter writes it, as ``model.onnx``."""
     import onnx
 
+    from semcache_async.embed.encoder.architecture import Architecture
     from semcache_async.embed.encoder.graph import read_graph_tensors
-    from semcache_async.embed.encoder.weights import Architecture, read_json
+    from semcache_async.embed.encoder.layout import read_json
     from semcache_async.embed.models.installed import GRAPH, MANIFEST
     from tests.embed.tiny import padded_graph
 
-    architecture = Architecture(**read_json(model / MANIFEST)["architecture"])
+    architecture = Architecture.of_json(read_json(model / MANIFEST)["architecture"])
     path = directory / "model.onnx"
     onnx.save(padded_graph(architecture, read_graph_tensors(model / GRAPH)), path)
     return path

@@ -11,39 +11,17 @@ import numpy as np
 
 from semcache_async.embed.runtimes.cpu import hint
 from semcache_async.embed.runtimes.forks import ForkLock
+from semcache_async.embed.tokenizer import unknown_token
 from semcache_async.embed.wording import brief
-from semcache_async.errors import EmbeddingError, ModelError, PromptError, PromptTooLongError
+from semcache_async.errors import EmbeddingError, PromptError, PromptTooLongError
 from semcache_async.types import Piece
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from semcache_async.embed.runtimes.encoders import Encoder, Ids, Vectors
 
-__all__ = ["Piece", "TextEmbedder", "open_tokenizer"]
-
-
-def open_tokenizer(path: Path) -> Any:
-    """A ``tokenizers.Tokenizer`` that neither cuts nor pads, whatever its file says.
-
-    Batches are tokenised on the calling thread unless the environment's TOKENIZERS_PARALLELISM
-    says otherwise: they are small, and the other cores are busy embedding.
-    """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from tokenizers import Tokenizer
-
-    if not path.is_file():
-        raise ModelError(f"{path} is missing; fetch the model again, with its fast tokenizer.")
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises plain Exception
-        raise ModelError(
-            f"{path} is not a tokenizer file ({brief(error)}); fetch it again."
-        ) from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+__all__ = ["Piece", "TextEmbedder"]
 
 
 class TextEmbedder:
@@ -54,15 +32,27 @@ class TextEmbedder:
     """
 
     def __init__(
-        self, *, tokenizer: Any, encoder: Encoder, dim: int, window: int, fingerprint: str
+        self,
+        *,
+        tokenizer: Any,
+        encoder: Encoder,
+        dim: int,
+        window: int,
+        fingerprint: str,
+        prompt: str = "",
+        max_distance: float | None = None,
     ) -> None:
         self.dim = dim
         self.fingerprint = fingerprint
         """Hex; equal where vectors may be compared: weights, tokenizer, pooling, precision."""
         self.window = window
-        """The most tokens one text may have, special ones included."""
+        """The most tokens one text may have, special ones and those of the prompt included."""
+        self.prompt = prompt
+        """Put before every text, as the model was trained with; \"\" for none."""
+        self.max_distance = max_distance
+        """``CacheConfig.max_distance`` for this model, where that was measured."""
         self._tokenizer = tokenizer
-        self._unknown = _unknown_token(tokenizer)
+        self._unknown = unknown_token(tokenizer)
         self._encoder = encoder
         self._pid = os.getpid()
         self._renewing = ForkLock()
@@ -104,6 +94,8 @@ class TextEmbedder:
         Raises ``PromptError`` for what is no valid Unicode text.
         """
         try:
+            if self.prompt:
+                texts = [self.prompt + text for text in texts]
             found = self._tokenizer.encode_batch_fast(list(texts))
         except (TypeError, UnicodeError) as error:
             raise PromptError(
@@ -203,17 +195,13 @@ class TextEmbedder:
                 f"{self.backend} failed on {len(pack)} texts ({brief(error)}); if it goes on, "
                 "choose another backend with SEMCACHE_BACKEND."
             ) from error
+        if found.shape[1] > self.dim:
+            found = found[:, : self.dim]
+            lengths = np.linalg.norm(found, axis=1, keepdims=True)
+            found = found / np.maximum(lengths, np.float32(1e-12))
         if found.shape != (len(pack), self.dim) or not np.isfinite(found).all():
             raise EmbeddingError(
                 f"{self.backend} returned unusable vectors of shape {found.shape}; choose another "
                 "backend with SEMCACHE_BACKEND, or pull the model again."
             )
         vectors[pack] = found
-
-
-def _unknown_token(tokenizer: Any) -> int | None:
-    for token in ("[UNK]", "<unk>"):
-        number: int | None = tokenizer.token_to_id(token)
-        if number is not None:
-            return number
-    return None

@@ -4,31 +4,52 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
-from semcache_async.embed.embedder import TextEmbedder, open_tokenizer
-from semcache_async.embed.encoder.weights import digest, read_json, read_pooling, read_window
+from semcache_async.embed.embedder import TextEmbedder
+from semcache_async.embed.encoder.architecture import Architecture
+from semcache_async.embed.encoder.layout import (
+    digest,
+    read_json,
+    read_layout,
+    read_prompt,
+    read_window,
+)
+from semcache_async.embed.models.catalog import MINILM, measured_distance
 from semcache_async.embed.models.installed import (
     GRAPH,
     MANIFEST,
     build_packed,
     cache_directory,
+    exported_graph,
     pull_model,
 )
-from semcache_async.embed.runtimes.backends import Backend, choose_backend, chosen_name, remembered
-from semcache_async.embed.runtimes.checks import INVARIANCE, PROBES, invariance
-from semcache_async.embed.runtimes.encoders import Encoder, Ids, OnnxPadded, usable_cpus
+from semcache_async.embed.runtimes.backends import (
+    Backend,
+    choose_backend,
+    chosen_name,
+    remembered,
+)
+from semcache_async.embed.runtimes.checks import INVARIANCE, invariance, probes
+from semcache_async.embed.runtimes.encoders import Encoder, OnnxPadded, usable_cpus
+from semcache_async.embed.tokenizer import open_tokenizer
 from semcache_async.embed.wording import brief
 from semcache_async.errors import ConfigError, ModelError
 
 __all__ = ["default_embedder", "load_embedder"]
 
+_CUT = re.compile(r"(?P<model>.*[^:/]):(?P<dim>[0-9]{1,5})")
+
 
 def default_embedder() -> TextEmbedder:
-    """The embedder of the default model, fetched and built on first need; blocks meanwhile."""
+    """The embedder of SEMCACHE_MODEL or the default model, fetched and built on first need; blocks
+    meanwhile."""
     return load_embedder()
 
 
@@ -41,9 +62,11 @@ def load_embedder(
 ) -> TextEmbedder:
     """A ready embedder; blocks, for seconds where the model must be built first.
 
-    ``model``: None for the default one, or a directory that holds ``tokenizer.json`` and either
-    BERT-family weights in sentence-transformers form (``config.json``, ``model.safetensors``) or
-    an exported ``model.onnx`` (also ``onnx/model.onnx``). ``backend``: "auto" is what
+    ``model``: None for what SEMCACHE_MODEL says, else the default one; the name of one on the
+    Hugging Face hub, as ``pull_model`` takes it; or a directory that holds ``tokenizer.json`` and
+    either weights in sentence-transformers form (``config.json``, ``model.safetensors``) or an
+    exported ``model.onnx`` (also ``onnx/model.onnx``). ``:DIM`` behind either keeps so many values
+    of each vector, for models that were trained for it (Matryoshka). ``backend``: "auto" is what
     SEMCACHE_BACKEND says, else the quickest that gives right vectors here. ``threads``: CPUs to
     use; None means all this process may use.
     Raises ``ModelError`` for a model that cannot be had, and ``ConfigError`` for a bad argument.
@@ -51,82 +74,100 @@ def load_embedder(
     runtime = chosen_name(backend)
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, not {threads}.")
-    cpus = threads or usable_cpus()
-    if model is None:
-        return _load_packed(pull_model(progress=progress), runtime, cpus)
-    directory = Path(model).expanduser()
+    named = str(model or os.environ.get("SEMCACHE_MODEL") or MINILM.repository)
+    cut = None if Path(named).expanduser().is_dir() else _CUT.fullmatch(named)
+    named, dim = (named, None) if cut is None else (cut["model"], int(cut["dim"]))
+    how = _How(runtime, threads or usable_cpus(), dim)
+    directory = Path(named).expanduser()
     if not directory.is_dir():
-        raise ModelError(
-            f"{directory} is no directory; download the model first and name its directory (hf "
-            "download NAME --local-dir DIRECTORY)."
-        )
+        if isinstance(model, Path) or named.startswith((".", "/", "~")):
+            raise ModelError(
+                f"{directory} is no directory; name one that holds a model, or a model of the "
+                "Hugging Face hub (OWNER/NAME)."
+            )
+        directory = pull_model(named, progress=progress)
     if (directory / MANIFEST).is_file():
-        return _load_packed(directory, runtime, cpus)
-    exported = next(
-        (p for p in (directory / "model.onnx", directory / "onnx/model.onnx") if p.is_file()), None
-    )
-    if (directory / "model.safetensors").is_file() or exported is None:
+        return _load_kept(directory, how)
+    exported = exported_graph(directory)
+    if exported is None or (directory / "model.safetensors").is_file():
         try:
-            return _load_packed(build_packed(directory, progress=progress), runtime, cpus)
+            return _load_kept(build_packed(directory, progress=progress), how)
         except ModelError:
             if exported is None:
                 raise
-    if runtime == "openvino":
-        raise ConfigError(f"{exported} runs in onnxruntime only; choose that backend, or auto.")
-    return _load_padded(directory, exported, cpus)
+    return _load_padded(directory, exported, how, read_prompt(directory))
 
 
-def _load_packed(directory: Path, backend: Backend, threads: int) -> TextEmbedder:
+class _How(NamedTuple):
+    backend: Backend
+    threads: int
+    dim: int | None
+    """How many values of each vector are kept; None: all."""
+
+
+def _load_kept(directory: Path, how: _How) -> TextEmbedder:
     manifest = read_json(directory / MANIFEST)
     try:
-        architecture = manifest["architecture"]
-        window, dim = int(architecture["window"]), int(architecture["hidden"])
-        identity = [
-            manifest["weights_sha256"],
-            manifest["tokenizer_sha256"],
-            architecture["pooling"],
-        ]
-    except (KeyError, TypeError, ValueError) as error:
+        if "exported" in manifest:
+            source = directory / str(manifest["exported"])
+            exported = exported_graph(source) or source / "model.onnx"
+            return _load_padded(source, exported, how, str(manifest["prompt"]))
+        architecture = Architecture.of_json(manifest["architecture"])
+        weights, prompt = str(manifest["weights_sha256"]), str(manifest["prompt"])
+        identity = [weights, str(manifest["tokenizer_sha256"]), architecture.pooling]
+        builder = manifest["builder"]
+    except (KeyError, msgspec.ValidationError) as error:
         raise ModelError(
             f"{directory / MANIFEST} is damaged ({brief(error)}); delete that "
             "directory, and the model is built again."
         ) from error
+    if peculiar := architecture.peculiarities():
+        identity.append(json.dumps(peculiar, sort_keys=True))
     tokenizer = open_tokenizer(directory / "tokenizer.json")
     encoder = choose_backend(
         directory / GRAPH,
-        _probes(tokenizer, window),
-        backend=backend,
-        threads=threads,
+        probes(tokenizer, architecture.window),
+        backend=how.backend,
+        threads=how.threads,
         verdicts=cache_directory() / "verdicts",
-        key=f"{_hash(identity)} {manifest['builder']}",
+        key=f"{_hash(identity)} {builder}",
     )
-    return _embedder(tokenizer, encoder, identity, dim=dim, window=window)
+    return _embedder(
+        *(tokenizer, encoder, identity, prompt),
+        dim=_kept_dim(architecture.dim, how.dim),
+        window=architecture.window,
+        max_distance=measured_distance(weights) if how.dim is None else None,
+    )
 
 
-def _load_padded(directory: Path, exported: Path, threads: int) -> TextEmbedder:
+def _load_padded(directory: Path, exported: Path, how: _How, prompt: str) -> TextEmbedder:
+    if how.backend == "openvino":
+        raise ConfigError(f"{exported} runs in onnxruntime only; choose that backend, or auto.")
     config_path = directory / "config.json"
     config = read_json(config_path) if config_path.exists() else {}
-    pooling = read_pooling(directory)
+    layout = read_layout(directory)
     tokenizer = open_tokenizer(directory / "tokenizer.json")
     positions = int(config.get("max_position_embeddings", 512))
     if config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
         positions -= int(config.get("pad_token_id", 1)) + 1
     window = read_window(directory, positions)
     pad_id = int(config.get("pad_token_id") or 0)
-    probes = _probes(tokenizer, window)
-    longest = np.resize(probes[-1], min(window, 512))
+    tried = probes(tokenizer, window)
+    longest = np.resize(tried[-1], min(window, 512))
     try:
-        encoder = OnnxPadded(exported, threads=threads, pooling=pooling, pad_id=pad_id)
+        encoder = OnnxPadded(exported, threads=how.threads, pooling=layout.pooling, pad_id=pad_id)
+        if layout.dense and not encoder.pools:
+            raise ValueError("it ends before the pooling, which layers of its directory follow")
         dim = encoder.run([longest]).shape[1]
     except Exception as error:  # any failure inside the runtime
         raise ModelError(
             f"{exported} cannot be used with {len(longest)} tokens ({brief(error)}); put the "
             "config.json of the model beside it, or export it again for feature extraction."
         ) from error
-    identity = [digest(exported), digest(directory / "tokenizer.json"), pooling]
+    identity = [digest(exported), digest(directory / "tokenizer.json"), layout.pooling]
 
     def judge() -> str:
-        steady = invariance(encoder.run, probes)
+        steady = invariance(encoder.run, tried)
         return "" if steady >= INVARIANCE else f"{steady:.6f}"
 
     trouble = remembered(cache_directory() / "verdicts", [_hash(identity), "padded"], judge)
@@ -135,21 +176,38 @@ def _load_padded(directory: Path, exported: Path, threads: int) -> TextEmbedder:
             f"{exported} gives one text other vectors in other company (cosine {trouble}), as "
             "dynamic int8 does; use its float32 or weight-only form."
         )
-    return _embedder(tokenizer, encoder, identity, dim=dim, window=window)
-
-
-def _embedder(
-    tokenizer: Any, encoder: Encoder, identity: list[str], *, dim: int, window: int
-) -> TextEmbedder:
-    fingerprint = _hash([*identity, encoder.precision])
-    return TextEmbedder(
-        tokenizer=tokenizer, encoder=encoder, dim=dim, window=window, fingerprint=fingerprint
+    dim = _kept_dim(dim, how.dim)
+    return _embedder(
+        tokenizer, encoder, identity, prompt, dim=dim, window=window, max_distance=None
     )
 
 
-def _probes(tokenizer: Any, window: int) -> list[Ids]:
-    """The probe texts' tokens, cut to the window: they only have to be various."""
-    return [np.array(tokenizer.encode(text).ids, np.int32)[:window] for text in PROBES]
+def _kept_dim(dim: int, wanted: int | None) -> int:
+    if wanted is not None and not 1 <= wanted <= dim:
+        raise ConfigError(f"The model's vectors have {dim} values; keep 1 to {dim}, not {wanted}.")
+    return wanted or dim
+
+
+def _embedder(
+    tokenizer: Any,
+    encoder: Encoder,
+    identity: list[str],
+    prompt: str,
+    *,
+    dim: int,
+    window: int,
+    max_distance: float | None,
+) -> TextEmbedder:
+    marks = [*identity, encoder.precision, *([f"prompt {prompt}"] if prompt else [])]
+    return TextEmbedder(
+        tokenizer=tokenizer,
+        encoder=encoder,
+        dim=dim,
+        window=window,
+        fingerprint=_hash(marks),
+        prompt=prompt,
+        max_distance=max_distance,
+    )
 
 
 def _hash(parts: list[str]) -> str:

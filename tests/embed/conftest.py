@@ -30,7 +30,7 @@ def questions() -> list[str]:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache directory, in force for the test."""
     monkeypatch.setenv("SEMCACHE_CACHE_DIR", str(tmp_path / "cache"))
-    for name in ("SEMCACHE_BACKEND", "SEMCACHE_MODEL_DIR"):
+    for name in ("SEMCACHE_BACKEND", "SEMCACHE_MODEL"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / "cache"
 

@@ -17,7 +17,7 @@ __all__ = ["hub"]
 
 @contextmanager
 def hub(directory: Path) -> Iterator[str]:
-    """A Hugging Face hub of one repository, on a free port."""
+    """A Hugging Face hub of one repository, every revision of which is the same, on a free port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -27,7 +27,14 @@ def hub(directory: Path) -> Iterator[str]:
             self.reply(body=True)
 
         def reply(self, *, body: bool) -> None:
-            data = (directory / self.path.split("/resolve/main/")[-1].split("?")[0]).read_bytes()
+            name = self.path.partition("/resolve/")[2].partition("/")[2].partition("?")[0]
+            if not (directory / name).is_file():
+                self.send_response(404)
+                self.send_header("X-Error-Code", "EntryNotFound")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            data = (directory / name).read_bytes()
             self.send_response(200)
             self.send_header("ETag", f'"{hashlib.sha1(data).hexdigest()}"')
             self.send_header("X-Repo-Commit", "0" * 40)

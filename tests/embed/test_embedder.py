@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from semcache_async.embed import TextEmbedder, load_embedder
-from semcache_async.embed.embedder import open_tokenizer
 from semcache_async.embed.runtimes.checks import parity
+from semcache_async.embed.tokenizer import open_tokenizer
 from semcache_async.errors import EmbeddingError, PromptError, PromptTooLongError
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ import onnx
 import pytest
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from semcache_async.embed.encoder.architecture import Architecture
 from semcache_async.embed.encoder.graph import INPUTS, OUTPUT, read_graph_tensors
+from semcache_async.embed.encoder.layout import read_json
 from semcache_async.embed.encoder.reference import reference_vectors
-from semcache_async.embed.encoder.weights import Architecture, read_json
 from semcache_async.embed.models.installed import GRAPH, MANIFEST
 from semcache_async.embed.runtimes.checks import INVARIANCE, invariance, parity
 from semcache_async.embed.runtimes.encoders import OnnxPacked, lay_out, open_session
@@ -33,7 +34,7 @@ def test_sentence_transformers_agrees(embedder: TextEmbedder) -> None:
 def test_reference_agrees_on_2000_questions(
     minilm: Path, embedder: TextEmbedder, questions: list[str]
 ) -> None:
-    architecture = Architecture(**read_json(minilm / MANIFEST)["architecture"])
+    architecture = Architecture.of_json(read_json(minilm / MANIFEST)["architecture"])
     items = embedder.tokenise(questions[:2000])
     truth = reference_vectors(architecture, read_graph_tensors(minilm / GRAPH), items)
     assert parity(embedder.embed_tokens(items), truth) >= 0.99999

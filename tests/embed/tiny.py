@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import string
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -12,14 +12,24 @@ import safetensors.numpy
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from semcache_async.embed.encoder.weights import LAYER_LINEARS, LAYER_NORMS, Architecture, Tensors
+from semcache_async.embed.encoder.architecture import (
+    LAYER_LINEARS,
+    LAYER_NORMS,
+    Architecture,
+    Tensors,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    Array: TypeAlias = NDArray[np.float32]
+
 HIDDEN, HEADS, LAYERS, INNER, POSITIONS = 32, 4, 2, 64, 130
+MODERN_LAYERS = 5
+"""So that some see the whole text and some the next tokens only."""
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
@@ -40,28 +50,67 @@ def write_tokenizer(path: Path) -> int:
     return len(vocab)
 
 
-def random_tensors(vocab: int, seed: int = 1) -> dict[str, NDArray[np.float32]]:
+def random_tensors(vocab: int, kind: str = "bert", seed: int = 1) -> dict[str, Array]:
+    """Of a tiny model of that family, under the names that ``transformers`` gives them."""
     random = np.random.default_rng(seed)
-    shapes: dict[str, tuple[int, ...]] = {
-        "embeddings.word_embeddings.weight": (vocab, HIDDEN),
-        "embeddings.position_embeddings.weight": (POSITIONS, HIDDEN),
-        "embeddings.token_type_embeddings.weight": (2, HIDDEN),
-        "embeddings.LayerNorm.weight": (HIDDEN,),
-        "embeddings.LayerNorm.bias": (HIDDEN,),
-    }
-    for layer in range(LAYERS):
-        for part in LAYER_LINEARS:
-            rows = INNER if part == "intermediate.dense" else HIDDEN
-            columns = INNER if part == "output.dense" else HIDDEN
-            shapes[f"encoder.layer.{layer}.{part}.weight"] = (rows, columns)
-            shapes[f"encoder.layer.{layer}.{part}.bias"] = (rows,)
-        for part in LAYER_NORMS:
-            shapes[f"encoder.layer.{layer}.{part}.weight"] = (HIDDEN,)
-            shapes[f"encoder.layer.{layer}.{part}.bias"] = (HIDDEN,)
     return {
-        name: (random.standard_normal(shape) * 0.3 + name.endswith("Norm.weight")).astype("f4")
-        for name, shape in shapes.items()
+        name: (random.standard_normal(shape) * 0.3 + _is_scale(name)).astype("f4")
+        for name, shape in _shapes(kind, vocab)
     }
+
+
+def _is_scale(name: str) -> bool:
+    return name.endswith(("Norm.weight", "norm.weight"))
+
+
+def _shapes(kind: str, vocab: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    if kind == "modernbert":
+        yield "embeddings.tok_embeddings.weight", (vocab, HIDDEN)
+        yield "embeddings.norm.weight", (HIDDEN,)
+        for layer in range(MODERN_LAYERS):
+            if layer:
+                yield f"layers.{layer}.attn_norm.weight", (HIDDEN,)
+            yield f"layers.{layer}.attn.Wqkv.weight", (3 * HIDDEN, HIDDEN)
+            yield f"layers.{layer}.attn.Wo.weight", (HIDDEN, HIDDEN)
+            yield f"layers.{layer}.mlp_norm.weight", (HIDDEN,)
+            yield f"layers.{layer}.mlp.Wi.weight", (2 * INNER, HIDDEN)
+            yield f"layers.{layer}.mlp.Wo.weight", (HIDDEN, INNER)
+        yield "final_norm.weight", (HIDDEN,)
+        return
+    yield "embeddings.word_embeddings.weight", (vocab, HIDDEN)
+    yield "embeddings.position_embeddings.weight", (POSITIONS, HIDDEN)
+    if kind not in ("distilbert", "mpnet"):
+        yield "embeddings.token_type_embeddings.weight", (2, HIDDEN)
+    yield from _with_bias("embeddings.LayerNorm", HIDDEN)
+    if kind == "mpnet":
+        yield "encoder.relative_attention_bias.weight", (32, HEADS)
+    inner, outer, *rest = _LAYERS.get(kind, LAYER_LINEARS[4:] + LAYER_LINEARS[:4] + LAYER_NORMS)
+    for layer in range(LAYERS):
+        name = f"{'transformer' if kind == 'distilbert' else 'encoder'}.layer.{layer}."
+        yield from _with_bias(name + inner, INNER, HIDDEN)
+        yield from _with_bias(name + outer, HIDDEN, INNER)
+        for part in rest:
+            square = not part.lower().endswith("norm")
+            yield from _with_bias(name + part, HIDDEN, *([HIDDEN] if square else []))
+
+
+_LAYERS = {
+    "distilbert": (
+        *("ffn.lin1", "ffn.lin2"),
+        *(f"attention.{part}_lin" for part in ("q", "k", "v", "out")),
+        *("sa_layer_norm", "output_layer_norm"),
+    ),
+    "mpnet": (
+        *("intermediate.dense", "output.dense"),
+        *(f"attention.attn.{part}" for part in "qkvo"),
+        *("attention.LayerNorm", "output.LayerNorm"),
+    ),
+}
+
+
+def _with_bias(name: str, *shape: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield f"{name}.weight", shape
+    yield f"{name}.bias", shape[:1]
 
 
 def write_model(
@@ -79,26 +128,72 @@ def write_model(
     vocab = write_tokenizer(directory / "tokenizer.json")
     said = {
         "model_type": kind,
-        "hidden_act": "gelu",
-        "hidden_size": HIDDEN,
-        "intermediate_size": INNER,
-        "layer_norm_eps": 1e-12,
         "max_position_embeddings": POSITIONS,
-        "num_attention_heads": HEADS,
-        "num_hidden_layers": LAYERS,
-        "pad_token_id": 1 if kind == "roberta" else 0,
-        "type_vocab_size": 2,
+        "pad_token_id": 1 if kind in ("roberta", "mpnet") else 0,
         "vocab_size": vocab,
+        **(_DISTILBERT if kind == "distilbert" else _MODERNBERT if kind == "modernbert" else _BERT),
     }
     (directory / "config.json").write_text(json.dumps(said | config))
     modes = {
         "pooling_mode_mean_tokens": pooling == "mean",
         "pooling_mode_cls_token": pooling == "cls",
+        "pooling_mode_lasttoken": pooling == "last",
         "pooling_mode_max_tokens": pooling == "max",
     }
-    (directory / "1_Pooling/config.json").write_text(json.dumps(modes))
-    write_tensors(directory / "model.safetensors", random_tensors(vocab, seed), prefix, dtype)
+    (directory / "1_Pooling/config.json").write_text(
+        json.dumps({"word_embedding_dimension": HIDDEN, **modes})
+    )
+    tensors = random_tensors(vocab, kind, seed)
+    write_tensors(directory / "model.safetensors", tensors, prefix, dtype)
     return directory
+
+
+_SHAPE = {"num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "hidden_size": HIDDEN}
+_BERT = {
+    **_SHAPE,
+    "hidden_act": "gelu",
+    "intermediate_size": INNER,
+    "layer_norm_eps": 1e-12,
+    "type_vocab_size": 2,
+}
+_DISTILBERT = {"n_layers": LAYERS, "n_heads": HEADS, "dim": HIDDEN, "hidden_dim": INNER}
+_MODERNBERT = {
+    **_SHAPE,
+    "num_hidden_layers": MODERN_LAYERS,
+    "intermediate_size": INNER,
+    "local_attention": 8,
+    "hidden_activation": "gelu",
+    "norm_eps": 1e-5,
+}
+
+
+def add_steps(directory: Path, *names: str, prompt: str = "", seed: int = 5) -> None:
+    """A modules.json, with a layer of each activation behind the pooling, and a prompt."""
+    random = np.random.default_rng(seed)
+    steps = [("", "Transformer"), ("1_Pooling", "Pooling")]
+    for number, activation in enumerate(names):
+        path, wide = directory / f"{number + 2}_Dense", HIDDEN - 8 * number
+        path.mkdir()
+        said = {
+            "in_features": wide,
+            "out_features": wide - 8,
+            "bias": number == 0,
+            "activation_function": f"torch.nn.modules.{activation}",
+        }
+        (path / "config.json").write_text(json.dumps(said))
+        tensors = {"linear.weight": random.standard_normal((wide - 8, wide)).astype("f4")}
+        if number == 0:
+            tensors["linear.bias"] = random.standard_normal(wide - 8).astype("f4")
+        safetensors.numpy.save_file(tensors, path / "model.safetensors")
+        steps.append((path.name, "Dense"))
+    listed = [
+        {"idx": n, "name": str(n), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for n, (path, kind) in enumerate([*steps, ("9_Normalize", "Normalize")])
+    ]
+    (directory / "modules.json").write_text(json.dumps(listed))
+    if prompt:
+        said = {"prompts": {"asking": prompt}, "default_prompt_name": "asking"}
+        (directory / "config_sentence_transformers.json").write_text(json.dumps(said))
 
 
 def write_tensors(path: Path, tensors: Tensors, prefix: str = "", dtype: str = "float32") -> None:

@@ -1,208 +1,95 @@
-"""Reads a directory in sentence-transformers form: BERT-family weights, pooling and window."""
+"""Reads the weights of a model from safetensors files, and nothing else."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semcache_async.embed.encoder.architecture import LAYER_LINEARS, Architecture, Tensors
+from semcache_async.embed.encoder.families import family_of
+from semcache_async.embed.encoder.layout import Layout, read_json
 from semcache_async.embed.wording import brief
 from semcache_async.errors import ModelError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = [
-    "LAYER_LINEARS",
-    "LAYER_NORMS",
-    "Architecture",
-    "Pooling",
-    "Tensors",
-    "digest",
-    "read_architecture",
-    "read_json",
-    "read_pooling",
-    "read_tensors",
-    "read_window",
-]
+__all__ = ["read_tensors", "weight_files"]
 
-Tensors: TypeAlias = Mapping[str, NDArray[np.float32]]
-"""Weights under the names that ``BertModel`` gives them, linear ones ``[out, in]``."""
-Pooling: TypeAlias = Literal["mean", "cls"]
-
-LAYER_LINEARS = (
-    "attention.self.query",
-    "attention.self.key",
-    "attention.self.value",
-    "attention.output.dense",
-    "intermediate.dense",
-    "output.dense",
-)
-LAYER_NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
-_EMBEDDINGS = (
-    "embeddings.word_embeddings.weight",
-    "embeddings.position_embeddings.weight",
-    "embeddings.token_type_embeddings.weight",
-    "embeddings.LayerNorm.weight",
-    "embeddings.LayerNorm.bias",
-)
-_ROBERTA = ("roberta", "xlm-roberta", "camembert")
+_SINGLE, _SHARDED = "model.safetensors", "model.safetensors.index.json"
+_MOST_BYTES = 1_900_000_000
+"""A graph has to stay below 2 GiB, in float32."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Architecture:
-    """The shape of one encoder. ``window`` counts tokens, special ones included."""
-
-    layers: int
-    heads: int
-    hidden: int
-    epsilon: float
-    position_offset: int
-    """Row of the position table that the first token uses."""
-    pooling: Pooling
-    window: int
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+def weight_files(layout: Layout) -> list[Path]:
+    """Every file that weights are read from, in order."""
+    directory = layout.transformer
+    files = [directory / _SINGLE]
+    if not files[0].exists() and (directory / _SHARDED).exists():
+        shards = read_json(directory / _SHARDED).get("weight_map")
+        names = sorted(set(shards.values())) if isinstance(shards, dict) else []
+        files = [directory / str(name).rpartition("/")[2] for name in names]
+    return [*files, *(path / _SINGLE for path, _, _ in layout.dense)]
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; raises ``ModelError`` where it is absent or is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(
-            f"{path} is missing; name a directory that holds config.json, tokenizer.json and "
-            "model.safetensors, or an exported model.onnx with its tokenizer.json."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{path} cannot be read as JSON ({brief(error)}); fetch it again."
-        ) from error
-    if not isinstance(found, dict):
-        raise ModelError(f"{path} holds no JSON object; fetch it again.")
-    return cast("dict[str, Any]", found)
+def read_tensors(layout: Layout, architecture: Architecture) -> Tensors:
+    """The weights of a forward pass, in float32, under the names that they have in this package.
+
+    Raises ``ModelError`` where they are missing, are of another kind, or do not fit.
+    """
+    files = weight_files(layout)
+    main = files[: len(files) - len(layout.dense)]
+    published: dict[str, Any] = {}
+    for path in main:
+        published |= _open(path)
+    config = read_json(layout.transformer / "config.json")
+    family = family_of(config)
+    prefix = _prefix(published, family.words)
+    tensors: dict[str, NDArray[np.float32]] = {}
+    for name, parts in family.sources(config, architecture.layers):
+        tensor = _take(main[0], published, prefix + name)
+        if len(tensor) % len(parts):
+            raise _misfit(main[0], [name])
+        tensors |= zip(parts, np.split(tensor, len(parts)), strict=True)
+    for number, path in enumerate(files[len(main) :]):
+        found = _open(path)
+        for kind in ("weight", "bias"):
+            if kind == "weight" or f"linear.{kind}" in found:
+                tensors[f"dense.{number}.{kind}"] = _take(path, found, f"linear.{kind}")
+    _check_shapes(main[0], architecture, tensors)
+    return tensors
 
 
-def digest(path: Path) -> str:
-    """Hex sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_pooling(directory: Path) -> Pooling:
-    """Mean where nothing is said; raises ``ModelError`` for a pooling this package cannot do."""
-    path = directory / "1_Pooling" / "config.json"
-    if not path.exists():
-        return "mean"
-    config = read_json(path)
-    modes = sorted(k for k, v in config.items() if k.startswith("pooling_mode_") and v is True)
-    named = config.get("pooling_mode")
-    if modes == ["pooling_mode_mean_tokens"] or named == "mean":
-        return "mean"
-    if modes == ["pooling_mode_cls_token"] or named == "cls":
-        return "cls"
-    raise ModelError(f"{path} asks for {named or modes} pooling; use a mean or CLS pooling model.")
-
-
-def read_window(directory: Path, positions: int) -> int:
-    """The most tokens one text may have: ``max_seq_length`` where said, else ``positions``."""
-    path = directory / "sentence_bert_config.json"
-    said = read_json(path).get("max_seq_length") if path.exists() else None
-    return min(positions, said) if isinstance(said, int) and said > 0 else positions
-
-
-def read_architecture(directory: Path) -> Architecture:
-    """From config.json and its neighbours; raises ``ModelError`` for an unsupported model."""
-    config = read_json(directory / "config.json")
-    kind = config.get("model_type")
-    if kind != "bert" and kind not in _ROBERTA:
-        raise ModelError(
-            f"Model type {kind!r} cannot be packed (bert, {', '.join(_ROBERTA)} can); put an "
-            "exported model.onnx beside its tokenizer.json instead."
-        )
-    for name, only in (
-        ("hidden_act", "gelu"),
-        ("position_embedding_type", "absolute"),
-        ("is_decoder", False),
-    ):
-        if config.get(name, only) != only:
-            raise ModelError(
-                f"config.json says {name} = {config[name]!r}, and only {only!r} can be packed; "
-                "put an exported model.onnx beside its tokenizer.json instead."
-            )
-    modules = directory / "modules.json"
-    if modules.exists() and "models.Dense" in modules.read_text(encoding="utf-8"):
-        raise ModelError(
-            f"{modules} adds a Dense layer after pooling, which cannot be packed; use a model "
-            "without one, or an export with a sentence_embedding output."
-        )
-    try:
-        offset = int(config["pad_token_id"]) + 1 if kind in _ROBERTA else 0
-        return Architecture(
-            layers=int(config["num_hidden_layers"]),
-            heads=int(config["num_attention_heads"]),
-            hidden=int(config["hidden_size"]),
-            epsilon=float(config.get("layer_norm_eps", 1e-12)),
-            position_offset=offset,
-            pooling=read_pooling(directory),
-            window=read_window(directory, int(config["max_position_embeddings"]) - offset),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"{directory / 'config.json'} lacks or garbles {error}; fetch the model again."
-        ) from error
-
-
-def read_tensors(path: Path, architecture: Architecture) -> Tensors:
-    """The weights a forward pass needs, in float32, prefixes such as ``bert.`` removed."""
+def _open(path: Path) -> dict[str, Any]:
     import safetensors
 
     deserialize: Any = safetensors.deserialize
-
     try:
-        found = dict(deserialize(path.read_bytes()))
+        return dict(deserialize(path.read_bytes()))
     except FileNotFoundError as error:
-        raise ModelError(f"{path} is missing; fetch the model again.") from error
+        raise ModelError(
+            f"{path} is missing; fetch the model again, in safetensors form: no other is read."
+        ) from error
     except (OSError, safetensors.SafetensorError) as error:
         raise ModelError(
             f"{path} is not a safetensors file ({brief(error)}); fetch it again."
         ) from error
-    prefix = _prefix(found)
-    tensors = {}
-    for name in _names(architecture.layers):
-        if prefix + name not in found:
-            raise ModelError(
-                f"{path} has no tensor {prefix + name}; it does not match its config.json: fetch "
-                "both again."
-            )
-        tensors[name] = _widen(path, name, found[prefix + name])
-    _check_shapes(path, architecture, tensors)
-    return tensors
 
 
-def _names(layers: int) -> Iterable[str]:
-    yield from _EMBEDDINGS
-    for layer in range(layers):
-        for part in LAYER_LINEARS + LAYER_NORMS:
-            yield f"encoder.layer.{layer}.{part}.weight"
-            yield f"encoder.layer.{layer}.{part}.bias"
+def _prefix(found: Iterable[str], words: str) -> str:
+    """What a model with a head puts before every name, such as ``bert.``."""
+    return next((name.removesuffix(words) for name in found if name.endswith(words)), "")
 
 
-def _prefix(found: Iterable[str]) -> str:
-    for name in found:
-        if name.endswith(_EMBEDDINGS[0]):
-            return name.removesuffix(_EMBEDDINGS[0])
-    return ""
-
-
-def _widen(path: Path, name: str, tensor: Mapping[str, Any]) -> NDArray[np.float32]:
-    kind, shape, data = tensor["dtype"], tensor["shape"], tensor["data"]
+def _take(path: Path, found: Mapping[str, Any], name: str) -> NDArray[np.float32]:
+    if name not in found:
+        raise ModelError(
+            f"{path} has no tensor {name}; it does not match its config.json: fetch both again."
+        )
+    kind, shape, data = found[name]["dtype"], found[name]["shape"], found[name]["data"]
     if kind == "BF16":
         bits = np.frombuffer(data, np.uint16).astype(np.uint32) << 16
         return bits.view(np.float32).reshape(shape)
@@ -213,16 +100,31 @@ def _widen(path: Path, name: str, tensor: Mapping[str, Any]) -> NDArray[np.float
 
 
 def _check_shapes(path: Path, architecture: Architecture, tensors: Tensors) -> None:
-    hidden, heads = architecture.hidden, architecture.heads
-    positions = tensors["embeddings.position_embeddings.weight"].shape[0]
-    wrong = [
-        name
-        for name, tensor in tensors.items()
-        if tensor.shape[-1 if "output.dense.weight" not in name else 0] != hidden
-        and "intermediate" not in name
-    ]
-    if wrong or hidden % heads or positions < architecture.window + architecture.position_offset:
-        raise ModelError(
-            f"{path} does not match its config.json ({wrong or 'heads or positions'}); fetch both "
-            "again."
-        )
+    hidden, buckets = architecture.hidden, architecture.relative_buckets
+    wrong = [name for name, shape in _shapes(architecture).items() if tensors[name].shape != shape]
+    if architecture.position_offset is not None:
+        table = tensors["embeddings.position_embeddings.weight"]
+        if len(table) < architecture.window + architecture.position_offset:
+            wrong.append("embeddings.position_embeddings.weight")
+    if buckets and len(tensors["encoder.relative_attention_bias.weight"]) != buckets:
+        wrong.append("encoder.relative_attention_bias.weight")
+    if wrong or hidden % architecture.heads:
+        raise _misfit(path, wrong)
+    if sum(tensor.nbytes for tensor in tensors.values()) > _MOST_BYTES:
+        raise ModelError(f"{path} has more than 2 GB of weights in float32; use a smaller model.")
+
+
+def _shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Of what must fit together, the linear layers that are as wide as the model."""
+    hidden = architecture.hidden
+    return {
+        f"encoder.layer.{layer}.{part}.weight": (hidden, hidden)
+        for layer in range(architecture.layers)
+        for part in LAYER_LINEARS[:4]
+    }
+
+
+def _misfit(path: Path, wrong: Sequence[str]) -> ModelError:
+    return ModelError(
+        f"{path} does not match its config.json ({', '.join(wrong) or 'heads'}); fetch both again."
+    )

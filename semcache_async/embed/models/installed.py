@@ -1,39 +1,64 @@
-"""The model store: built, checked, and only then moved into the user's cache directory."""
+"""The models on this disk: built, checked, and only then moved into the user's cache directory."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-import numpy as np
-
-from semcache_async.embed.embedder import open_tokenizer
 from semcache_async.embed.encoder.graph import build_graph
+from semcache_async.embed.encoder.layout import (
+    Layout,
+    digest,
+    read_architecture,
+    read_json,
+    read_layout,
+    read_modules,
+    read_prompt,
+)
 from semcache_async.embed.encoder.reference import reference_vectors
-from semcache_async.embed.encoder.weights import digest, read_architecture, read_json, read_tensors
+from semcache_async.embed.encoder.weights import read_tensors, weight_files
+from semcache_async.embed.models.catalog import MINILM, PublishedModel, known
 from semcache_async.embed.models.progress import Progress
-from semcache_async.embed.models.sources import MINILM, PublishedModel, fetch
-from semcache_async.embed.runtimes.checks import INVARIANCE, PARITY_F32, PROBES, invariance, parity
+from semcache_async.embed.models.sources import fetch
+from semcache_async.embed.runtimes.checks import INVARIANCE, PARITY_F32, invariance, parity, probes
 from semcache_async.embed.runtimes.encoders import OnnxPacked, usable_cpus
+from semcache_async.embed.tokenizer import open_tokenizer
 from semcache_async.embed.wording import brief
 from semcache_async.errors import ModelError
 
-__all__ = ["BUILDER", "GRAPH", "MANIFEST", "build_packed", "cache_directory", "pull_model"]
+__all__ = [
+    "BUILDER",
+    "GRAPH",
+    "MANIFEST",
+    "build_packed",
+    "cache_directory",
+    "exported_graph",
+    "kept_models",
+    "pull_model",
+]
 
-BUILDER = 1
+BUILDER = 2
 """Goes up whenever the graph or the manifest changes."""
 GRAPH = "packed.onnx"
 MANIFEST = "semcache.json"
 
+_DESCRIPTIONS = (
+    *("config.json", "tokenizer.json", "1_Pooling/config.json", "sentence_bert_config.json"),
+    *("modules.json", "config_sentence_transformers.json", "tokenizer_config.json"),
+)
+_NAME = re.compile(r"(?P<repository>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?")
+
 Say: TypeAlias = Callable[[str], None]
+Facts: TypeAlias = dict[str, Any]
 
 
 def cache_directory() -> Path:
@@ -47,22 +72,57 @@ def cache_directory() -> Path:
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "semcache"
 
 
-def pull_model(
-    *, force: bool = False, progress: bool = True, model: PublishedModel = MINILM
-) -> Path:
-    """The default model's directory, fetched, verified, built and checked on first need.
+def kept_models() -> list[Path]:
+    """Directories of the models on this disk that this version can use."""
+    return [path for path in sorted(_models().glob("[!.]*")) if path.is_dir() and _is_whole(path)]
 
-    ``force`` does it anew. Safe from several processes at once: one works, the others wait.
-    Raises ``ModelError`` where it cannot be had or does not pass its checks.
+
+def pull_model(
+    name: str | PublishedModel = MINILM, *, force: bool = False, progress: bool = True
+) -> Path:
+    """The directory of a model, fetched, verified, built and checked on first need.
+
+    ``name``: ``OWNER/NAME`` on the Hugging Face hub, or one of the catalogue without its owner;
+    ``@REVISION`` behind it asks for a branch, tag or commit. Without one, what was fetched first
+    stays, until ``force`` fetches the newest anew. Safe from several processes at once: one works,
+    the others wait. Raises ``ModelError`` where it cannot be had or does not pass its checks.
     """
-    target = cache_directory() / "models" / f"{model.name}-{_key(model)}-b{BUILDER}"
+    model, revision = (name, None) if isinstance(name, PublishedModel) else _parse(name)
+    key = _pinned(model) if model.sha256 else re.sub(r"[^\w.-]", "-", revision or "first")
+    target = _models() / f"{model.repository.replace('/', '--')}-{key}-b{BUILDER}"
 
     def fill(directory: Path, say: Say) -> None:
         say("fetching")
         with tempfile.TemporaryDirectory(dir=directory) as scratch:
-            write_packed(fetch(model, Path(scratch)), directory, say)
+            source, origin = fetch(model, revision, Path(scratch))
+            facts = {"name": model.repository, "revision": origin}
+            write = write_packed if exported_graph(source) is None else _keep_exported
+            write(source, directory, say, facts, model.prompt)
 
     return _install(target, fill, force=force, title=model.name, progress=progress)
+
+
+def _parse(name: str) -> tuple[PublishedModel, str | None]:
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise ModelError(
+            f"{name!r} is neither a directory nor the name of a model; give OWNER/NAME as on the "
+            "Hugging Face hub, with @REVISION behind it if need be."
+        )
+    repository, revision = found["repository"], found["revision"]
+    model = known(repository)
+    if model is None and "/" not in repository:
+        raise ModelError(
+            f"There is no model {name!r} in the catalogue (semcache model list) nor a directory of "
+            "that name; give OWNER/NAME for one of the Hugging Face hub."
+        )
+    if model is None:
+        model = PublishedModel(repository, "", 0, "", "")
+    return (model if revision is None else model._replace(sha256={})), revision
+
+
+def _pinned(model: PublishedModel) -> str:
+    return hashlib.sha256(json.dumps(sorted(model.sha256.items())).encode()).hexdigest()[:16]
 
 
 def build_packed(source: Path, *, progress: bool = True) -> Path:
@@ -70,44 +130,47 @@ def build_packed(source: Path, *, progress: bool = True) -> Path:
 
     Known again by content, wherever ``source`` lies. Raises ``ModelError`` as ``pull_model`` does.
     """
+    layout = read_layout(source)
+    steps = [path / "config.json" for _, path in read_modules(source)]
+    files = [*(source / name for name in _DESCRIPTIONS), *steps, *weight_files(layout)]
     content = hashlib.sha256()
-    for name in (
-        "config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "1_Pooling/config.json",
-        "sentence_bert_config.json",
-        "modules.json",
-    ):
-        path = source / name
+    for path in files:
+        name = path.relative_to(source).as_posix()
         content.update(f"{name} {digest(path) if path.is_file() else '-'}\n".encode())
-    name = f"{source.resolve().name[:64]}-{content.hexdigest()[:16]}-b{BUILDER}"
-    target = cache_directory() / "models" / name
+    key = f"{source.resolve().name[:64]}-{content.hexdigest()[:16]}"
     return _install(
-        target,
-        lambda directory, say: write_packed(source, directory, say),
+        _models() / f"{key}-b{BUILDER}",
+        lambda directory, say: write_packed(source, directory, say, {"name": source.name}),
         force=False,
         title=source.name,
         progress=progress,
     )
 
 
-def _key(model: PublishedModel) -> str:
-    return hashlib.sha256(json.dumps(sorted(model.sha256.items())).encode()).hexdigest()[:16]
+def exported_graph(directory: Path) -> Path | None:
+    """The graph that an exporter left in a model's directory."""
+    paths = (directory / "model.onnx", directory / "onnx/model.onnx")
+    return next((path for path in paths if path.is_file()), None)
 
 
-def write_packed(source: Path, directory: Path, say: Say) -> None:
+def _models() -> Path:
+    return cache_directory() / "models"
+
+
+def write_packed(
+    source: Path, directory: Path, say: Say, facts: Facts, prompt: str | None = None
+) -> None:
+    """``prompt``: in place of what the files of ``source`` say."""
     say("building")
     import onnx
 
-    architecture = read_architecture(source)
-    weights = source / "model.safetensors"
-    tensors = read_tensors(weights, architecture)
+    architecture, layout = read_architecture(source)
+    tensors = read_tensors(layout, architecture)
     onnx.save(build_graph(architecture, tensors), directory / GRAPH)
-    tokenizer = open_tokenizer(source / "tokenizer.json")
-    shutil.copyfile(source / "tokenizer.json", directory / "tokenizer.json")
+    tokenizer = open_tokenizer(layout.transformer / "tokenizer.json")
+    shutil.copyfile(layout.transformer / "tokenizer.json", directory / "tokenizer.json")
     say("checking")
-    items = [np.array(tokenizer.encode(p).ids, np.int32)[: architecture.window] for p in PROBES]
+    items = probes(tokenizer, architecture.window)
     encoder = OnnxPacked(directory / GRAPH, threads=usable_cpus())
     truth = reference_vectors(architecture, tensors, items)
     near, steady = parity(encoder.run(items), truth), invariance(encoder.run, items)
@@ -118,14 +181,35 @@ def write_packed(source: Path, directory: Path, say: Say) -> None:
             "onnxruntime version."
         )
     manifest = {
-        "builder": BUILDER,
-        "weights_sha256": digest(weights),
-        "tokenizer_sha256": digest(source / "tokenizer.json"),
+        "weights_sha256": _weights_digest(layout),
+        "tokenizer_sha256": digest(layout.transformer / "tokenizer.json"),
+        "prompt": read_prompt(source) if prompt is None else prompt,
         "architecture": architecture.as_json(),
         "parity": near,
         "invariance": steady,
     }
-    (directory / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    _write_manifest(directory, facts | manifest)
+
+
+def _keep_exported(
+    source: Path, directory: Path, _say: Say, facts: Facts, prompt: str | None
+) -> None:
+    kept = directory / "exported"
+    shutil.copytree(source, kept, ignore=shutil.ignore_patterns(".cache"))
+    said = read_prompt(source) if prompt is None else prompt
+    _write_manifest(directory, facts | {"exported": kept.name, "prompt": said})
+
+
+def _write_manifest(directory: Path, manifest: Facts) -> None:
+    text = json.dumps({"builder": BUILDER} | manifest, indent=1) + "\n"
+    (directory / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def _weights_digest(layout: Layout) -> str:
+    digests = [digest(path) for path in weight_files(layout)]
+    return (
+        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    )
 
 
 def _install(
@@ -169,7 +253,7 @@ def _is_whole(target: Path) -> bool:
 
 
 def _flush(directory: Path) -> None:
-    for path in directory.iterdir():
+    for path in (found for found in directory.rglob("*") if found.is_file()):
         with path.open("rb") as file:
             os.fsync(file.fileno())
 

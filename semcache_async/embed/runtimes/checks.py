@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["INVARIANCE", "PARITY_BF16", "PARITY_F32", "PROBES", "invariance", "parity"]
+__all__ = ["INVARIANCE", "PARITY_BF16", "PARITY_F32", "PROBES", "invariance", "parity", "probes"]
 
 Run: TypeAlias = Callable[[Sequence[NDArray[np.int32]]], NDArray[np.float32]]
 """One forward pass over all the texts given, together."""
@@ -59,6 +59,11 @@ PROBES = (
     ),
 )
 """Texts of many kinds and lengths, whose vectors every new encoder is judged by."""
+
+
+def probes(tokenizer: Any, window: int) -> list[NDArray[np.int32]]:
+    """The probe texts' tokens, cut to the window: they only have to be various."""
+    return [np.array(tokenizer.encode(text).ids, np.int32)[:window] for text in PROBES]
 
 
 def parity(vectors: NDArray[np.float32], truth: NDArray[np.float32]) -> float:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from semcache_async.embed.encoder.weights import Pooling
+    from semcache_async.embed.encoder.architecture import Pooling
 
 __all__ = [
     "BUDGET",
@@ -149,7 +149,8 @@ class OnnxPadded:
         kinds = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
         self._inputs = {i.name: kinds[i.type] for i in self._session.get_inputs()}
         names = [output.name for output in self._session.get_outputs()]
-        self._output = "sentence_embedding" if "sentence_embedding" in names else names[0]
+        self.pools = "sentence_embedding" in names
+        self._output = "sentence_embedding" if self.pools else names[0]
 
     def complete(self) -> None:
         """It is."""
@@ -178,8 +179,11 @@ class OnnxPadded:
         asked = {name: offered[name].astype(kind) for name, kind in self._inputs.items()}
         found = self._session.run([self._output], asked)[0]
         if found.ndim == 3:
-            weights = mask.astype(np.float32)[:, :, None]
-            found = found[:, 0] if self._pooling == "cls" else (found * weights).sum(1)
+            if self._pooling == "mean":
+                found = (found * mask.astype(np.float32)[:, :, None]).sum(1)
+            else:
+                place = mask.sum(1) - 1 if self._pooling == "last" else np.zeros(len(items), int)
+                found = found[np.arange(len(items)), place]
         unit: Vectors = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
         return unit.astype(np.float32, copy=False)
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from semcache_async.embed import TextEmbedder
-from semcache_async.embed.models.sources import MINILM
+from semcache_async.embed.models.catalog import MINILM
 from semcache_async.protocols import Embedder
 from semcache_async.serve.errors import Invalid, translated
 from semcache_async.serve.http.access import caller_of
