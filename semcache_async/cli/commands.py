@@ -13,7 +13,7 @@ from semcache_async.cli.demo import demo
 from semcache_async.cli.export import export_answers
 from semcache_async.cli.fill import import_answers
 from semcache_async.cli.migrate import migrate
-from semcache_async.cli.model import pull
+from semcache_async.cli.model import list_models, pull
 from semcache_async.cli.serve import serve
 from semcache_async.cli.simulate import simulate_llm
 from semcache_async.cli.worker import worker
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-model_app = typer.Typer(no_args_is_help=True, help="The embedding model on this machine.")
+model_app = typer.Typer(no_args_is_help=True, help="Embedding models, by name.")
 app.add_typer(model_app, name="model")
 
 
@@ -41,6 +41,7 @@ for _command in (
 app.command("import")(import_answers)
 app.command("export")(export_answers)
 model_app.command()(pull)
+model_app.command("list")(list_models)
 
 
 def main() -> None:

@@ -43,6 +43,7 @@ __all__ = [
     "cache_directory",
     "exported_graph",
     "kept_models",
+    "origin",
     "pull_model",
 ]
 
@@ -77,17 +78,24 @@ def kept_models() -> list[Path]:
     return [path for path in sorted(_models().glob("[!.]*")) if path.is_dir() and _is_whole(path)]
 
 
+def origin(directory: Path) -> tuple[str, str]:
+    """The name of a model on this disk, and the commit or package that it came from."""
+    manifest = read_json(directory / MANIFEST)
+    return str(manifest.get("name", "")), str(manifest.get("revision", "a directory"))
+
+
 def pull_model(
-    name: str | PublishedModel = MINILM, *, force: bool = False, progress: bool = True
+    name: str | PublishedModel | None = None, *, force: bool = False, progress: bool = True
 ) -> Path:
     """The directory of a model, fetched, verified, built and checked on first need.
 
     ``name``: ``OWNER/NAME`` on the Hugging Face hub, or one of the catalogue without its owner;
     ``@REVISION`` behind it asks for a branch, tag or commit. Without one, what was fetched first
-    stays, until ``force`` fetches the newest anew. Safe from several processes at once: one works,
-    the others wait. Raises ``ModelError`` where it cannot be had or does not pass its checks.
+    stays, until ``force`` fetches the newest anew. None: the default model. Safe from several
+    processes at once: one works, the others wait. Raises ``ModelError`` where it cannot be had or
+    does not pass its checks.
     """
-    model, revision = (name, None) if isinstance(name, PublishedModel) else _parse(name)
+    model, revision = _parse(name) if isinstance(name, str) else (name or MINILM, None)
     key = _pinned(model) if model.sha256 else re.sub(r"[^\w.-]", "-", revision or "first")
     target = _models() / f"{model.repository.replace('/', '--')}-{key}-b{BUILDER}"
 
