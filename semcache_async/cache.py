@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import (
     AsyncGenerator,
@@ -25,7 +26,7 @@ import anyio.to_thread
 from semcache_async.answering import Answering, in_pieces, whole
 from semcache_async.attempt import Attempt
 from semcache_async.bounds.choice import Choice
-from semcache_async.config import CacheConfig, check_limit
+from semcache_async.config import STRICT_DISTANCE, CacheConfig, check_limit
 from semcache_async.errors import ConfigError, OverloadedError, PromptError, WrongLoopError
 from semcache_async.evidence.judging import Judging
 from semcache_async.evidence.learner import Learner
@@ -48,12 +49,17 @@ from semcache_async.types import Affected, Answer, Entry, Neighbour, Scope, Sour
 
 __all__ = ["Opening", "SemanticCache"]
 
+_log = logging.getLogger("semcache_async")
+
 C = TypeVar("C")
 T = TypeVar("T")
 V = TypeVar("V")
 
 _BULK_AT_ONCE = 256
 """Items of one ``lookup_many`` under way: enough for full packs, few enough to wait behind."""
+
+_said: set[str] = set()
+"""Fingerprints of embedders of which nothing was measured, as was said."""
 
 _forks = 0
 """How often this process is a fork of one that had imported this."""
@@ -124,6 +130,10 @@ async def _opened(
             from semcache_async.embed import default_embedder
 
             embedder = await anyio.to_thread.run_sync(default_embedder)
+        measured = getattr(embedder, "max_distance", None)
+        if measured is None:
+            _say_unmeasured(embedder, config)
+        config = config.for_model(measured)
         if config.guards:
             await anyio.to_thread.run_sync(_warm_guards)
         vectors = await stack.enter_async_context(
@@ -182,6 +192,7 @@ class SemanticCache:
             judged=judge is not None,
             busy=lambda: self._tiers.busy,
             quotas=self._tiers.quotas,
+            measured=getattr(vectors.embedder, "max_distance", None) is not None,
             validated=self._tiers.ageing.validate,
         )
         self._answering: Answering[Any] = Answering(
@@ -661,6 +672,19 @@ def _check_conditions(
         raise ConfigError(f"tenant must be a str, not {type(tenant).__name__}.")
     if scope is None and tenant is None and not tags and not entry_ids:
         raise ConfigError("Nothing named to invalidate; give a scope, tenant, tags or entry_ids.")
+
+
+def _say_unmeasured(embedder: Embedder, config: CacheConfig) -> None:
+    """Once for each embedder, unless its distance is given or found by evidence."""
+    if config.for_model(None).max_distance != STRICT_DISTANCE or embedder.fingerprint in _said:
+        return
+    _said.add(embedder.fingerprint)
+    _log.warning(
+        "No distance was measured for %r: another prompt's answer is served within %g only. Find "
+        "the one that suits your questions (semcache calibrate FILE --model NAME) and give it as "
+        "max_distance.",
+        *(embedder, STRICT_DISTANCE),
+    )
 
 
 def _warm_guards() -> None:

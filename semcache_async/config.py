@@ -7,7 +7,7 @@ import math
 import re
 from base64 import b64decode
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import msgspec
@@ -26,7 +26,8 @@ GUARDS = (
 
 DEFAULT_DISTANCE, LEARNT_CEILING = 0.12, 0.3
 """``max_distance`` where it is not given: without evidence, and with."""
-_NOT_GIVEN = float("nan")
+STRICT_DISTANCE = 0.02
+"""The same without evidence, for an embedding model of which nothing was measured."""
 MAX_TTL_S = 10 * 365 * 86_400.0
 
 
@@ -49,6 +50,10 @@ class TTLRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """In place of the config's, where it is given."""
 
 
+class _Default(float):
+    """A distance that nobody gave."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CacheConfig:
     """How a cache decides, keeps and waits. Raises ``ConfigError`` on nonsense.
@@ -59,10 +64,11 @@ class CacheConfig:
 
     name: str = "semcache"
     """Prefix of every key and of the index: letters, digits, ``_ . : -``, at most 64."""
-    max_distance: float = _NOT_GIVEN
+    max_distance: float = _Default(DEFAULT_DISTANCE)
     """Largest cosine distance (0..2) at which another prompt's answer may be served, if no guard
-    speaks against it: 0.12 where it is not given, for traffic that nobody has measured
-    (docs/decisions.md has the figures); calibrate it on your own (``semcache calibrate``). With
+    speaks against it. Where it is not given: 0.12 with the default model, for traffic that
+    nobody has measured (docs/decisions.md has the figures), and 0.02 with a model of which nothing
+    was; calibrate it on your own (``semcache calibrate``). With
     ``target_precision`` or ``verified`` it is the ceiling of what they find, and 0.30 where it is
     not given."""
     target_precision: float | None = None
@@ -212,6 +218,14 @@ class CacheConfig:
     reads them needs as well: without it they are misses); None: none. Sizes tell more of what is
     sealed then: whoever sees them, and may choose a part of a prompt, can try to guess the rest."""
 
+    def for_model(self, measured: float | None) -> CacheConfig:
+        """With what was ``measured`` of an embedding model, or a strict distance where nothing was,
+        in place of one that nobody gave. What evidence finds is the same for any model."""
+        if not isinstance(self.max_distance, _Default):
+            return self
+        strict = STRICT_DISTANCE if measured is None else measured
+        return replace(self, max_distance=LEARNT_CEILING if self.learns else strict)
+
     @property
     def learns(self) -> bool:
         """Is a precision asked for, rather than a distance?"""
@@ -222,9 +236,8 @@ class CacheConfig:
             raise ConfigError(
                 f"name={self.name!r}: use 1 to 64 letters, digits or any of '_', '.', ':', '-'."
             )
-        if self.max_distance is _NOT_GIVEN:
-            distance = LEARNT_CEILING if self.learns else DEFAULT_DISTANCE
-            object.__setattr__(self, "max_distance", distance)
+        if isinstance(self.max_distance, _Default) and self.learns:
+            object.__setattr__(self, "max_distance", _Default(LEARNT_CEILING))
         check_max_distance(self.max_distance)
         if self.target_precision is not None and self.verified is not None:
             raise ConfigError("Give target_precision or verified, not both.")

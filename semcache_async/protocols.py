@@ -66,7 +66,9 @@ class Embedder(Protocol):
 
     ``embed`` may be a plain method (run on one worker thread, one call at a time) or a coroutine
     function (awaited on the event loop). The same text must give the same vector in any company.
-    One whose texts are no natural language may say so by an attribute ``guarded = False``.
+    One whose texts are no natural language may say so by an attribute ``guarded = False``, and one
+    whose distances were measured by ``max_distance``, which holds where the configuration gives
+    none.
     """
 
     @property

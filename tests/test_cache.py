@@ -502,6 +502,41 @@ async def test_a_failing_embedder_leaves_the_exact_tier() -> None:
         assert [answer.source for answer in answers] == [Source.GENERATED, Source.EXACT]
 
 
+@pytest.mark.parametrize(
+    ("config", "given", "until", "warnings"),
+    [
+        (CacheConfig(), 0.02, 0.02, 1),
+        (CacheConfig(max_distance=0.12), 0.12, 0.12, 0),
+        (CacheConfig(target_precision=0.9), 0.3, 0.02, 0),
+    ],
+)
+async def test_a_model_of_which_nothing_was_measured_starts_strictly(
+    config: CacheConfig,
+    given: float,
+    until: float,
+    warnings: int,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And says so once, with what to do; unless a distance is given, or found by evidence."""
+    embedder = AngleEmbedder()
+    embedder.max_distance = None
+    monkeypatch.setattr("semcache_async.cache._said", set())
+    for _ in range(2):
+        store = MemoryStore()
+        async with SemanticCache.open(store=store, embedder=embedder, config=config) as cache:
+            assert cache.config.max_distance == given
+            await cache.store("stored at 0", "stored")
+            near, far = (
+                f"asked at {np.degrees(np.arccos(1 - distance)):.6f}"
+                for distance in (until - 0.001, until + 0.001)
+            )
+            assert await cache.lookup(near) is not None
+            assert await cache.lookup(far) is None
+    said = [record.message for record in caplog.records if "semcache calibrate" in record.message]
+    assert len(said) == warnings
+
+
 class Wrong:
     fingerprint = "wrong"
 

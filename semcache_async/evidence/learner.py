@@ -22,7 +22,7 @@ from semcache_async.bounds.histogram import Histogram, Sample, periods
 from semcache_async.bounds.per_entry import serves
 from semcache_async.bounds.precision import needed
 from semcache_async.complaints import Complaints
-from semcache_async.config import CacheConfig
+from semcache_async.config import STRICT_DISTANCE, CacheConfig
 from semcache_async.errors import CacheClosedError, OverloadedError
 from semcache_async.evidence.judging import Judging, Label, same
 from semcache_async.evidence.local import LocalEvidence
@@ -137,11 +137,13 @@ class Learner:
         judged: bool,
         busy: Callable[[], bool],
         quotas: Quotas,
+        measured: bool,
         validated: Callable[[Entry], Awaitable[None]],
         draw: Callable[[], float] = random.random,
     ) -> None:
         """``validated`` is told of answers that were found right. ``judged``: is there a judge?
-        ``busy``: is there so much to do that learning waits?"""
+        ``busy``: is there so much to do that learning waits? ``measured``: is anything known of the
+        distances of the embedding model?"""
         self._local: LocalEvidence | None = None
         self._keeper: EvidenceStore | LocalEvidence
         if isinstance(store, EvidenceStore):
@@ -175,7 +177,7 @@ class Learner:
         self._complaints = Complaints()
         start = config.max_distance
         if config.target_precision is not None:
-            start = min(start, _UNPROVEN)
+            start = min(start, _UNPROVEN if measured else STRICT_DISTANCE)
         self._start = Policy(start, words.refusal, self.standing, config.max_distance)
         self._start_of = lru_cache(maxsize=_TENANTS)(self._start_for)
 

@@ -26,6 +26,7 @@ class AngleEmbedder:
     guarded = False
     """Its texts are labels, not questions: guards would see nothing but their numbers."""
     fingerprint = "angle-1"
+    max_distance: float | None = 0.12
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []

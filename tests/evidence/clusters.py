@@ -20,6 +20,7 @@ class Clusters:
 
     dim = 64
     fingerprint = "clusters"
+    max_distance = 0.12
     guarded = False
 
     def __init__(self, spread: float = 0.1) -> None:
