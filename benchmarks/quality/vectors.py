@@ -33,7 +33,7 @@ class Remembered:
     def __init__(self, embedder: TextEmbedder, folder: Path | None = None) -> None:
         self._embedder = embedder
         self.dim, self.fingerprint = embedder.dim, embedder.fingerprint
-        self.window = embedder.window
+        self.window, self.max_distance = embedder.window, embedder.max_distance
         self.token_budget, self.streams = embedder.token_budget, 1
         self._file = folder / f"vectors-{embedder.fingerprint[:16]}.npz" if folder else None
         self._known: dict[str, NDArray[np.float32]] = {}

