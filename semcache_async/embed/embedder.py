@@ -11,7 +11,7 @@ import numpy as np
 
 from semcache_async.embed.runtimes.cpu import hint
 from semcache_async.embed.runtimes.forks import ForkLock
-from semcache_async.embed.tokenizer import unknown_token
+from semcache_async.embed.tokenizer import reserved
 from semcache_async.embed.wording import brief
 from semcache_async.errors import EmbeddingError, PromptError, PromptTooLongError
 from semcache_async.types import Piece
@@ -52,7 +52,8 @@ class TextEmbedder:
         self.max_distance = max_distance
         """``CacheConfig.max_distance`` for this model, where that was measured."""
         self._tokenizer = tokenizer
-        self._unknown = unknown_token(tokenizer)
+        self._reserved = reserved(tokenizer)
+        self._framing = self._reserved_in(tokenizer.encode("").ids)
         self._encoder = encoder
         self._pid = os.getpid()
         self._renewing = ForkLock()
@@ -119,9 +120,12 @@ class TextEmbedder:
         )
 
     def readable(self, tokens: Ids) -> bool:
-        """Does the vocabulary have every character? Where it lacks one, texts that differ in it
-        alone get one and the same vector."""
-        return self._unknown is None or self._unknown not in tokens
+        """Does each token stand for text? Where the vocabulary lacks a character, texts that differ
+        in it alone get one and the same vector; a special token would be read as no text."""
+        return self._reserved_in(tokens.tolist()) == self._framing
+
+    def _reserved_in(self, tokens: list[int]) -> int:
+        return sum(map(self._reserved.__contains__, tokens))
 
     def embed_tokens(self, items: Sequence[Ids]) -> Vectors:
         """Float32 ``[len(items), dim]``, on the calling thread, in as few passes as packing allows.

@@ -1,4 +1,4 @@
-"""A model's own tokenizer, which neither cuts nor pads."""
+"""A model's tokenizer, opened so that it reads a prompt as text and whole."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ from semcache_async.errors import ModelError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["open_tokenizer", "unknown_token"]
+__all__ = ["open_tokenizer", "reserved"]
+
+_OF_SLOW_ONES = (
+    *("vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model"),
+)
+_IN_NO_VOCABULARY = "\U0010fffd"
 
 
 def open_tokenizer(path: Path) -> Any:
-    """A ``tokenizers.Tokenizer`` that neither cuts nor pads, whatever its file says.
+    """A ``tokenizers.Tokenizer`` that neither cuts nor pads, whatever its file says, and for which
+    a special token that a text spells out is text.
 
     Batches are tokenised on the calling thread unless the environment's TOKENIZERS_PARALLELISM
     says otherwise: they are small, and the other cores are busy embedding.
@@ -24,7 +30,7 @@ def open_tokenizer(path: Path) -> Any:
     from tokenizers import Tokenizer
 
     if not path.is_file():
-        raise ModelError(f"{path} is missing; fetch the model again, with its fast tokenizer.")
+        raise ModelError(_missing(path))
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises plain Exception
@@ -33,12 +39,29 @@ def open_tokenizer(path: Path) -> Any:
         ) from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
     return tokenizer
 
 
-def unknown_token(tokenizer: Any) -> int | None:
-    for token in ("[UNK]", "<unk>"):
-        number: int | None = tokenizer.token_to_id(token)
-        if number is not None:
-            return number
-    return None
+def reserved(tokenizer: Any) -> frozenset[int]:
+    """The tokens that stand for no text: special ones, and the one for unknown characters.
+
+    SentencePiece's Unigram models have special tokens in their vocabulary, and find them in texts.
+    """
+    added = tokenizer.get_added_tokens_decoder().items()
+    found = {number for number, token in added if token.special}
+    unknown = tokenizer.model.tokenize(_IN_NO_VOCABULARY)
+    if len(unknown) == 1:  # else it falls back on bytes, or drops what it does not know
+        found.add(unknown[0].id)
+    return frozenset(found)
+
+
+def _missing(path: Path) -> str:
+    slow = next((name for name in _OF_SLOW_ONES if (path.parent / name).is_file()), None)
+    if slow is None:
+        return f"{path} is missing; fetch the model again, with its fast tokenizer."
+    return (
+        f"{path} is missing, and {slow} is of a slow tokenizer; write the fast one beside it with "
+        f"transformers: AutoTokenizer.from_pretrained({str(path.parent)!r})"
+        f".save_pretrained({str(path.parent)!r})."
+    )
