@@ -28,11 +28,11 @@ def erases(a: Reading, b: Reading, *, lenient: bool) -> bool:
     saw: it is the distance's business. Compositions (NFC), outer white space, spaces that end a
     line, CR LF, and the capital that begins a sentence or stands in a title are no difference.
 
-    ``lenient`` excuses four habits: a prompt typed in one case is no other than one with capitals;
+    ``lenient`` excuses five habits: a prompt typed in one case is no other than one with capitals;
     where two prompts in plain writing do not say the same words, the case of those with three
     letters or more does not count; one typed in small ASCII letters without a closing mark is no
-    other than one with accents, if nothing else differs; and white space in code that cannot matter
-    does not count.
+    other than one with accents, if nothing else differs; white space in code that cannot matter
+    does not count; nor, in plain writing, does the width of letters, digits and marks.
     """
     if a.text == b.text or not _apart(_side_of(a), _side_of(b)) or a.canonical == b.canonical:
         return False
@@ -45,6 +45,8 @@ def erases(a: Reading, b: Reading, *, lenient: bool) -> bool:
         left, right = left._replace(inks=a.folded_inks), right._replace(inks=b.folded_inks)
     elif a.plain and b.plain and a.words != b.words:
         left, right = left._replace(inks=a.level_inks), right._replace(inks=b.level_inks)
+    left = left._replace(inks=a.narrowed(left.inks))
+    right = right._replace(inks=b.narrowed(right.inks))
     return _apart(left, right)
 
 
@@ -87,6 +89,7 @@ def _apart(a: _Side, b: _Side) -> bool:
     return (
         _differ(a, b, 0, 0, head)
         or _differ(a, b, *ends, tail)
+        or _regrouped(a.keys[head : ends[0]], b.keys[head : ends[1]])
         or _moved_differ(a, b, range(head, ends[0]), range(head, ends[1]))
     )
 
@@ -118,6 +121,28 @@ def _differ(a: _Side, b: _Side, start_a: int, start_b: int, count: int) -> bool:
         return True
     gap_a, gap_b = a.gaps[start_a], b.gaps[start_b]
     return gap_a != gap_b and "\n" in gap_a and "\n" in gap_b and a.at(start_a) != b.at(start_b)
+
+
+def _regrouped(a: Sequence[Key], b: Sequence[Key]) -> bool:
+    """Do both begin, or end, with the same tokens in other units? Then other characters stand for
+    them: a ligature, a fraction or a unit of measure is one where another text spells it out."""
+    for step in (1, -1):
+        one, ends = _tokens(a[::step], step)
+        other, other_ends = _tokens(b[::step], step)
+        both = ends & other_ends
+        if both and min(both) <= _common(one, other):
+            return True
+    return False
+
+
+def _tokens(keys: Sequence[Key], step: int) -> tuple[list[int], set[int]]:
+    """The tokens of units, and after how many of them a unit ends."""
+    tokens: list[int] = []
+    ends: set[int] = set()
+    for key in keys:
+        tokens += (key,) if isinstance(key, int) else key[::step]
+        ends.add(len(tokens))
+    return tokens, ends
 
 
 def _moved_differ(a: _Side, b: _Side, units_a: range, units_b: range) -> bool:

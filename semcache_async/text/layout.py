@@ -12,6 +12,7 @@ __all__ = ["loose_gaps"]
 
 _PAIRS = {'"': '"', "`": "`", "\u201c": "\u201d", "\u201e": "\u201c", "\u00ab": "\u00bb", "'": "'"}
 _OPENING, _CLOSING = "([{", ")]}"
+_SIGNS = re.compile(r"\w+|\W")
 _EDGES = "()[]{},\"'`"
 _ABOUT_SPACE = re.compile(r"\b(?:make|tab|indent|space|whitespace)", re.IGNORECASE)
 
@@ -25,6 +26,20 @@ def loose_gaps(text: str, inks: Sequence[str], gaps: Sequence[str]) -> tuple[str
     the brackets of a call, or of a JSON object or list, spaces count between two words and between
     two signs only.
     """
+    signs: list[str] = []
+    before: list[str] = []
+    places: list[int] = []
+    for ink, gap in zip(inks, gaps, strict=True):
+        parts = _SIGNS.findall(ink) or [ink]
+        places.append(len(signs))
+        signs += parts
+        before += [gap] + [""] * (len(parts) - 1)
+    loose = _loose(text, signs, before)
+    return tuple(loose[place] for place in places)
+
+
+def _loose(text: str, inks: Sequence[str], gaps: Sequence[str]) -> list[str]:
+    """The same where each ink is a word or a sign."""
     about_space = bool(_ABOUT_SPACE.search(text))
     ranks = {} if about_space else _ranks(gaps)
     loose: list[str] = []
@@ -53,7 +68,7 @@ def loose_gaps(text: str, inks: Sequence[str], gaps: Sequence[str]) -> tuple[str
             depth = max(0, depth - 1)
         elif ink in _OPENING and (depth or _opens(inks, gaps, i)):
             depth += 1
-    return tuple(loose)
+    return loose
 
 
 def _ranks(gaps: Sequence[str]) -> dict[str, str]:

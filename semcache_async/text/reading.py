@@ -6,10 +6,10 @@ import re
 import unicodedata
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from semcache_async.text.layout import loose_gaps
-from semcache_async.text.prompt import BEFORE_I, compose
+from semcache_async.text.prompt import BEFORE_I, compose, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +25,10 @@ _NOT_PLAIN = re.compile(
     rf"[{_QUOTING}\\{{}}\[\]<>=+*|^#@~_$&]|(?<!\w)['/]|['/](?!\w)|(?<!\w)[-.]\w|(?<!\d)%|\n\s"
 )
 _BLANKS = " \u00a0\u2009\u202f\u3000"
+# Full-width letters, digits and marks, and half-width katakana.
+_WIDTHS = re.compile(
+    "[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff65-\uff9f\uff01\uff0c\uff1a\uff1b\uff1f]+"
+)
 _WITHIN_WORDS = dict.fromkeys(map(ord, "-/'\u2019"))
 _CONTRACTED = re.compile("(?<=\\w)['\u2019].*")
 _LONG = 3
@@ -44,7 +48,8 @@ class Reading:
 
     A unit's ink runs to where the next one begins, so that it holds what the tokenizer dropped
     there. Tokens that share a character, and those that begin with a mark or a Hangul vowel, are
-    one unit. ``pieces`` are ``(id, start, end)`` in order of ``start``, without special tokens.
+    one unit; so are tokens for white space and what follows them. ``pieces`` are ``(id, start,
+    end)`` in order, without special tokens.
     """
 
     def __init__(self, text: str, pieces: Iterable[Piece]) -> None:
@@ -52,13 +57,15 @@ class Reading:
         self.text = text
         self.keys: tuple[Key, ...] = tuple(keys)
         self.plain = not _NOT_PLAIN.search(text)
-        self.before = compose(text[: starts[0]] if starts else text).strip()
+        self._composed = compose(text)
+        composed = self._composed == text
+        self.before = compose(text[: starts[0]] if starts else text).lstrip()
         """What was dropped before the first unit."""
         inks, gaps, gap = [], [], ""
         for start, end in pairwise([*starts, len(text)]):
             span = text[start:end]
             ink = span.rstrip()
-            inks.append(ink if ink.isascii() else compose(ink))
+            inks.append(ink if composed else compose(ink))
             gaps.append(gap)
             gap = span[len(ink) :]
             if gap not in ("", " "):
@@ -70,15 +77,15 @@ class Reading:
 
     @cached_property
     def canonical(self) -> str:
-        """The text in NFC, without outer space, spaces that end a line, and CR before LF."""
-        text = compose(self.text).strip()
+        """The text as the exact tier takes it, without spaces that end a line, and CR before LF."""
+        text = normalise(self.text)
         if "\r" in text:
             text = text.replace("\r\n", "\n")
         return _LINE_END.sub("", text) if "\n" in text else text
 
     @cached_property
     def folded_inks(self) -> tuple[str, ...]:
-        return tuple(map(str.casefold, self.inks))
+        return tuple(map(str.lower, self.inks))
 
     @cached_property
     def level_inks(self) -> tuple[str, ...]:
@@ -91,11 +98,17 @@ class Reading:
                 word = "".join(self.inks[start:end]).rstrip(".,;:?!)").lstrip("(")
                 letters = _CONTRACTED.sub("", word).translate(_WITHIN_WORDS)
                 if len(letters) >= _LONG and letters.isalpha() and not counted:
-                    inks[start:end] = map(str.casefold, inks[start:end])
+                    inks[start:end] = map(str.lower, inks[start:end])
                 elif letters == "i" and end < len(inks):
                     inks[start] = "I"
                 start, counted = end, letters[-1:].isdigit()
         return tuple(inks)
+
+    def narrowed(self, inks: tuple[str, ...]) -> tuple[str, ...]:
+        """Its inks, where it is plain, with letters, digits and marks in their usual width."""
+        if not self.plain or not _WIDTHS.search(self.text):
+            return inks
+        return tuple(_WIDTHS.sub(_usual_width, ink) for ink in inks)
 
     @cached_property
     def words(self) -> list[Key]:
@@ -166,7 +179,7 @@ class Reading:
         sentences, and more than one space."""
         letters = [
             char if char in spared or char.isascii() else unicodedata.normalize("NFD", char)[0]
-            for char in compose(self.text).casefold()
+            for char in self._composed.casefold()
             if char not in _SENTENCE_MARKS
         ]
         return " ".join("".join(letters).translate(_NO_DECOMPOSITION).split())
@@ -174,20 +187,26 @@ class Reading:
 
 def _units(text: str, pieces: Iterable[Piece]) -> tuple[list[Key], list[int]]:
     """The keys of the units and where each begins."""
-    keys: list[Key] = []
+    keys: list[Any] = []
     starts: list[int] = []
-    last_end = 0
+    groups: dict[int, list[int]] = {}
+    begun = last_end = 0
     for number, start, end in pieces:
-        while start < end and text[start].isspace():
+        start = max(start, begun)
+        while start < len(text) and text[start].isspace():
             start += 1
-        joined = start < last_end or (start < len(text) and _continues(text[start]))
-        if joined and keys:
-            before = keys[-1]
-            keys[-1] = (before, number) if isinstance(before, int) else (*before, number)
+        if keys and (
+            start < last_end or start == begun or (start < len(text) and _continues(text[start]))
+        ):
+            last = len(keys) - 1
+            groups.setdefault(last, [keys[last]]).append(number)
         else:
             keys.append(number)
             starts.append(start)
-        last_end = max(end, last_end)
+            begun = start
+        last_end = max(last_end, end)
+    for index, numbers in groups.items():
+        keys[index] = tuple(numbers)
     return keys, starts
 
 
@@ -196,6 +215,10 @@ def _continues(char: str) -> bool:
     return char > "\u02ff" and (
         "\u1160" <= char <= "\u11ff" or unicodedata.category(char)[0] == "M"
     )
+
+
+def _usual_width(found: re.Match[str]) -> str:
+    return unicodedata.normalize("NFKC", found[0])
 
 
 def _written_gap(gap: str, plain: bool) -> str:
