@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,7 +54,8 @@ class TextEmbedder:
         """``CacheConfig.max_distance`` for this model, where that was measured."""
         self._tokenizer = tokenizer
         self._reserved = reserved(tokenizer)
-        self._framing = self._reserved_in(tokenizer.encode("").ids)
+        self._framing = self._reserved_in(tokenizer.encode(prompt).ids)
+        self._prompted = len(tokenizer.encode(prompt.rstrip(), add_special_tokens=False).ids)
         self._encoder = encoder
         self._pid = os.getpid()
         self._renewing = ForkLock()
@@ -105,18 +107,24 @@ class TextEmbedder:
         return [np.array(encoding.ids, np.int32) for encoding in found]
 
     def pieces(self, text: str) -> tuple[Piece, ...]:
-        """The text's tokens, special ones left out, each with where it stands in the text.
+        """The text's tokens behind the prompt, special ones left out, each with where it stands in
+        the text.
 
         What lies between them, or within one and not in its word, the model never saw. Raises
         ``PromptError`` for what is no valid Unicode text.
         """
         try:
-            found = self._tokenizer.encode(text, add_special_tokens=False)
+            whole = self.prompt + text if self.prompt else text
+            found = self._tokenizer.encode(whole, add_special_tokens=False)
         except (TypeError, UnicodeError) as error:
             raise PromptError(f"The text cannot be tokenised ({brief(error)}).") from error
+        spans = zip(found.ids, found.offsets, strict=True)
+        if not self.prompt:
+            return tuple(Piece(number, start, end) for number, (start, end) in spans)
+        before = len(self.prompt)
         return tuple(
-            Piece(number, start, end)
-            for number, (start, end) in zip(found.ids, found.offsets, strict=True)
+            Piece(number, max(start - before, 0), max(end - before, 0))
+            for number, (start, end) in islice(spans, self._prompted, None)
         )
 
     def readable(self, tokens: Ids) -> bool:

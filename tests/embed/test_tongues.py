@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SPECIAL = ["[SEP]", "[UNK]", "[MASK]", "</s>", "<unk>", "<mask>", "<|endoftext|>", "<|padding|>"]
 UNIGRAM = {"xlm-roberta", "albert", "unigram-bytes"}
 SEES_ALL = {"roberta", "roberta-prefix", "modern-bert", "sentencepiece-bpe"}
+PROMPT = "query: "
 # What some model reads as one, or as made of the same.
 SAME = [
     ["x2", "x\u00b2", "x\u2082", "\uff582"],
@@ -48,8 +49,9 @@ SAME = [
     ["\U0001f469\u200d\U0001f467", "\U0001f469\U0001f467", "\U0001f469 \U0001f467"],
     ["\u65e5", "\u2f47", "<0xE6><0x97><0xA5>"],
     [" ", "\u200b", "\u2581", "\u0120", "\u2028"],
-    [*SPECIAL, ""],
+    [*SPECIAL, "", "query: "],
     ["=", "\uff1d", "\u2260", "=\u0338"],
+    ["\u0301", "\u00b4", " \u0301", "a \u0301"],
     ["what", "\uff37hat", "wh\u00e2t"],
 ]
 places = st.lists(
@@ -59,7 +61,12 @@ places = st.lists(
 
 @pytest.fixture(scope="module")
 def embedders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TextEmbedder]:
-    return {kind: embedder_of(kind, tmp_path_factory.mktemp(kind)) for kind in KINDS}
+    directory = tmp_path_factory.mktemp("tokenizers")
+    return {
+        kind + prompt: embedder_of(kind, directory, prompt=prompt)
+        for kind in KINDS
+        for prompt in ("", PROMPT)
+    }
 
 
 def apart(embedder: TextEmbedder, one: str, other: str, *, lenient: bool = True) -> bool:
@@ -93,6 +100,19 @@ def test_tokens_are_neither_cut_nor_padded(embedders: dict[str, TextEmbedder], k
     assert len(short) < 5
     assert len(longer) > 40
     assert embedders[kind].readable(longer)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pieces_are_of_the_text_behind_the_prompt(
+    embedders: dict[str, TextEmbedder], kind: str
+) -> None:
+    embedder = embedders[kind + PROMPT]
+    reading = Reading("What is it about?", embedder.pieces("What is it about?"))
+    assert (reading.before, "".join(reading.inks)) == ("", "Whatisitabout?")
+    (tokens,) = embedder.tokenise(["What is it about?"])
+    ids = [piece.id for piece in embedder.pieces("What is it about?")]
+    assert ids == tokens.tolist()[-len(ids) - 1 : -1]
+    assert embedder.readable(tokens)
 
 
 @pytest.mark.parametrize("name", ["vocab.txt", "sentencepiece.bpe.model"])

@@ -143,7 +143,7 @@ KINDS: dict[str, Callable[[], Tokenizer]] = {
 }
 
 
-def embedder_of(kind: str, directory: Path) -> TextEmbedder:
+def embedder_of(kind: str, directory: Path, *, prompt: str = "") -> TextEmbedder:
     """Reads as such a model does, from a file that asks for truncation and padding."""
     tokenizer = KINDS[kind]()
     tokenizer.enable_truncation(8)
@@ -155,6 +155,7 @@ def embedder_of(kind: str, directory: Path) -> TextEmbedder:
         dim=_DIM,
         window=256,
         fingerprint=kind,
+        prompt=prompt,
     )
 
 
