@@ -11,7 +11,7 @@ from semcache_async.errors import ModelError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["open_tokenizer", "reserved"]
+__all__ = ["open_tokenizer", "reserved", "write_lowering"]
 
 _OF_SLOW_ONES = (
     *("vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model"),
@@ -54,6 +54,16 @@ def reserved(tokenizer: Any) -> frozenset[int]:
     if len(unknown) == 1:  # else it falls back on bytes, or drops what it does not know
         found.add(unknown[0].id)
     return frozenset(found)
+
+
+def write_lowering(path: Path) -> None:
+    """Have the tokenizer of a file put texts into small letters before it reads them."""
+    from tokenizers import Tokenizer, normalizers
+
+    tokenizer = Tokenizer.from_file(str(path))
+    steps = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.save(str(path))
 
 
 def _missing(path: Path) -> str:

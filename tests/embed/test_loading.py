@@ -113,6 +113,17 @@ def test_fingerprint_follows_content(tmp_path: Path, cache: Path) -> None:
     assert len({load(model).fingerprint for model in models}) == 3
 
 
+def test_do_lower_case_is_honoured(tiny: Path) -> None:
+    tokenizer = json.loads((tiny / "tokenizer.json").read_text())
+    (tiny / "tokenizer.json").write_text(json.dumps(tokenizer | {"normalizer": None}))
+    cased = load(tiny)
+    (tiny / "sentence_bert_config.json").write_text('{"do_lower_case": true}')
+    lowered = load(tiny)
+    assert lowered.fingerprint != cased.fingerprint
+    np.testing.assert_array_equal(lowered.embed(["Card?"]), cased.embed(["card?"]))
+    assert [(piece.start, piece.end) for piece in lowered.pieces("Card?")] == [(0, 4), (4, 5)]
+
+
 def test_max_seq_length_is_honoured(tiny: Path) -> None:
     (tiny / "sentence_bert_config.json").write_text('{"max_seq_length": 20}')
     assert load(tiny).window == 20

@@ -16,6 +16,7 @@ from semcache_async.errors import ModelError
 __all__ = [
     "Layout",
     "digest",
+    "lowers",
     "read_architecture",
     "read_json",
     "read_layout",
@@ -166,6 +167,12 @@ def read_window(directory: Path, positions: int) -> int:
         if isinstance(said, int | float) and said >= 1:
             return int(min(positions, said))
     return positions
+
+
+def lowers(transformer: Path) -> bool:
+    """Are texts put into small letters before the tokenizer reads them?"""
+    path = transformer / "sentence_bert_config.json"
+    return path.exists() and read_json(path).get("do_lower_case") is True
 
 
 def read_architecture(directory: Path) -> tuple[Architecture, Layout]:

@@ -18,6 +18,7 @@ from semcache_async.embed.encoder.graph import build_graph
 from semcache_async.embed.encoder.layout import (
     Layout,
     digest,
+    lowers,
     read_architecture,
     read_json,
     read_layout,
@@ -31,7 +32,7 @@ from semcache_async.embed.models.progress import Progress
 from semcache_async.embed.models.sources import fetch
 from semcache_async.embed.runtimes.checks import INVARIANCE, PARITY_F32, invariance, parity, probes
 from semcache_async.embed.runtimes.encoders import OnnxPacked, usable_cpus
-from semcache_async.embed.tokenizer import open_tokenizer
+from semcache_async.embed.tokenizer import open_tokenizer, write_lowering
 from semcache_async.embed.wording import brief
 from semcache_async.errors import ModelError
 
@@ -175,8 +176,12 @@ def write_packed(
     architecture, layout = read_architecture(source)
     tensors = read_tensors(layout, architecture)
     onnx.save(build_graph(architecture, tensors), directory / GRAPH)
-    tokenizer = open_tokenizer(layout.transformer / "tokenizer.json")
-    shutil.copyfile(layout.transformer / "tokenizer.json", directory / "tokenizer.json")
+    kept = directory / "tokenizer.json"
+    tokenizer = open_tokenizer(layout.transformer / kept.name)
+    shutil.copyfile(layout.transformer / kept.name, kept)
+    if lowers(layout.transformer):
+        write_lowering(kept)
+        tokenizer = open_tokenizer(kept)
     say("checking")
     items = probes(tokenizer, architecture.window)
     encoder = OnnxPacked(directory / GRAPH, threads=usable_cpus())
@@ -190,7 +195,7 @@ def write_packed(
         )
     manifest = {
         "weights_sha256": _weights_digest(layout),
-        "tokenizer_sha256": digest(layout.transformer / "tokenizer.json"),
+        "tokenizer_sha256": digest(kept),
         "prompt": read_prompt(source) if prompt is None else prompt,
         "architecture": architecture.as_json(),
         "parity": near,
