@@ -19,7 +19,7 @@ from semcache_async.embed.models.installed import GRAPH, MANIFEST, build_packed
 from semcache_async.embed.runtimes.checks import parity
 from semcache_async.errors import ConfigError, ModelError
 from tests.embed import golden
-from tests.embed.tiny import add_steps, padded_graph, write_export, write_model
+from tests.embed.tiny import add_steps, padded_graph, write_export, write_model, write_tensors
 
 GOLDEN = np.load(Path(__file__).parent / "golden_tiny.npz")
 
@@ -124,6 +124,20 @@ def test_do_lower_case_is_honoured(tiny: Path) -> None:
     assert [(piece.start, piece.end) for piece in lowered.pieces("Card?")] == [(0, 4), (4, 5)]
 
 
+def test_a_token_without_a_row_is_found_before_a_text_has_it(tiny: Path) -> None:
+    tensors = safetensors.numpy.load_file(tiny / "model.safetensors")
+    words = "embeddings.word_embeddings.weight"
+    write_tensors(tiny / "model.safetensors", tensors | {words: tensors[words][:-1]})
+    with pytest.raises(ModelError, match="has a token"):
+        load(tiny)
+
+
+def test_weights_of_another_shape(tmp_path: Path, cache: Path) -> None:
+    source = write_model(tmp_path / "m", kind="modernbert", num_attention_heads=32)
+    with pytest.raises(ModelError, match="cannot be packed"):  # heads of one value cannot turn
+        load(source)
+
+
 def test_max_seq_length_is_honoured(tiny: Path) -> None:
     (tiny / "sentence_bert_config.json").write_text('{"max_seq_length": 20}')
     assert load(tiny).window == 20
@@ -139,6 +153,8 @@ def test_max_seq_length_is_honoured(tiny: Path) -> None:
         ({"num_hidden_layers": 3}, "no tensor encoder.layer.2"),
         ({"num_attention_heads": 5}, "does not match"),
         ({"hidden_size": None}, "garbles"),
+        ({"num_attention_heads": 0}, "garbles heads = 0"),
+        ({"max_position_embeddings": -1}, "garbles window = -1"),
     ],
 )
 def test_unsupported_models(tmp_path: Path, cache: Path, config: Any, said: str) -> None:

@@ -183,6 +183,9 @@ def read_architecture(directory: Path) -> tuple[Architecture, Layout]:
     try:
         shape = family_of(config).shape(config)
         shape["window"] = read_window(layout.transformer, shape["window"])
+        for name in ("layers", "heads", "hidden", "window"):
+            if not shape[name] > 0:
+                raise ValueError(f"{name} = {shape[name]}")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} lacks or garbles {error}; fetch the model again.") from error
     architecture = Architecture(

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from semcache_async.embed.encoder.architecture import Tensors
 from semcache_async.embed.encoder.graph import build_graph
 from semcache_async.embed.encoder.layout import (
     Layout,
@@ -183,10 +184,17 @@ def write_packed(
         write_lowering(kept)
         tokenizer = open_tokenizer(kept)
     say("checking")
+    _check_vocabulary(source, tokenizer, tensors)
     items = probes(tokenizer, architecture.window)
-    encoder = OnnxPacked(directory / GRAPH, threads=usable_cpus())
-    truth = reference_vectors(architecture, tensors, items)
-    near, steady = parity(encoder.run(items), truth), invariance(encoder.run, items)
+    try:
+        encoder = OnnxPacked(directory / GRAPH, threads=usable_cpus())
+        truth = reference_vectors(architecture, tensors, items)
+        near, steady = parity(encoder.run(items), truth), invariance(encoder.run, items)
+    except Exception as error:  # whatever is odd about the weights
+        raise ModelError(
+            f"{source} cannot be packed ({brief(error)}); put an exported model.onnx beside its "
+            "tokenizer.json instead."
+        ) from error
     if not (near >= PARITY_F32 and steady >= INVARIANCE):
         raise ModelError(
             f"The graph built from {source} is wrong: cosine to the reference {near:.6f}, to "
@@ -202,6 +210,17 @@ def write_packed(
         "invariance": steady,
     }
     _write_manifest(directory, facts | manifest)
+
+
+def _check_vocabulary(source: Path, tokenizer: Any, tensors: Tensors) -> None:
+    """A text with a token that has no row would fail, and all that is embedded with it."""
+    rows = len(tensors["embeddings.word_embeddings.weight"])
+    highest = max(tokenizer.get_vocab(with_added_tokens=True).values())
+    if highest >= rows:
+        raise ModelError(
+            f"The tokenizer of {source} has a token {highest}, and its weights have {rows} rows; "
+            "fetch both again."
+        )
 
 
 def _keep_exported(
