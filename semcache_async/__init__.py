@@ -23,7 +23,15 @@ from semcache_async.bounds.choice import Choice
 from semcache_async.cache import SemanticCache
 from semcache_async.config import CacheConfig, TTLRule
 from semcache_async.errors import *  # noqa: F403 - every error is public
-from semcache_async.protocols import Embedder, Generate, GenerateStream, Judge, Produce, Store
+from semcache_async.protocols import (
+    Embedder,
+    Generate,
+    GenerateStream,
+    Judge,
+    Produce,
+    Store,
+    Verifier,
+)
 from semcache_async.reply import Reply
 from semcache_async.stats import Stats
 from semcache_async.types import (
@@ -64,6 +72,7 @@ __all__ = [
     "Store",
     "TTLRule",
     "Timings",
+    "Verifier",
     "default_embedder",
 ]
 

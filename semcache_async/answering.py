@@ -115,6 +115,10 @@ class Answering(Generic[C]):
             return self._flights.fly_alone(flight, body)
         if not query.reads:
             return self._flights.refresh(flight, body)
+        if query.policy.verdict is not None:
+            nearest, verify = self._flights.nearest, self._tiers.verify
+            while await verify(attempt, nearest(flight, query.policy).undecided):
+                pass
         return self._flights.board(flight, query.policy, body)
 
     def renew(self, attempt: Attempt, old: Entry, hit: Answer, produce: Produce[C]) -> None:
@@ -224,7 +228,8 @@ class Answering(Generic[C]):
         if sharing is None or flight.emits is None or self._config.shadow:
             return await self._make(attempt, produce, flight)
         try:
-            followed = await sharing.lead_or_follow(flight, query.policy)
+            verify = partial(self._tiers.verify, attempt)
+            followed = await sharing.lead_or_follow(flight, query.policy, verify)
             return followed or await self._make(attempt, produce, flight)
         finally:
             sharing.release(flight)

@@ -25,6 +25,8 @@ class Attempt:
 
     __slots__ = (
         "_began",
+        "ask_until",
+        "asked",
         "bulk",
         "embed_failed",
         "embed_s",
@@ -55,6 +57,10 @@ class Attempt:
         """The embedder has answered; ``vector`` is None for a prompt that it cannot read whole."""
         self.embed_failed = False
         """It failed or was late; it is asked once more when there is something to store."""
+        self.asked: tuple[str, ...] = ()
+        """The prompts that a verifier was asked to compare it with."""
+        self.ask_until = 0.0
+        """When, by the loop's clock, it is too late to ask."""
         self.refused: tuple[Neighbour, ...] = ()
         """Near enough, but not served."""
         self.near: Sequence[Neighbour] = ()
@@ -76,6 +82,7 @@ class Attempt:
         other.vector, other.embedded = self.vector, self.embedded
         other.embed_failed = self.embed_failed
         other.near, other.served, other.shadow = self.near, self.served, self.shadow
+        other.asked, other.ask_until = self.asked, self.ask_until
         other.replaces = self.renews
         return other
 

@@ -31,6 +31,7 @@ from semcache_async.errors import ConfigError, OverloadedError, PromptError, Wro
 from semcache_async.evidence.judging import Judging
 from semcache_async.evidence.learner import Learner
 from semcache_async.flow.vectors import Vectors, open_vectors
+from semcache_async.flow.verifying import Verifying
 from semcache_async.protocols import (
     Embedder,
     Generate,
@@ -38,6 +39,7 @@ from semcache_async.protocols import (
     Judge,
     Produce,
     Store,
+    Verifier,
 )
 from semcache_async.query import Query, check_answer, check_scope, check_tags, read_query
 from semcache_async.reply import Reply
@@ -84,12 +86,14 @@ class Opening:
         embedder: Embedder | None,
         store: Store | None,
         judge: Judge | None,
+        verifier: Verifier | None,
     ) -> None:
         self._redis_url = redis_url
         self._config = config
         self._embedder = embedder
         self._store = store
         self._judge = judge
+        self._verifier = verifier
         self._cache: SemanticCache | None = None
 
     def __await__(self) -> Generator[Any, None, SemanticCache]:
@@ -111,7 +115,10 @@ class Opening:
     async def _open(self) -> SemanticCache:
         closing = AsyncExitStack()
         cache = await closing.enter_async_context(
-            _opened(self._redis_url, self._config, self._embedder, self._store, self._judge)
+            _opened(
+                *(self._redis_url, self._config, self._embedder, self._store),
+                *(self._judge, self._verifier),
+            )
         )
         cache._closing = closing
         return cache
@@ -124,6 +131,7 @@ async def _opened(
     embedder: Embedder | None,
     store: Store | None,
     judge: Judge | None,
+    verifier: Verifier | None,
 ) -> AsyncIterator[SemanticCache]:
     async with AsyncExitStack() as stack:
         if embedder is None:
@@ -151,7 +159,12 @@ async def _opened(
                 open_redis(redis_url, embedder.dim, embedder.fingerprint, config)
             )
         cache = SemanticCache(
-            vectors=vectors, store=kept_in, config=config, redis_url=redis_url, judge=judge
+            vectors=vectors,
+            store=kept_in,
+            config=config,
+            redis_url=redis_url,
+            judge=judge,
+            verifier=verifier,
         )
         try:
             await cache._answering.start()
@@ -176,6 +189,7 @@ class SemanticCache:
         config: CacheConfig,
         redis_url: str | None,
         judge: Judge | None,
+        verifier: Verifier | None,
     ) -> None:
         self.config = config
         self.redis_url = redis_url
@@ -185,12 +199,18 @@ class SemanticCache:
         self._forks = _forks
         self._closing: AsyncExitStack | None = None
         self._counters = Counters()
-        self._tiers = Tiers(vectors, store, config, self._counters)
+        verifying: Verifying | None = None
+        if verifier is not None:
+            verifying = Verifying(
+                verifier, min_score=config.min_score, timeout_s=config.lookup_budget_s
+            )
+        self._tiers = Tiers(vectors, store, config, self._counters, verifying)
         self._learner = Learner(
             *(store, config, self._counters, self._tiers.words),
             Judging(judge, self._tiers.agree, self._counters, rate=config.judge_rate),
             judged=judge is not None,
             busy=lambda: self._tiers.busy,
+            verifying=verifying,
             quotas=self._tiers.quotas,
             measured=getattr(vectors.embedder, "max_distance", None) is not None,
             validated=self._tiers.ageing.validate,
@@ -208,6 +228,7 @@ class SemanticCache:
         embedder: Embedder | None = None,
         store: Store | None = None,
         judge: Judge | None = None,
+        verifier: Verifier | None = None,
     ) -> Opening:
         """A cache for as long as the ``async with`` lasts; or ``await`` it, where nothing can be
         nested, and ``aclose`` it in the end.
@@ -217,14 +238,16 @@ class SemanticCache:
         your own Redis with Search. ``embedder``: None for the default model. ``store``: one you
         opened yourself, instead of Redis. ``judge``: says whether stored answers near a miss, and
         a share of the hits, are right, after callers have been answered (``CacheConfig.judge_rate``
-        bounds its calls).
+        bounds its calls). ``verifier``: compares the two prompts before an answer is served by
+        meaning, where distance and guards allow it, and refuses below ``CacheConfig.min_score``.
+        What it cannot say in time counts as no.
 
         Raises ``ConfigError``; opening raises ``ModelError``, ``EmbeddingError``,
         ``EmbeddedRedisError`` or a ``StoreError``, each with what to do about it.
         """
         if store is not None and redis_url is not None:
             raise ConfigError("Give a redis_url or a store, not both.")
-        return Opening(redis_url, config or CacheConfig(), embedder, store, judge)
+        return Opening(redis_url, config or CacheConfig(), embedder, store, judge, verifier)
 
     async def aclose(self) -> None:
         """Close what ``await SemanticCache.open(...)`` opened; a second time does nothing."""

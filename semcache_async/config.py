@@ -97,6 +97,9 @@ class CacheConfig:
     lenient_typing: bool = True
     """May a prompt typed plainly (all in lower case, without accents) be matched by meaning with
     one that differs from it in nothing but that? What else the tokenizer drops never may be."""
+    min_score: float = 0.5
+    """Smallest score (0..1) of the verifier, where there is one, at which another prompt's answer
+    may be served; calibrate it (``semcache calibrate FILE --verifier NAME``)."""
     neighbours: int = 3
     """Entries read per search (1..100): a dead or foreign one must not hide a good one."""
 
@@ -246,6 +249,7 @@ class CacheConfig:
                 _check_share(name, getattr(self, name))
         _check_range("review_distance", self.review_distance, 0.0, 0.3)
         _check_range("audit_share", self.audit_share, 0.0, 1.0)
+        _check_range("min_score", self.min_score, 0.0, 1.0)
         if self.judge_rate is not None:
             _check_range("judge_rate", self.judge_rate, 0.001, 1e6)
         for name in (

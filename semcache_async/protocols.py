@@ -39,6 +39,7 @@ __all__ = [
     "SharingStore",
     "Store",
     "TokenEmbedder",
+    "Verifier",
     "VersionedStore",
     "WatchableStore",
 ]
@@ -108,6 +109,23 @@ class TokenEmbedder(Embedder, Protocol):
 
     def pieces(self, text: str, /) -> Sequence[Piece]:
         """The tokens of a text with the parts of it that they stand for, in order."""
+
+
+class Verifier(Protocol):
+    """Says how likely one answer serves two prompts.
+
+    ``score`` may be a plain method or a coroutine function, as ``Embedder.embed``; what it raises
+    counts as no for its pairs, of which it is asked again in smaller parts. One that takes several
+    calls at a time may say how many by an attribute ``streams``, and how many tokens (of about four
+    characters) one call had better have, instead of 32 pairs, by ``token_budget``.
+    """
+
+    def score(
+        self, pairs: Sequence[tuple[str, str]], /
+    ) -> NDArray[np.float32] | Awaitable[NDArray[np.float32]]:
+        """Float32 ``[len(pairs)]`` of 0..1, the same in any company; of each pair the prompt asked
+        comes first, the stored one second. Anything else, such as NaN for two that it cannot read
+        whole, is no verdict."""
 
 
 class Store(Protocol):

@@ -130,6 +130,11 @@ class Stats(Counters, Mapping[str, Any]):
     erased: int = _counter("Near prompts refused: they differ in what the model cannot see")
     guarded: int = _counter("Near prompts refused by a guard")
     doubted: int = _counter("Near prompts not served as a small difference may matter")
+    verifier_asked: int = _counter("Pairs of prompts that the verifier was asked about")
+    verifier_refused: int = _counter("Near prompts refused by the verifier")
+    verifier_failed: int = _counter(
+        "Near prompts without a verdict: the verifier raised, was late or gave no score"
+    )
     unopened: int = _counter(
         "What lay in Redis and did not open, for want of a key or of zstd: misses"
     )

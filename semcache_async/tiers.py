@@ -10,6 +10,7 @@ from collections.abc import (
     Callable,
     Collection,
     Hashable,
+    Iterable,
     Mapping,
     Sequence,
 )
@@ -42,6 +43,7 @@ from semcache_async.flow.limiter import Limiter
 from semcache_async.flow.quotas import Quotas
 from semcache_async.flow.recent import Recent, RecentAnswers
 from semcache_async.flow.vectors import Vectors
+from semcache_async.flow.verifying import Verifying
 from semcache_async.flow.versions import Versions
 from semcache_async.flow.wording import Wording
 from semcache_async.protocols import (
@@ -57,7 +59,7 @@ from semcache_async.protocols import (
 from semcache_async.query import Query, check_answer
 from semcache_async.stats import Counters, Stats
 from semcache_async.text.cacheable import has_numbers_of_somebody
-from semcache_async.text.decide import decide
+from semcache_async.text.decide import NO_VERDICT, decide
 from semcache_async.text.prompt import normalise
 from semcache_async.types import (
     Affected,
@@ -108,9 +110,15 @@ class Tiers:
     """The exact and the semantic tier: reading, and keeping answers."""
 
     def __init__(
-        self, vectors: Vectors, store: Store, config: CacheConfig, counters: Counters
+        self,
+        vectors: Vectors,
+        store: Store,
+        config: CacheConfig,
+        counters: Counters,
+        verifying: Verifying | None = None,
     ) -> None:
         self._vectors = vectors
+        self._verifying = verifying
         self._store = store
         self._config = config
         self._counters = counters
@@ -265,7 +273,7 @@ class Tiers:
         if (pointed := await self._pointed(attempt)) is not None:
             return pointed
         try:
-            async with asyncio.timeout(self._config.lookup_budget_s):
+            async with asyncio.timeout(self._config.lookup_budget_s) as limit:
                 if not attempt.embed_failed:
                     await self._embed(attempt)
                 neighbours = await self._search(attempt)
@@ -275,7 +283,12 @@ class Tiers:
             self._complaints.warn("lookup", "out of time, counted as a miss")
             return None
         now = self._store.now()
-        chosen = self._choose(attempt, self._servable(query, neighbours, now), now)
+        near = self._servable(query, neighbours, now)
+        chosen = self._choose(attempt, near, now)
+        if self._verifying is not None:
+            attempt.ask_until = limit.when() or 0.0
+            while chosen is None and await self.verify(attempt, _undecided(attempt.refused)):
+                chosen = self._choose(attempt, near, now)
         if chosen is None:
             return None
         if self._config.shadow:
@@ -311,6 +324,7 @@ class Tiers:
         if decision.chosen is None and query.widen and attempt.replaces is None:
             fresh = [one for one in near if not (one.widened and one.entry.is_stale(now))]
             decision = decide(query.prompt, fresh, query.policy)
+        attempt.refused = ()
         if decision.refused:
             attempt.refused = tuple(
                 msgspec.structs.replace(near, refused_by=by) for near, by in decision.refused
@@ -321,6 +335,25 @@ class Tiers:
         teaches = not (chosen.widened or chosen.entry.is_stale(now))
         attempt.served = chosen if teaches else None
         return chosen
+
+    async def verify(self, attempt: Attempt, prompts: Iterable[str]) -> bool:
+        """Ask the verifier about the first of ``prompts`` that it was not asked about on this
+        attempt; False where there is none left, or no time."""
+        query, loop = attempt.query, asyncio.get_running_loop()
+        left = 2 * self._config.neighbours - len(attempt.asked)  # as many leaders of flights
+        if self._verifying is None or left <= 0 or loop.time() >= attempt.ask_until:
+            return False
+        for prompt in prompts:
+            if prompt not in attempt.asked:
+                attempt.asked += (prompt,)
+                await self._verifying.ask(
+                    *(query.prompt, prompt),
+                    tenant=query.key.scope.tenant,
+                    bulk=attempt.bulk,
+                    until=attempt.ask_until,
+                )
+                return True
+        return False
 
     def look_anew(self, prompt: str) -> None:
         """What answers a wording by meaning is to be found again."""
@@ -419,10 +452,17 @@ class Tiers:
             return ()
         asked = VectorQuery(query.key.scope, vector, limit, widen=query.widen)
         found = await self._asked(self._searches, asked)
+        seen = self._refused_by(query, self._servable(query, found, self._store.now()))
+        if self._verifying is None or not (left := _undecided(seen)):
+            return seen
+        ask, tenant = self._verifying.ask, query.key.scope.tenant
+        await asyncio.gather(*(ask(query.prompt, one, tenant=tenant) for one in left))
+        return self._refused_by(query, seen)
+
+    def _refused_by(self, query: Query, near: Sequence[Neighbour]) -> list[Neighbour]:
         refused_by = query.policy.refused_by
         return [
-            msgspec.structs.replace(near, refused_by=refused_by(query.prompt, near))
-            for near in self._servable(query, found, self._store.now())
+            msgspec.structs.replace(one, refused_by=refused_by(query.prompt, one)) for one in near
         ]
 
     async def browse(self, tags: Collection[str], limit: int) -> Sequence[Entry]:
@@ -577,11 +617,16 @@ class Tiers:
             judging=judging,
             llm_limit=limiter.limit,
             llm_waiting=limiter.waiting,
-            queued=self._vectors.queued + sum(batcher.queued for batcher in batchers),
+            queued=self._vectors.queued
+            + sum(batcher.queued for batcher in batchers)
+            + getattr(self._verifying, "queued", 0),
             connections=self._store.connections,
             erased=self._wording.erased,
             guarded=self._wording.guarded,
             doubted=self._wording.doubted,
+            verifier_asked=getattr(self._verifying, "asked", 0),
+            verifier_refused=getattr(self._verifying, "refused", 0),
+            verifier_failed=getattr(self._verifying, "failed", 0),
             unopened=getattr(self._store, "unopened", 0),
             store_up=not self._breaker.is_open,
             store_keeps=self._unkept is None,
@@ -608,6 +653,8 @@ class Tiers:
         await self._versions.aclose()
         for batcher in (self._fetches, self._searches, self._puts):
             await batcher.aclose()
+        if self._verifying is not None:
+            await self._verifying.aclose()
 
     def _servable(
         self, query: Query, neighbours: Sequence[Neighbour], now: float
@@ -762,6 +809,11 @@ class Tiers:
         for batcher in (self._fetches, self._searches, self._puts):
             batcher.fail(error)
         self._versions.fail(error)
+
+
+def _undecided(seen: Iterable[Neighbour]) -> list[str]:
+    """Of which prompts nothing but the verifier's word is wanting?"""
+    return [near.prompt for near in seen if near.refused_by == NO_VERDICT]
 
 
 def _is_newer(entry: Entry, old: Entry) -> bool:

@@ -29,6 +29,7 @@ from semcache_async.evidence.local import LocalEvidence
 from semcache_async.evidence.verdicts import Verdicts, pair_of, read_verdicts, write_verdicts
 from semcache_async.flow.quotas import Quotas
 from semcache_async.flow.recent import Recent
+from semcache_async.flow.verifying import Verifying
 from semcache_async.protocols import EvidenceStore, Store
 from semcache_async.stats import Counters
 from semcache_async.text.decide import Candidate, Policy, Standing
@@ -136,6 +137,7 @@ class Learner:
         *,
         judged: bool,
         busy: Callable[[], bool],
+        verifying: Verifying | None = None,
         quotas: Quotas,
         measured: bool,
         validated: Callable[[Entry], Awaitable[None]],
@@ -154,6 +156,7 @@ class Learner:
         self._config = config
         self._counters = counters
         self._words = words
+        self._verifying = verifying
         self._judging = judging
         self._busy = busy
         self._quotas = quotas
@@ -194,7 +197,10 @@ class Learner:
 
     def _start_for(self, tenant: str) -> Policy:
         """Before there is evidence; the readings of a tenant's prompts are its own."""
-        return self._start._replace(refusal=partial(self._words.refusal, tenant=tenant))
+        policy = self._start._replace(refusal=partial(self._words.refusal, tenant=tenant))
+        if self._verifying is None:
+            return policy
+        return policy._replace(verdict=partial(self._verifying.verdict, tenant=tenant))
 
     def standing(self, prompt: str, candidate: Candidate) -> Standing:
         """What is known of serving a candidate's answer to a prompt."""
@@ -362,10 +368,10 @@ class Learner:
         self._complaints.warn("evidence", error)
 
     async def _judge(self, pending: _Pending) -> None:
-        """Label the neighbour that distance alone would have served; where words refuse them all,
-        the nearest of those, so that a rewording refused for its words costs one call and not
-        two."""
-        found = self._worth_judging(pending)
+        """Label the neighbour that distance alone would have served; where words or the verifier
+        refuse them all, the nearest of those, so that a rewording refused for its words costs one
+        call and not two."""
+        found = await self._worth_judging(pending)
         if found is None:
             return
         near, objected = found
@@ -373,16 +379,22 @@ class Learner:
         if label is not None:
             await self._learn(pending, near, label, objected=objected)
 
-    def _worth_judging(self, pending: _Pending) -> tuple[Neighbour, bool] | None:
-        """The neighbour, and whether words speak against it."""
+    async def _worth_judging(self, pending: _Pending) -> tuple[Neighbour, bool] | None:
+        """The neighbour, and whether words or the verifier speak against it."""
         words, prompt, tenant = self._words, pending.prompt, pending.scope.tenant
         if pending.how is not _How.MISSED:
             return pending.near[0], False
         seen = [one for one in pending.near if not words.erases(prompt, one.prompt, tenant=tenant)]
         if not seen:
             return None
-        sound = (one for one in seen if not words.objects(prompt, one.prompt, tenant=tenant))
-        found = next(sound, None)
+        found: Neighbour | None = None
+        for one in seen:
+            if words.objects(prompt, one.prompt, tenant=tenant):
+                continue
+            verifying = self._verifying
+            if not (verifying and await verifying.refuses(prompt, one.prompt, tenant=tenant)):
+                found = one
+                break
         near = found or seen[0]
         verdicts = self._verdicts(near)
         if verdicts is not None and verdicts.known(pair_of(prompt)) is not None:

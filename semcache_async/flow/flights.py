@@ -22,7 +22,7 @@ from semcache_async.errors import (
     SemcacheError,
 )
 from semcache_async.flow.flight import Flight, Raised, Seat, inside
-from semcache_async.text.decide import Policy, decide
+from semcache_async.text.decide import Decision, Policy, Reason, decide
 from semcache_async.types import EntryKey, Scope, Vector
 
 __all__ = ["Body", "Flights", "Leader", "copied"]
@@ -94,21 +94,26 @@ class Flights(Generic[C, R]):
         seat = None if same is None else self._join(same, new.tags, policy)
         if seat is not None:
             return seat
-        leaders = self._leaders.get(new.key.scope)
-        if leaders is not None and new.vector is not None:
-            candidates = [
-                leader
-                for leader in leaders.near(new.vector, policy.max_distance)
-                if not self._is_awaited_by(leader.flight)
-            ]
-            chosen = decide(new.prompt, candidates, policy).chosen
-            if chosen is not None:
-                return self._follow(chosen.flight, new.tags, chosen.distance, reach=_NEAR)
+        chosen = self.nearest(new, policy).chosen
+        if chosen is not None:
+            return self._follow(chosen.flight, new.tags, chosen.distance, reach=_NEAR)
         seat = self._start(new, body)
         if new.key not in self._by_key:
             self._by_key[new.key] = new
             self._lead(new)
         return seat
+
+    def nearest(self, new: Flight[C, R], policy: Policy) -> Decision[Leader[C, R]]:
+        """The decision among the leaders of other prompts, on behalf of one who may board."""
+        leaders = self._leaders.get(new.key.scope)
+        if leaders is None or new.vector is None:
+            return Decision(None, Reason.NO_NEIGHBOUR, None)
+        candidates = [
+            leader
+            for leader in leaders.near(new.vector, policy.max_distance)
+            if not self._is_awaited_by(leader.flight)
+        ]
+        return decide(new.prompt, candidates, policy)
 
     def refresh(self, new: Flight[C, R], body: Body[C, R]) -> Seat[C, R]:
         """A seat in the flight that makes this key's answer anew, else in ``new``, which starts

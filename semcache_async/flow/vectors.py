@@ -201,7 +201,7 @@ class Vectors:
 
 
 async def in_halves(
-    call: Callable[[list[str]], Awaitable[Sequence[V | Exception]]], items: list[str]
+    call: Callable[[list[T]], Awaitable[Sequence[V | Exception]]], items: list[T]
 ) -> list[V | Exception]:
     """An outcome for each item, where one that makes ``call`` raise gets the error to itself.
 

@@ -445,6 +445,12 @@ _CACHE_FLAGS = {
         high=2,
         shown="0.12; 0.30 with a target",
     ),
+    "min_score": Option(
+        help="Smallest score of the verifier at which another prompt's answer is served.",
+        group=_CACHE,
+        low=0,
+        high=1,
+    ),
     "target_precision": Option(
         help="The share of right ones among the semantic hits that each scope's distance is set "
         "for, from verdicts on its own traffic; max_distance is the most.",

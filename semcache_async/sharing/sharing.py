@@ -22,7 +22,7 @@ caller who waits for ever: a follower that hears nothing looks after its leader.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from secrets import token_hex
 from typing import Generic, TypeVar
 
@@ -79,12 +79,18 @@ class Sharing(Generic[C, R]):
         self._renewing = asyncio.create_task(self._renew())
         await self._post.start(self._heard)
 
-    async def lead_or_follow(self, flight: Flight[C, R], policy: Policy) -> Generated | None:
+    async def lead_or_follow(
+        self,
+        flight: Flight[C, R],
+        policy: Policy,
+        verify: Callable[[Sequence[str]], Awaitable[bool]],
+    ) -> Generated | None:
         """Claim; None for a flight that is to call the LLM itself, else what another process's
         flight brought, after its chunks have been emitted here.
 
-        Raises what that one raised; ``TimeoutError`` past ``longest_s``; ``FlightLostError`` where
-        it was lost after its first chunk."""
+        ``verify`` has a verifier look at one more of the prompts that a decision left open, and
+        says whether it did. Raises what the other flight raised; ``TimeoutError`` past
+        ``longest_s``; ``FlightLostError`` where it was lost after its first chunk."""
         strangers: set[str] = set()
         lost = False
         prompt, vector = flight.prompt, flight.vector
@@ -104,9 +110,13 @@ class Sharing(Generic[C, R]):
                 rivals = await self._post.claim(claim)
                 if rivals is None:
                     break
-                rival = _choose(
-                    prompt, [one for one in rivals if self._lives(one, strangers)], policy
-                )
+                live = [one for one in rivals if self._lives(one, strangers)]
+                rival = next((one for one in live if one.same_key), None)
+                while rival is None:
+                    decision = decide(prompt, live, policy)
+                    rival = decision.chosen
+                    if not await verify(decision.undecided):
+                        break
                 if rival is None:
                     if flight.elsewhere:
                         self._flights.change_leader(flight, prompt, vector, elsewhere=False)
@@ -161,11 +171,3 @@ class Sharing(Generic[C, R]):
             for claim, stands in zip(claims, stood, strict=True):
                 if not stands:
                     self._leading.lost(claim)
-
-
-def _choose(prompt: str, rivals: list[Rival], policy: Policy) -> Rival | None:
-    """The one to follow: of the same key, else the nearest that the decision accepts."""
-    for rival in rivals:
-        if rival.same_key:
-            return rival
-    return decide(prompt, rivals, policy).chosen

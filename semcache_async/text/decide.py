@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 __all__ = [
+    "NO_VERDICT",
+    "TOO_FAR",
+    "VERIFIER",
     "Candidate",
     "Decision",
     "Policy",
@@ -48,10 +51,15 @@ class Reason(StrEnum):
 
 
 TOO_FAR = "distance"
+VERIFIER = "verifier"
+"""The verifier said no."""
+NO_VERDICT = "no_verdict"
+"""It has said nothing yet, or could not: that counts as no."""
 
 Refusal: TypeAlias = Callable[[str, str], str | None]
 """What speaks against serving a second prompt's answer to the first, however near they are:
-``erased``, the name of a guard, or ``doubt``."""
+``erased``, the name of a guard, or ``doubt``; where a verifier speaks, ``VERIFIER`` or
+``NO_VERDICT``."""
 
 
 class Standing(StrEnum):
@@ -85,6 +93,8 @@ class Policy(NamedTuple):
     """What is known of a candidate for a prompt."""
     ceiling: float = -1.0
     """How far, where that is more, an answer may lie that was judged right for the very prompt."""
+    verdict: Refusal | None = None
+    """What a verifier has said, which is heard last; None: there is none."""
 
     def refused_by(self, prompt: str, candidate: Candidate) -> str | None:
         """What speaks against serving a candidate's answer to a prompt; ``distance`` where nothing
@@ -94,7 +104,9 @@ class Policy(NamedTuple):
             return None
         if standing in (Standing.OPEN, Standing.RIGHT):
             found = self.refusal(prompt, candidate.prompt)
-            return found or (TOO_FAR if candidate.distance > self.max_distance else None)
+            if found or candidate.distance > self.max_distance:
+                return found or TOO_FAR
+            return self.verdict and self.verdict(prompt, candidate.prompt)
         return standing.value
 
     def at_most(self, limit: float) -> Policy:
@@ -120,6 +132,14 @@ class Decision(NamedTuple, Generic[C]):
     nearest: C | None
     refused: tuple[Refused[C], ...] = ()
     """Nearer than ``chosen``, and not served."""
+
+    @property
+    def undecided(self) -> Sequence[str]:
+        """The prompts, nearest first, of candidates of which one might be chosen if a verifier were
+        asked."""
+        if self.chosen is not None:
+            return ()
+        return [candidate.prompt for candidate, by in self.refused if by == NO_VERDICT]
 
 
 def decide(prompt: str, candidates: Iterable[C], policy: Policy) -> Decision[C]:

@@ -64,7 +64,8 @@ class Near(msgspec.Struct):
         str | None,
         Meta(
             description="What speaks against it: distance; of its words erased, the name of a "
-            "guard, or doubt; of what was learnt verdict or unverified."
+            "guard, or doubt; of what was learnt verdict or unverified; verifier, which scored it "
+            "too low, or no_verdict, where it could not."
         ),
     ]
 
