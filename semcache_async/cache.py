@@ -86,7 +86,7 @@ class Opening:
         embedder: Embedder | None,
         store: Store | None,
         judge: Judge | None,
-        verifier: Verifier | None,
+        verifier: Verifier | str | None,
     ) -> None:
         self._redis_url = redis_url
         self._config = config
@@ -131,7 +131,7 @@ async def _opened(
     embedder: Embedder | None,
     store: Store | None,
     judge: Judge | None,
-    verifier: Verifier | None,
+    verifier: Verifier | str | None,
 ) -> AsyncIterator[SemanticCache]:
     async with AsyncExitStack() as stack:
         if embedder is None:
@@ -142,6 +142,10 @@ async def _opened(
         if measured is None:
             _say_unmeasured(embedder, config)
         config = config.for_model(measured)
+        if isinstance(verifier, str):
+            from semcache_async.embed import load_verifier
+
+            verifier = await anyio.to_thread.run_sync(load_verifier, verifier)
         if config.guards:
             await anyio.to_thread.run_sync(_warm_guards)
         vectors = await stack.enter_async_context(
@@ -228,7 +232,7 @@ class SemanticCache:
         embedder: Embedder | None = None,
         store: Store | None = None,
         judge: Judge | None = None,
-        verifier: Verifier | None = None,
+        verifier: Verifier | str | None = None,
     ) -> Opening:
         """A cache for as long as the ``async with`` lasts; or ``await`` it, where nothing can be
         nested, and ``aclose`` it in the end.
@@ -239,8 +243,8 @@ class SemanticCache:
         opened yourself, instead of Redis. ``judge``: says whether stored answers near a miss, and
         a share of the hits, are right, after callers have been answered (``CacheConfig.judge_rate``
         bounds its calls). ``verifier``: compares the two prompts before an answer is served by
-        meaning, where distance and guards allow it, and refuses below ``CacheConfig.min_score``.
-        What it cannot say in time counts as no.
+        meaning, where distance and guards allow it, and refuses below ``CacheConfig.min_score``;
+        or the name or directory of a cross-encoder. What it cannot say in time counts as no.
 
         Raises ``ConfigError``; opening raises ``ModelError``, ``EmbeddingError``,
         ``EmbeddedRedisError`` or a ``StoreError``, each with what to do about it.

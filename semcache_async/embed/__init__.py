@@ -1,13 +1,22 @@
 """Texts to unit vectors. In reading order: ``loading`` finds or builds a model (``models``, from
 what ``encoder`` reads), ``runtimes`` picks what runs it on this CPU, and ``embedder`` is what
-callers hold.
+callers hold; ``verifier`` compares two texts by a model of the same kind.
 """
 
 from __future__ import annotations
 
 from semcache_async.embed.embedder import TextEmbedder
-from semcache_async.embed.loading import default_embedder, load_embedder
+from semcache_async.embed.loading import default_embedder, load_embedder, load_verifier
 from semcache_async.embed.models.installed import pull_model
 from semcache_async.embed.runtimes.cpu import hint
+from semcache_async.embed.verifier import PairVerifier
 
-__all__ = ["TextEmbedder", "default_embedder", "hint", "load_embedder", "pull_model"]
+__all__ = [
+    "PairVerifier",
+    "TextEmbedder",
+    "default_embedder",
+    "hint",
+    "load_embedder",
+    "load_verifier",
+    "pull_model",
+]

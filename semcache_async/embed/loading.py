@@ -39,10 +39,11 @@ from semcache_async.embed.runtimes.backends import (
 from semcache_async.embed.runtimes.checks import INVARIANCE, invariance, probes
 from semcache_async.embed.runtimes.encoders import Encoder, OnnxPadded, usable_cpus
 from semcache_async.embed.tokenizer import open_tokenizer
+from semcache_async.embed.verifier import PairVerifier
 from semcache_async.embed.wording import brief
 from semcache_async.errors import ConfigError, ModelError
 
-__all__ = ["default_embedder", "load_embedder"]
+__all__ = ["default_embedder", "load_embedder", "load_verifier"]
 
 _CUT = re.compile(r"(?P<model>.*[^:/]):(?P<dim>[0-9]{1,5})")
 
@@ -71,10 +72,38 @@ def load_embedder(
     use; None means all this process may use.
     Raises ``ModelError`` for a model that cannot be had, and ``ConfigError`` for a bad argument.
     """
+    named = model or os.environ.get("SEMCACHE_MODEL") or MINILM.repository
+    found = _load(named, backend, threads, progress)
+    if isinstance(found, PairVerifier):
+        raise ModelError(f"{named} compares two texts and embeds none; it may be a verifier.")
+    return found
+
+
+def load_verifier(
+    model: str | Path,
+    *,
+    backend: Backend = "auto",
+    threads: int | None = None,
+    progress: bool = True,
+) -> PairVerifier:
+    """A ready verifier: a cross-encoder by name or directory, as ``load_embedder`` takes them, with
+    weights and one label. Blocks and raises as that does."""
+    found = _load(model, backend, threads, progress)
+    if not isinstance(found, PairVerifier):
+        raise ModelError(
+            f"{model} embeds texts and compares none; name a cross-encoder (its config.json says "
+            "...ForSequenceClassification) with safetensors."
+        )
+    return found
+
+
+def _load(
+    model: str | Path, backend: Backend, threads: int | None, progress: bool
+) -> TextEmbedder | PairVerifier:
     runtime = chosen_name(backend)
     if threads is not None and threads < 1:
         raise ConfigError(f"threads must be at least 1, not {threads}.")
-    named = str(model or os.environ.get("SEMCACHE_MODEL") or MINILM.repository)
+    named = str(model)
     cut = None if Path(named).expanduser().is_dir() else _CUT.fullmatch(named)
     named, dim = (named, None) if cut is None else (cut["model"], int(cut["dim"]))
     how = _How(runtime, threads or usable_cpus(), dim)
@@ -105,7 +134,7 @@ class _How(NamedTuple):
     """How many values of each vector are kept; None: all."""
 
 
-def _load_kept(directory: Path, how: _How) -> TextEmbedder:
+def _load_kept(directory: Path, how: _How) -> TextEmbedder | PairVerifier:
     manifest = read_json(directory / MANIFEST)
     try:
         if "exported" in manifest:
@@ -126,18 +155,23 @@ def _load_kept(directory: Path, how: _How) -> TextEmbedder:
     tokenizer = open_tokenizer(directory / "tokenizer.json")
     encoder = choose_backend(
         directory / GRAPH,
-        probes(tokenizer, architecture.window),
+        probes(
+            *(tokenizer, architecture.window), pairs=architecture.scores, second=architecture.second
+        ),
         backend=how.backend,
         threads=how.threads,
         verdicts=cache_directory() / "verdicts",
         key=f"{_hash(identity)} {builder}",
     )
-    return _embedder(
+    embedder = _embedder(
         *(tokenizer, encoder, identity, prompt),
         dim=_kept_dim(architecture.dim, how.dim),
         window=architecture.window,
         max_distance=measured_distance(weights) if how.dim is None else None,
     )
+    if architecture.scores:
+        return PairVerifier(embedder, tokenizer, architecture.second)
+    return embedder
 
 
 def _load_padded(directory: Path, exported: Path, how: _How, prompt: str) -> TextEmbedder:

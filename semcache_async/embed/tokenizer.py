@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from semcache_async.embed.wording import brief
 from semcache_async.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["open_tokenizer", "reserved", "write_lowering"]
+__all__ = ["open_tokenizer", "pair_tokens", "reserved", "write_lowering"]
 
 _OF_SLOW_ONES = (
     *("vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model"),
@@ -54,6 +58,16 @@ def reserved(tokenizer: Any) -> frozenset[int]:
     if len(unknown) == 1:  # else it falls back on bytes, or drops what it does not know
         found.add(unknown[0].id)
     return frozenset(found)
+
+
+def pair_tokens(
+    tokenizer: Any, pairs: Sequence[tuple[str, str]], second: int
+) -> list[NDArray[np.int32]]:
+    """The tokens of each pair as one text, those of its second part by ``second`` higher."""
+    return [
+        np.array(encoding.ids, np.int32) + np.array(encoding.type_ids, np.int32) * second
+        for encoding in tokenizer.encode_batch(list(pairs))
+    ]
 
 
 def write_lowering(path: Path) -> None:

@@ -33,7 +33,7 @@ MODERN_LAYERS = 5
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
-def write_tokenizer(path: Path) -> int:
+def write_tokenizer(path: Path, *, typed: bool = True) -> int:
     """Letters and digits as WordPiece; asks for truncation and padding, as real files do."""
     signs = [*string.ascii_lowercase, *string.digits, *"?!.,'+#"]
     names = [*SPECIAL, *signs, *(f"##{sign}" for sign in signs), "how", "card", "password", "money"]
@@ -42,7 +42,9 @@ def write_tokenizer(path: Path) -> int:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1" if typed else "[CLS] $A [SEP] [SEP] $B [SEP]",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     tokenizer.enable_truncation(8)
     tokenizer.enable_padding(length=16)
@@ -194,6 +196,46 @@ def add_steps(directory: Path, *names: str, prompt: str = "", seed: int = 5) -> 
     if prompt:
         said = {"prompts": {"asking": prompt}, "default_prompt_name": "asking"}
         (directory / "config_sentence_transformers.json").write_text(json.dumps(said))
+
+
+def add_head(directory: Path, *, seed: int = 5, **config: Any) -> Path:
+    """Makes a cross-encoder of a model: a head, and a prefix before the body's names."""
+    said = json.loads((directory / "config.json").read_text())
+    kind, path = said["model_type"], directory / "model.safetensors"
+    prefix, parts = _HEADS[kind]
+    if kind not in ("bert", "modernbert"):
+        write_tokenizer(directory / "tokenizer.json", typed=False)
+    body = safetensors.numpy.load_file(path)
+    random = np.random.default_rng(seed)
+    tensors = {f"{prefix}{name}": tensor for name, tensor in body.items()}
+    for number, name in enumerate(parts):
+        wide = (1 if number == len(parts) - 1 else HIDDEN, HIDDEN)
+        shape = wide[:1] if _is_scale(f"{name}.weight") else wide
+        tensors[f"{name}.weight"] = (random.standard_normal(shape) * 0.3).astype("f4")
+        if kind != "modernbert" or number == len(parts) - 1:
+            tensors[f"{name}.bias"] = (random.standard_normal(wide[:1]) * 0.3).astype("f4")
+    write_tensors(path, tensors)
+    said |= {"architectures": [f"{_CLASSES[kind]}ForSequenceClassification"], "id2label": {"0": ""}}
+    (directory / "config.json").write_text(json.dumps(said | config))
+    return directory
+
+
+_CLASSES = {
+    "bert": "Bert",
+    "roberta": "Roberta",
+    "xlm-roberta": "XLMRoberta",
+    "distilbert": "DistilBert",
+    "mpnet": "MPNet",
+    "modernbert": "ModernBert",
+}
+_HEADS = {
+    "bert": ("bert.", ("bert.pooler.dense", "classifier")),
+    "roberta": ("roberta.", ("classifier.dense", "classifier.out_proj")),
+    "xlm-roberta": ("roberta.", ("classifier.dense", "classifier.out_proj")),
+    "distilbert": ("distilbert.", ("pre_classifier", "classifier")),
+    "mpnet": ("mpnet.", ("classifier.dense", "classifier.out_proj")),
+    "modernbert": ("model.", ("head.dense", "head.norm", "classifier")),
+}
 
 
 def write_tensors(path: Path, tensors: Tensors, prefix: str = "", dtype: str = "float32") -> None:

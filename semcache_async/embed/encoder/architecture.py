@@ -14,9 +14,10 @@ __all__ = ["LAYER_LINEARS", "LAYER_NORMS", "Activation", "Architecture", "Poolin
 Tensors: TypeAlias = Mapping[str, NDArray[np.float32]]
 """Weights under the names that ``BertModel`` gives them, linear ones ``[out, in]``; beside those
 ``encoder.relative_attention_bias.weight`` ``[buckets, heads]``, each layer's ``gate.dense``, the
-``final_norm``, and ``dense.N`` behind the pooling. A bias that a model lacks is not there."""
+``final_norm``, and ``dense.N`` behind the pooling, perhaps with a ``dense.N.norm``. A bias that a
+model lacks is not there."""
 Pooling: TypeAlias = Literal["mean", "cls", "last"]
-Activation: TypeAlias = Literal["gelu", "gelu_tanh", "relu", "tanh", "identity"]
+Activation: TypeAlias = Literal["gelu", "gelu_tanh", "relu", "tanh", "sigmoid", "identity"]
 
 LAYER_LINEARS = (
     "attention.self.query",
@@ -59,6 +60,11 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     activation: Activation = "gelu"
     dense: tuple[Activation, ...] = ()
     """What follows the layers behind the pooling, one each."""
+    scores: bool = False
+    """Its one value is what it makes of a pair of texts, 0..1, and no direction."""
+    second: int = 0
+    """By how much the ids of a pair's second text are higher, which is how they are told apart; 0:
+    they are not."""
 
     def as_json(self) -> dict[str, Any]:
         found: dict[str, Any] = msgspec.to_builtins(self)

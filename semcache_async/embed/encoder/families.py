@@ -39,6 +39,20 @@ class Family(NamedTuple):
     has_bias: Callable[[Config, str], bool] = lambda _config, _part: True
     norm_of_first: bool = True
     """Does the first layer have a norm before its attention?"""
+    head: Mapping[str, str] = {}
+    """Behind the pooling of a model that scores pairs: published names, and those here."""
+    head_activation: Callable[[Config], Activation] = lambda _config: "tanh"
+    """Between the two layers there."""
+
+    def scoring(self, config: Config) -> dict[str, Any]:
+        """Fields of an ``Architecture`` that scores pairs; raises as ``shape`` does."""
+        return {
+            "pooling": config.get("classifier_pooling", "cls"),
+            "dense": (self.head_activation(config), "sigmoid"),
+            "dim": 1,
+            "scores": True,
+            "second": int(config["vocab_size"]) if config.get("type_vocab_size", 1) > 1 else 0,
+        }
 
     def sources(self, config: Config, layers: int) -> Iterator[Source]:
         """Every tensor that a forward pass needs."""
@@ -186,8 +200,10 @@ _BERT = Family(
     parts=_same(*LAYER_LINEARS, *LAYER_NORMS),
     outside=_same(*_TABLES, _TYPES, _NORM),
     shape=_bert,
+    head={"pooler.dense": "dense.0", "classifier": "dense.1"},
 )
-_ROBERTA = _BERT._replace(shape=_roberta)
+_CLASSIFIER = {"classifier.dense": "dense.0", "classifier.out_proj": "dense.1"}
+_ROBERTA = _BERT._replace(shape=_roberta, head=_CLASSIFIER)
 
 FAMILIES: Mapping[str, Family] = {
     "bert": _BERT,
@@ -208,6 +224,8 @@ FAMILIES: Mapping[str, Family] = {
         },
         outside=_same(*_TABLES, _NORM),
         shape=_distilbert,
+        head={"pre_classifier": "dense.0", "classifier": "dense.1"},
+        head_activation=lambda _config: "relu",
     ),
     "mpnet": Family(
         layer="encoder.layer.{}",
@@ -221,6 +239,7 @@ FAMILIES: Mapping[str, Family] = {
         },
         outside=_same(*_TABLES, _NORM, "encoder.relative_attention_bias"),
         shape=_mpnet,
+        head=_CLASSIFIER,
     ),
     "modernbert": Family(
         layer="layers.{}",
@@ -240,6 +259,8 @@ FAMILIES: Mapping[str, Family] = {
         shape=_modernbert,
         has_bias=_modernbert_bias,
         norm_of_first=False,
+        head={"head.dense": "dense.0", "head.norm": "dense.0.norm", "classifier": "dense.1"},
+        head_activation=lambda config: _activation(config, "classifier_activation"),
     ),
 }
 """By the ``model_type`` of config.json."""

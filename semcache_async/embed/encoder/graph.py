@@ -2,8 +2,9 @@
 
 Inputs, all int32: ``input_ids [T]``, ``position_ids [T]`` (from 0 within each text),
 ``segment_ids [T]`` (which text a token belongs to; -1 is padding) and ``slot_ids [S]`` (the
-segments to answer). Output: ``embeddings [S, dim]``, float32, unit length; what a slot holds that
-no token belongs to means nothing. T and S are free.
+segments to answer). Output: ``embeddings [S, dim]``, float32, unit length, or of a model that
+compares two texts its scores ``[S, 1]``; what a slot holds that no token belongs to means nothing.
+T and S are free.
 
 Weights stay as published, under their own names, so the file can be read back as the model it was
 built from. The runtimes fold the constant expressions.
@@ -112,14 +113,23 @@ class _Graph:
             return x
         if kind == "gelu_tanh":
             return self.op("Gelu", x, approximate="tanh")
-        return self.op({"gelu": "Gelu", "relu": "Relu", "tanh": "Tanh"}[kind], x)
+        return self.op(
+            {"gelu": "Gelu", "relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}[kind], x
+        )
 
 
 def _embed(graph: _Graph, architecture: Architecture) -> str:
-    x = graph.op("Gather", graph.weight("embeddings.word_embeddings.weight"), "input_ids")
+    from onnx import TensorProto
+
+    ids, kinds = "input_ids", graph.const(np.int32(0))
+    if architecture.second:
+        second = graph.const(np.int32(architecture.second))
+        kinds = graph.op("Cast", graph.op("GreaterOrEqual", ids, second), to=TensorProto.INT32)
+        ids = graph.op("Sub", ids, graph.op("Mul", kinds, second))
+    x = graph.op("Gather", graph.weight("embeddings.word_embeddings.weight"), ids)
     if architecture.token_types:
         types = graph.weight("embeddings.token_type_embeddings.weight")
-        x = graph.op("Add", x, graph.op("Gather", types, graph.const(np.int32(0))))
+        x = graph.op("Add", x, graph.op("Gather", types, kinds))
     if architecture.position_offset is not None:
         positions = "position_ids"
         if architecture.position_offset:
@@ -256,6 +266,11 @@ def _pool(graph: _Graph, architecture: Architecture, x: str, rows: str) -> None:
         pooled = graph.op("Div", pooled, graph.op("Max", count, graph.const(np.float32(1))))
     for number, activation in enumerate(architecture.dense):
         pooled = graph.activation(activation, graph.linear(f"dense.{number}", pooled))
+        if graph.has(f"dense.{number}.norm.weight"):
+            pooled = graph.norm(f"dense.{number}.norm", pooled, architecture.epsilon)
+    if architecture.scores:
+        graph.op("Identity", pooled, out=OUTPUT)
+        return
     length = graph.op("ReduceL2", pooled, graph.const(np.array([1])), keepdims=1)
     graph.op("Div", pooled, graph.op("Max", length, graph.const(np.float32(1e-12))), out=OUTPUT)
 

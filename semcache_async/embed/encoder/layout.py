@@ -181,17 +181,47 @@ def read_architecture(directory: Path) -> tuple[Architecture, Layout]:
     path = layout.transformer / "config.json"
     config = read_json(path)
     try:
-        shape = family_of(config).shape(config)
+        family = family_of(config)
+        shape = family.shape(config)
         shape["window"] = read_window(layout.transformer, shape["window"])
         for name in ("layers", "heads", "hidden", "window"):
             if not shape[name] > 0:
                 raise ValueError(f"{name} = {shape[name]}")
+        shape["pooling"] = layout.pooling
+        shape["dense"] = tuple(activation for _, activation, _ in layout.dense)
+        shape["dim"] = layout.dense[-1][2] if layout.dense else shape["hidden"]
+        if _scores_pairs(directory, config):
+            shape |= family.scoring(config)
+            if not _tells_types(layout.transformer):
+                shape["second"] = 0
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} lacks or garbles {error}; fetch the model again.") from error
-    architecture = Architecture(
-        pooling=layout.pooling,
-        dense=tuple(activation for _, activation, _ in layout.dense),
-        dim=layout.dense[-1][2] if layout.dense else shape["hidden"],
-        **shape,
-    )
-    return architecture, layout
+    return Architecture(**shape), layout
+
+
+def _tells_types(directory: Path) -> bool:
+    """Does the model's tokenizer say of which text of a pair a token is?"""
+    path = directory / "tokenizer_config.json"
+    config = read_json(path) if path.exists() else {}
+    if listed := config.get("model_input_names"):
+        return "token_type_ids" in listed
+    return str(config.get("tokenizer_class") or "Bert").startswith("Bert")
+
+
+def _scores_pairs(directory: Path, config: Mapping[str, Any]) -> bool:
+    """Is it a cross-encoder? Raises ``ModelError`` for one whose output is no score: of what it
+    ends with, Sigmoid or nothing, the former is done in either case, which leaves the order."""
+    kinds = config.get("architectures") or [""]
+    if not str(kinds[0]).endswith("ForSequenceClassification"):
+        return False
+    labels = int(config.get("num_labels") or len(config.get("id2label") or "12"))
+    path = directory / "config_sentence_transformers.json"
+    said = read_json(path) if path.exists() else config.get("sentence_transformers") or {}
+    ending = said.get("activation_fn") or config.get("sbert_ce_default_activation_function")
+    name = str(ending or "Sigmoid").rpartition(".")[2]
+    if labels != 1 or name not in ("Sigmoid", "Identity"):
+        raise ModelError(
+            f"{directory} gives {labels} labels by {name}; use a cross-encoder that gives one, by "
+            "Sigmoid or Identity."
+        )
+    return True

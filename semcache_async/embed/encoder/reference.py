@@ -26,7 +26,8 @@ _TOKENS = 256
 def reference_vectors(
     architecture: Architecture, tensors: Tensors, items: Sequence[NDArray[np.int32]]
 ) -> Array:
-    """Float32 ``[len(items), dim]``, unit length. Only texts of equal length share a pass."""
+    """Float32 ``[len(items), dim]``, unit length where they are no scores. Only texts of equal
+    length share a pass."""
     forward = _Forward(architecture, tensors)
     by_length: dict[int, list[int]] = defaultdict(list)
     for index, ids in enumerate(items):
@@ -57,18 +58,24 @@ class _Forward:
         pooled = x.mean(1) if pooled is None else pooled
         for number, activation in enumerate(architecture.dense):
             pooled = _activate(activation, self._linear(f"dense.{number}", pooled))
+            if f"dense.{number}.norm.weight" in self._tensors:
+                pooled = self._norm(f"dense.{number}.norm", pooled)
+        if architecture.scores:
+            return pooled
         lengths = np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
         unit: Array = (pooled / lengths).astype(np.float32, copy=False)
         return unit
 
     def _embed(self, ids: NDArray[np.int32]) -> Array:
         offset = self._architecture.position_offset
-        x = self._tensors["embeddings.word_embeddings.weight"][ids]
+        second = self._architecture.second
+        kinds = ids // second if second else np.zeros_like(ids)
+        x = self._tensors["embeddings.word_embeddings.weight"][ids - kinds * second]
         if offset is not None:
             table = self._tensors["embeddings.position_embeddings.weight"]
             x = x + table[offset : offset + ids.shape[1]]
         if self._architecture.token_types:
-            x = x + self._tensors["embeddings.token_type_embeddings.weight"][0]
+            x = x + self._tensors["embeddings.token_type_embeddings.weight"][kinds]
         return self._norm("embeddings.LayerNorm", x)
 
     def _layer(self, number: int, x: Array) -> Array:
@@ -143,6 +150,9 @@ def _activate(kind: Activation, x: Array) -> Array:
         return smooth
     if kind == "relu":
         return np.maximum(x, np.float32(0))
+    if kind == "sigmoid":
+        logistic: Array = np.float32(0.5) * (1 + np.tanh(np.float32(0.5) * x))
+        return logistic
     return np.tanh(x) if kind == "tanh" else x
 
 

@@ -59,6 +59,11 @@ def read_tensors(layout: Layout, architecture: Architecture) -> Tensors:
         for kind in ("weight", "bias"):
             if kind == "weight" or f"linear.{kind}" in found:
                 tensors[f"dense.{number}.{kind}"] = _take(path, found, f"linear.{kind}")
+    for name, part in family.head.items() if architecture.scores else ():
+        whole = name if f"{name}.weight" in published else prefix + name
+        for kind in ("weight", "bias"):
+            if kind == "weight" or f"{whole}.{kind}" in published:
+                tensors[f"{part}.{kind}"] = _take(main[0], published, f"{whole}.{kind}")
     _check_shapes(main[0], architecture, tensors)
     return tensors
 
@@ -117,11 +122,14 @@ def _check_shapes(path: Path, architecture: Architecture, tensors: Tensors) -> N
 def _shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """Of what must fit together, the linear layers that are as wide as the model."""
     hidden = architecture.hidden
-    return {
+    shapes: dict[str, tuple[int, ...]] = {
         f"encoder.layer.{layer}.{part}.weight": (hidden, hidden)
         for layer in range(architecture.layers)
         for part in LAYER_LINEARS[:4]
     }
+    if architecture.scores:
+        shapes |= {"dense.0.weight": (hidden, hidden), "dense.1.weight": (1, hidden)}
+    return shapes
 
 
 def _misfit(path: Path, wrong: Sequence[str]) -> ModelError:

@@ -185,7 +185,9 @@ def write_packed(
         tokenizer = open_tokenizer(kept)
     say("checking")
     _check_vocabulary(source, tokenizer, tensors)
-    items = probes(tokenizer, architecture.window)
+    items = probes(
+        *(tokenizer, architecture.window), pairs=architecture.scores, second=architecture.second
+    )
     try:
         encoder = OnnxPacked(directory / GRAPH, threads=usable_cpus())
         truth = reference_vectors(architecture, tensors, items)

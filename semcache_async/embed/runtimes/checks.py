@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from semcache_async.embed.tokenizer import pair_tokens
 
 __all__ = ["INVARIANCE", "PARITY_BF16", "PARITY_F32", "PROBES", "invariance", "parity", "probes"]
 
@@ -61,13 +64,22 @@ PROBES = (
 """Texts of many kinds and lengths, whose vectors every new encoder is judged by."""
 
 
-def probes(tokenizer: Any, window: int) -> list[NDArray[np.int32]]:
-    """The probe texts' tokens, cut to the window: they only have to be various."""
-    return [np.array(tokenizer.encode(text).ids, np.int32)[:window] for text in PROBES]
+def probes(
+    tokenizer: Any, window: int, *, pairs: bool = False, second: int = 0
+) -> list[NDArray[np.int32]]:
+    """The probe texts' tokens, or those of each with the next and of some with themselves, cut to
+    the window: they only have to be various."""
+    if not pairs:
+        return [np.array(tokenizer.encode(text).ids, np.int32)[:window] for text in PROBES]
+    asked = [*pairwise(PROBES), *((text, text) for text in PROBES[::6])]
+    return [ids[:window] for ids in pair_tokens(tokenizer, asked, second)]
 
 
 def parity(vectors: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-    """Smallest cosine between rows, both ``[n, dim]`` and of unit length; NaN where any is NaN."""
+    """Smallest cosine between rows, both ``[n, dim]`` and of unit length; NaN where any is NaN. Of
+    scores ``[n, 1]``, what the largest difference leaves of 1."""
+    if vectors.shape[1] == 1:
+        return 1.0 - float(np.abs(vectors - truth).max())
     return float(np.einsum("nd,nd->n", vectors, truth, dtype=np.float64).min())
 
 
