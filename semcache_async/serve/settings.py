@@ -188,6 +188,13 @@ class Settings:
         shown="an embedded Redis",
         secret=True,
     )
+    verifier: str | None = option(
+        None,
+        "A cross-encoder, by name or directory, that compares two prompts before one's answer is "
+        "served to the other; min_score is what it has to give.",
+        group=_CACHE,
+        shown="none",
+    )
     corpus_version: str = option(
         "",
         "Part of every scope: a new one makes all earlier answers unreachable.",

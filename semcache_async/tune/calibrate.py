@@ -1,4 +1,4 @@
-"""From labelled pairs to the distance that keeps a promise, once.
+"""From labelled pairs to the distance, or a verifier's score, that keeps a promise, once.
 
 A third of the pairs, drawn by hash, says where to start: at the distance where the target is met
 most clearly. The promise is made by the rest alone, which had no part in that: the start is tested,
@@ -21,10 +21,21 @@ from semcache_async.bounds.intervals import exact_low
 from semcache_async.bounds.precision import Promise, check_share, promise
 from semcache_async.tune.pairs import CalibrationError, Pair, halves, tidy_pairs
 
-__all__ = ["CEILING", "Calibration", "Embed", "Point", "calibrate_pairs", "clearest", "distances"]
+__all__ = [
+    "CEILING",
+    "Calibration",
+    "Embed",
+    "Point",
+    "Score",
+    "calibrate_pairs",
+    "clearest",
+    "distances",
+]
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 """Unit vectors of texts: ``Embedder.embed`` where it is a plain method."""
+Score = Callable[[Sequence[tuple[str, str]]], NDArray[np.float32]]
+"""``Verifier.score`` where it is a plain method."""
 
 CEILING = 0.3
 """Larger distances are never recommended."""
@@ -35,7 +46,8 @@ _AT_ONCE = 1_024
 
 @dataclass(frozen=True)
 class Point:
-    """What the pairs say of one distance: those at or below it."""
+    """What the pairs say of one distance: those at or below it; or, with a verifier, of one
+    score within that distance: those at or over it."""
 
     distance: float
     pairs: float
@@ -43,11 +55,18 @@ class Point:
     precision_low: float
     """One-sided bound for this distance alone."""
     recall: float
+    score: float | None = None
+
+    @property
+    def at(self) -> float:
+        """What is calibrated."""
+        return self.distance if self.score is None else self.score
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """The recommended distance and what speaks for it."""
+    """The recommended distance and what speaks for it; with a verifier, the score recommended for
+    what lies within that distance, and "at or below" means "at or over" it."""
 
     max_distance: float | None
     """None where the pairs cannot support the promise."""
@@ -68,6 +87,8 @@ class Calibration:
     contradicted: int = 0
     too_long: int = 0
     curve: tuple[Point, ...] = field(default=(), repr=False)
+    min_score: float | None = None
+    """None without a verifier, too."""
     scopes: dict[str, Calibration] = field(default_factory=dict)
 
     @property
@@ -75,10 +96,15 @@ class Calibration:
         """Do the pairs support the promise?"""
         return self.max_distance is not None
 
+    @property
+    def at(self) -> float | None:
+        """What is calibrated, where it could be."""
+        return self.max_distance if self.min_score is None else self.min_score
+
     def explain(self) -> str:
         """One line for people."""
         found = Promise(
-            self.max_distance,
+            self.at,
             self.target,
             self.confidence,
             self.promised_on,
@@ -104,8 +130,11 @@ def calibrate_pairs(
     confidence: float = 0.95,
     by_scope: bool = False,
     too_long: Callable[[str], bool] | None = None,
+    score: Score | None = None,
+    max_distance: float = CEILING,
 ) -> Calibration:
-    """The largest distance at which ``target`` of the pairs at or below it are right.
+    """The largest distance at which ``target`` of the pairs at or below it are right; with the
+    ``score`` of a verifier, the smallest one that does so within ``max_distance``.
 
     ``too_long``: prompts that the model does not read; their pairs are left out. ``by_scope``
     calibrates each scope of the file by itself, too.
@@ -116,12 +145,15 @@ def calibrate_pairs(
     long = too_long or (lambda _text: False)
     kept = [pair for pair in tidied.kept if not (long(pair.text_a) or long(pair.text_b))]
     far = distances(kept, embed)
-    every = _calibrate(kept, far, target, confidence)
+    reach = None
+    if score is not None:
+        far, reach = _lacking(kept, far <= max_distance, score), max_distance
+    every = _calibrate(kept, far, target, confidence, reach)
     scopes = {}
     for name in sorted({pair.scope for pair in kept}) if by_scope else ():
         own = [place for place, pair in enumerate(kept) if pair.scope == name]
         chosen = [kept[place] for place in own]
-        scopes[name] = _calibrate(chosen, far[own], target, confidence)
+        scopes[name] = _calibrate(chosen, far[own], target, confidence, reach)
     return replace(
         every,
         identical=tidied.identical,
@@ -149,11 +181,32 @@ def distances(pairs: Sequence[Pair], embed: Embed) -> NDArray[np.float64]:
     return np.asarray(np.maximum(0.0, far), np.float64)
 
 
+def _lacking(pairs: Sequence[Pair], near: NDArray[np.bool_], score: Score) -> NDArray[np.float64]:
+    """The root of what each pair's score lacks of 1, since models crowd theirs there; infinite for
+    one that is not near, or has no score."""
+    places = np.flatnonzero(near).tolist()
+    lacking = np.full(len(pairs), np.inf)
+    for at in range(0, len(places), _AT_ONCE):
+        some = places[at : at + _AT_ONCE]
+        scores = np.asarray(score([(pairs[n].text_a, pairs[n].text_b) for n in some]), np.float64)
+        if scores.shape != (len(some),):
+            raise CalibrationError("The verifier gave scores that make no sense.")
+        valid = (scores >= 0.0) & (scores <= 1.0)
+        lacking[some] = np.where(valid, np.sqrt(1.0 - np.where(valid, scores, 0.0)), np.inf)
+    return lacking
+
+
 def _calibrate(
-    pairs: Sequence[Pair], far: NDArray[np.float64], target: float, confidence: float
+    pairs: Sequence[Pair],
+    far: NDArray[np.float64],
+    target: float,
+    confidence: float,
+    reach: float | None,
 ) -> Calibration:
+    """``reach``: within what distance ``far`` tells of scores; None: it is the distance."""
     scale = len(pairs) / sum(pair.weight for pair in pairs) if pairs else 1.0
-    parts = (_empty(), _empty())
+    buckets = round((CEILING if reach is None else 1.0) / _WIDTH)
+    parts = [Histogram(width=_WIDTH, buckets=buckets) for _ in range(2)]
     for pair, distance, first in zip(pairs, far.tolist(), halves(pairs, _START_SHARE), strict=True):
         parts[not first].add(distance, pair.right, pair.weight * scale)
     start = clearest(parts[0], target)
@@ -162,7 +215,7 @@ def _calibrate(
     right = sum(pair.weight for pair in pairs if pair.right) * scale
     curve = tuple(_points(whole, right, confidence))
     reached = [point.recall for point in curve if point.distance == made.max_distance]
-    return Calibration(
+    found = Calibration(
         max_distance=made.max_distance,
         target=target,
         confidence=confidence,
@@ -173,10 +226,16 @@ def _calibrate(
         promised_on=made.samples,
         curve=curve,
     )
+    if reach is None:
+        return found
+    curve = tuple(replace(one, distance=reach, score=_score(one.distance)) for one in curve)
+    if made.max_distance is None:
+        return replace(found, curve=curve)
+    return replace(found, curve=curve, max_distance=reach, min_score=_score(made.max_distance))
 
 
-def _empty() -> Histogram:
-    return Histogram(width=_WIDTH, buckets=round(CEILING / _WIDTH))
+def _score(lacking: float) -> float:
+    return round(1.0 - lacking * lacking, 9)
 
 
 def clearest(histogram: Histogram, target: float) -> float:

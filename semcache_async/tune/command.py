@@ -58,13 +58,30 @@ def calibrate(
         str | None,
         typer.Option(show_default="the default model", help="Directory of the embedding model."),
     ] = None,
+    verifier: Annotated[
+        str | None,
+        typer.Option(
+            show_default="none",
+            help="Find min_score for this cross-encoder, by name or directory, instead.",
+        ),
+    ] = None,
+    max_distance: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=2.0,
+            show_default="0.3",
+            help="With --verifier: how near a pair must lie for it to be asked.",
+        ),
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """The max_distance at which the wanted share of semantic hits is right.
 
     Embeds labelled pairs and finds the largest distance whose precision is at least --precision,
     with --confidence, on pairs that had no part in the search. Says so where the pairs cannot
-    support that. The promise is for traffic like the pairs: take them from your own, such as the
+    support that. With --verifier it is the smallest score that is found, for what lies within
+    --max-distance. The promise is for traffic like the pairs: take them from your own, such as the
     verdicts that GET /semantic-cache/reviews.jsonl exports.
 
     Examples:
@@ -74,10 +91,10 @@ def calibrate(
       semcache calibrate reviews.jsonl --precision 0.95 --curve curve.png --write semcache.toml
     """
     with one_line_errors(debug):
-        from semcache_async.tune.calibrate import calibrate_pairs
+        from semcache_async.tune.calibrate import CEILING, calibrate_pairs
         from semcache_async.tune.curve import need_matplotlib, save_curve
         from semcache_async.tune.pairs import CalibrationError, read_pairs
-        from semcache_async.tune.toml import set_max_distance
+        from semcache_async.tune.toml import set_number
 
         if curve is not None:
             need_matplotlib()
@@ -90,6 +107,8 @@ def calibrate(
             confidence=confidence,
             by_scope=by_scope,
             too_long=_too_long(embedder),
+            score=None if verifier is None else _verifier(verifier).score,
+            max_distance=CEILING if max_distance is None else max_distance,
         )
         if as_json:
             typer.echo(json.dumps(found.as_json(), allow_nan=False))
@@ -100,9 +119,11 @@ def calibrate(
         if write is not None:
             if found.max_distance is None:
                 raise CalibrationError(f"{write} is as it was: no distance can be promised.")
-            set_max_distance(write, found.max_distance)
-            if not as_json:
-                typer.echo(f"{write}: max_distance = {found.max_distance:g} under [cache].")
+            for name in ("max_distance", "min_score"):
+                if (value := getattr(found, name)) is not None:
+                    set_number(write, name, value)
+                    if not as_json:
+                        typer.echo(f"{write}: {name} = {value:.9g} under [cache].")
 
 
 def _embedder(model: str | None) -> Any:
@@ -112,6 +133,13 @@ def _embedder(model: str | None) -> Any:
     embedder = load_embedder(model)
     embedder.embed(["Is anybody there?"])  # one alone, before several threads
     return embedder
+
+
+def _verifier(name: str) -> Any:
+    """The real one; replaced in tests."""
+    from semcache_async.embed import load_verifier
+
+    return load_verifier(name)
 
 
 def _too_long(embedder: Any) -> Any:
@@ -134,7 +162,8 @@ def _show(found: Calibration) -> None:
     console.print(table(found))
     _show_left_out(console, found)
     if found.enough:
-        console.print(f"\n[bold green]max_distance {found.explain()}[/]")
+        option = "max_distance" if found.min_score is None else "min_score"
+        console.print(f"\n[bold green]{option} {found.explain()}[/]")
         console.print(f"It finds {found.recall:.1%} of the right pairs.")
     else:
         console.print(f"\n[bold yellow]Not enough: {found.explain()}.[/]")

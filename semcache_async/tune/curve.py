@@ -15,40 +15,46 @@ if TYPE_CHECKING:
 
 __all__ = ["need_matplotlib", "save_curve", "table"]
 
-_STEP, _BAR = 0.02, 30
+_STEPS, _BAR = 15, 30
 _INK, _FAINT, _LINE, _BAND, _MARK = "#1e293b", "#64748b", "#2563eb", "#bfdbfe", "#059669"
 
 
 def table(calibration: Calibration) -> Table:
-    """Precision and recall by distance, with the recommended one marked."""
+    """Precision and recall by distance, or score, with the recommended one marked."""
     from rich.table import Table
 
     made = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("distance", "pairs", "precision", "at least", "recall"):
+    kind, option = _named(calibration)
+    for name in (kind, "pairs", "precision", "at least", "recall"):
         made.add_column(name, justify="right", no_wrap=True)
     made.add_column("")
     floor = _floor(calibration)
     for point in _rows(calibration):
-        chosen = point.distance == calibration.max_distance
+        chosen = point.at == calibration.at
         made.add_row(
-            f"{point.distance:.3f}",
+            f"{point.at:.3f}",
             f"{point.pairs:,.0f}",
             f"{point.precision:.3f}",
             f"{point.precision_low:.3f}",
             f"{point.recall:.3f}",
-            _bar(point, floor, calibration.target) + ("  <- max_distance" if chosen else ""),
+            _bar(point, floor, calibration.target) + (f"  <- {option}" if chosen else ""),
             style="bold green" if chosen else "",
         )
     return made
 
 
 def _rows(calibration: Calibration) -> Iterator[Point]:
-    """Every .02, and the recommended one."""
-    for point in calibration.curve:
-        steps = point.distance / _STEP
-        on_step = abs(steps - round(steps)) < 1e-6
-        if point.pairs and (on_step or point.distance == calibration.max_distance):
+    """Some, and the recommended one."""
+    every = max(1, len(calibration.curve) // _STEPS)
+    for place, point in enumerate(calibration.curve, start=1):
+        if point.pairs and (place % every == 0 or point.at == calibration.at):
             yield point
+
+
+def _named(calibration: Calibration) -> tuple[str, str]:
+    """What is calibrated, and by which option."""
+    by_score = any(point.score is not None for point in calibration.curve)
+    return ("score", "min_score") if by_score else ("distance", "max_distance")
 
 
 def _floor(calibration: Calibration) -> float:
@@ -85,20 +91,17 @@ def save_curve(calibration: Calibration, path: Path) -> None:
     figure = need_matplotlib().Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     points = [point for point in calibration.curve if point.pairs]
-    x = [point.distance for point in points]
+    x = [point.at for point in points]
+    kind, option = _named(calibration)
     low = [point.precision_low for point in points]
     axes.fill_between(x, low, [p.precision for p in points], color=_BAND, linewidth=0)
     axes.plot(x, [p.precision for p in points], color=_LINE, label="precision")
     axes.plot(x, low, color=_LINE, linewidth=0.8, linestyle="--", label="its lower bound")
     axes.plot(x, [p.recall for p in points], color=_FAINT, linewidth=1.2, label="recall")
     axes.axhline(calibration.target, color=_INK, linewidth=0.8, linestyle=":", label="target")
-    if calibration.max_distance is not None:
-        axes.axvline(
-            calibration.max_distance,
-            color=_MARK,
-            label=f"max_distance {calibration.max_distance:.3g}",
-        )
-    axes.set(xlabel="cosine distance", ylim=(0.0, 1.02), xlim=(0.0, None))
+    if calibration.at is not None:
+        axes.axvline(calibration.at, color=_MARK, label=f"{option} {calibration.at:.3g}")
+    axes.set(xlabel=kind, ylim=(0.0, 1.02), xlim=(0.0, None))
     axes.set_title(f"{calibration.pairs:,} pairs: {_short(calibration)}", fontsize=9, color=_INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="lower right")

@@ -6,12 +6,16 @@ import json
 import math
 import random
 import sys
+import tomllib
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import typer
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from semcache_async.data import banking77
@@ -51,6 +55,31 @@ def test_the_distance_where_pairs_turn_wrong_is_found() -> None:
     assert 0.4 < found.recall < 0.75
     assert found.pairs == 4_000
     assert found == calibrate_pairs(angled(4_000), embedder.embed, target=0.97)
+
+
+def scored(asked: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+    """Over .9 for what lies within .1, where one in 200 is wrong; below it beyond; .95 beyond .2,
+    and nothing at all for every tenth pair."""
+    far = distances([Pair(*pair, True) for pair in asked], embedder.embed)
+    scores = np.where(far < 0.2, np.clip(1.0 - far, 0.0, 1.0), 0.95)
+    silent = [pair[0].partition(" ")[0].endswith("7") for pair in asked]
+    return np.where(silent, np.nan, scores).astype(np.float32)
+
+
+def test_the_score_of_a_verifier_is_found_within_a_distance() -> None:
+    pairs = angled(4_000)
+    found = calibrate_pairs(pairs, embedder.embed, target=0.97, score=scored, max_distance=0.2)
+    assert found.max_distance == 0.2
+    assert found.min_score is not None
+    assert 0.89 <= found.min_score <= 0.915
+    assert found.precision >= found.precision_low >= 0.97
+    alone = calibrate_pairs(pairs, embedder.embed, target=0.97)
+    assert 0.8 < found.recall / alone.recall < 1.0  # those without a score are not served
+    assert found.as_json()["min_score"] == found.min_score
+    unsure = calibrate_pairs(pairs[:60], embedder.embed, score=scored)
+    assert (unsure.min_score, unsure.max_distance, unsure.enough) == (None, None, False)
+    with pytest.raises(CalibrationError, match="no sense"):
+        calibrate_pairs(pairs, embedder.embed, score=lambda asked: scored(asked)[:1])
 
 
 def test_too_few_pairs_promise_nothing() -> None:
@@ -160,6 +189,20 @@ def test_the_command(app: typer.Typer, pairs_file: Path, tmp_path: Path) -> None
     assert "at least .97" in done.output
     assert toml.read_text().startswith("# mine\nport = 1\n\n[cache]\nmax_distance = 0.")
     assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_with_a_verifier(
+    app: typer.Typer, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_verifier", lambda _name: SimpleNamespace(score=scored))
+    toml = tmp_path / "semcache.toml"
+    options = ("--verifier", "tiny", "--max-distance", 0.2, "--precision", 0.97)
+    done = asked(app, pairs_file, *options, "--write", toml)
+    assert done.exit_code == 0, done.output
+    assert "<- min_score" in done.output
+    written = tomllib.loads(toml.read_text())["cache"]
+    assert written["max_distance"] == 0.2
+    assert 0.89 <= written["min_score"] <= 0.915
 
 
 def test_json_alone_on_standard_output(app: typer.Typer, pairs_file: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from semcache_async.tune.pairs import CalibrationError
-from semcache_async.tune.toml import set_max_distance, with_max_distance
+from semcache_async.tune.toml import set_number, with_number
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ from semcache_async.tune.toml import set_max_distance, with_max_distance
     ],
 )
 def test_all_else_stays(before: str, after: str) -> None:
-    assert with_max_distance(before, 0.124) == after
+    assert with_number(before, "max_distance", 0.124) == after
     assert tomllib.loads(after)["cache"]["max_distance"] == 0.124
 
 
@@ -45,20 +45,20 @@ def test_what_is_not_understood_is_left_alone() -> None:
         ("cache =\n", "not valid TOML"),
     ):
         with pytest.raises(ValueError, match=complaint):
-            with_max_distance(text, 0.1)
+            with_number(text, "max_distance", 0.1)
 
 
 def test_files(tmp_path: Path) -> None:
     path = tmp_path / "semcache.toml"
-    set_max_distance(path, 0.1)
+    set_number(path, "max_distance", 0.1)
     path.chmod(0o600)
-    set_max_distance(path, 0.2)
+    set_number(path, "max_distance", 0.2)
     assert path.read_text() == "[cache]\nmax_distance = 0.2\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     path.write_text("cache = 3")
     with pytest.raises(CalibrationError, match="must be a table"):
-        set_max_distance(path, 0.1)
+        set_number(path, "max_distance", 0.1)
     assert path.read_text() == "cache = 3"
     with pytest.raises(CalibrationError, match="cannot be written"):
-        set_max_distance(tmp_path / "no" / "folder.toml", 0.1)
+        set_number(tmp_path / "no" / "folder.toml", "max_distance", 0.1)
     assert [one.name for one in tmp_path.iterdir()] == ["semcache.toml"]

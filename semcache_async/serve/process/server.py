@@ -85,6 +85,13 @@ async def open_service(
             from semcache_async.embed import load_embedder
 
             embedder = await anyio.to_thread.run_sync(lambda: load_embedder(threads=part.threads))
+        verifier = None
+        if (named := settings.verifier) is not None:
+            from semcache_async.embed import load_verifier
+
+            verifier = await anyio.to_thread.run_sync(
+                lambda: load_verifier(named, threads=part.threads)
+            )
         upstreams = await stack.enter_async_context(
             open_upstreams(part.upstream_url, settings, counts=metrics)
         )
@@ -94,6 +101,7 @@ async def open_service(
                 config=settings.cache,
                 embedder=embedder,
                 judge=judge_of(settings, upstreams),
+                verifier=verifier,
             )
         )
         journal = await stack.enter_async_context(
