@@ -115,7 +115,7 @@ class Answering(Generic[C]):
             return self._flights.fly_alone(flight, body)
         if not query.reads:
             return self._flights.refresh(flight, body)
-        if query.policy.verdict is not None:
+        if query.policy.verifier is not None:
             nearest, verify = self._flights.nearest, self._tiers.verify
             while await verify(attempt, nearest(flight, query.policy).undecided):
                 pass

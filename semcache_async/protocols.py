@@ -125,7 +125,7 @@ class Verifier(Protocol):
     ) -> NDArray[np.float32] | Awaitable[NDArray[np.float32]]:
         """Float32 ``[len(pairs)]`` of 0..1, the same in any company; of each pair the prompt asked
         comes first, the stored one second. Anything else, such as NaN for two that it cannot read
-        whole, is no verdict."""
+        whole, is no score."""
 
 
 class Store(Protocol):

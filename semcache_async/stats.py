@@ -133,7 +133,7 @@ class Stats(Counters, Mapping[str, Any]):
     verifier_asked: int = _counter("Pairs of prompts that the verifier was asked about")
     verifier_refused: int = _counter("Near prompts refused by the verifier")
     verifier_failed: int = _counter(
-        "Near prompts without a verdict: the verifier raised, was late or gave no score"
+        "Near prompts refused unscored: the verifier raised, was late or gave no score"
     )
     unopened: int = _counter(
         "What lay in Redis and did not open, for want of a key or of zstd: misses"

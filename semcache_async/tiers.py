@@ -59,7 +59,7 @@ from semcache_async.protocols import (
 from semcache_async.query import Query, check_answer
 from semcache_async.stats import Counters, Stats
 from semcache_async.text.cacheable import has_numbers_of_somebody
-from semcache_async.text.decide import NO_VERDICT, decide
+from semcache_async.text.decide import UNSCORED, decide
 from semcache_async.text.prompt import normalise
 from semcache_async.types import (
     Affected,
@@ -813,7 +813,7 @@ class Tiers:
 
 def _undecided(seen: Iterable[Neighbour]) -> list[str]:
     """Of which prompts nothing but the verifier's word is wanting?"""
-    return [near.prompt for near in seen if near.refused_by == NO_VERDICT]
+    return [near.prompt for near in seen if near.refused_by == UNSCORED]
 
 
 def _is_newer(entry: Entry, old: Entry) -> bool:

@@ -283,7 +283,7 @@ class Neighbour(msgspec.Struct, frozen=True):
     """What speaks against serving it, where that was looked at: ``erased`` (they differ in what the
     model cannot see), the name of a guard, ``doubt``, ``verdict`` (it lies as far off as what was
     judged wrong), ``unverified`` (its entry has too few verdicts yet), ``distance``,
-    ``verifier`` (it scored the two below ``min_score``) or ``no_verdict`` (it could not)."""
+    ``verifier`` (it scored the two below ``min_score``) or ``unscored`` (it could not)."""
     notes: bytes | None = None
     """What ``EvidenceStore.annotate`` left with the entry."""
     widened: bool = False

@@ -78,6 +78,8 @@ async def test_it_is_asked_about_what_would_be_served_and_nothing_else() -> None
         assert {near.refused_by for near in answer.refused} == {"verifier"}
         stats = cache.stats()
         assert (stats.verifier_asked, stats.verifier_failed) == (4, 0)
+        seen = [(near.prompt, near.refused_by) for near in await cache.nearest("b at 5", limit=2)]
+        assert seen == [("b at 2", None), ("c at 1", "verifier")]
         assert stats.verifier_refused >= 3
 
 
@@ -107,7 +109,7 @@ async def test_pairs_share_a_batch_and_one_bad_pair_fails_alone() -> None:
         stats = cache.stats()
         assert (stats.verifier_failed, stats.verifier_refused) == (2, 0)
         (near, *_) = await cache.nearest("a at 1")
-        assert near.refused_by == "no_verdict"
+        assert near.refused_by == "unscored"
         fake.says = lambda one, other: 1.0
         assert await cache.lookup("a at 1") is not None  # a failure is not remembered
 
@@ -119,7 +121,7 @@ async def test_out_of_time_is_a_miss_and_said() -> None:
         await cache.store("a at 0", "of a")
         answer = await cache.get_or_generate("a at 1", GatedLLM(opened=True))
         assert answer.source is Source.GENERATED
-        assert [near.refused_by for near in answer.refused] == ["no_verdict"]
+        assert [near.refused_by for near in answer.refused] == ["unscored"]
         stats = cache.stats()
         assert (stats.verifier_failed, stats.lookup_timeouts) == (1, 0)
 
@@ -163,7 +165,7 @@ async def test_nobody_follows_another_process_without_its_word() -> None:
         assert other.stats().followed == 1
 
 
-async def test_a_pointer_holds_as_long_as_the_verdict(
+async def test_a_pointer_holds_as_long_as_the_score(
     redis_url: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = Fake()

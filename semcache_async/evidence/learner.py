@@ -200,7 +200,7 @@ class Learner:
         policy = self._start._replace(refusal=partial(self._words.refusal, tenant=tenant))
         if self._verifying is None:
             return policy
-        return policy._replace(verdict=partial(self._verifying.verdict, tenant=tenant))
+        return policy._replace(verifier=partial(self._verifying.refusal, tenant=tenant))
 
     def standing(self, prompt: str, candidate: Candidate) -> Standing:
         """What is known of serving a candidate's answer to a prompt."""

@@ -1,4 +1,4 @@
-"""Pairs of prompts to a verifier's verdicts, for many callers at once: batched and remembered."""
+"""Pairs of prompts to a verifier's scores, for many callers at once: batched and remembered."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from semcache_async.flow.batcher import MicroBatcher
 from semcache_async.flow.recent import Recent
 from semcache_async.flow.vectors import in_halves
 from semcache_async.protocols import Verifier
-from semcache_async.text.decide import NO_VERDICT, VERIFIER
+from semcache_async.text.decide import UNSCORED, VERIFIER
 
 __all__ = ["Verifying"]
 
@@ -41,7 +41,7 @@ class _Pair(NamedTuple):
 
 class Verifying:
     """A verifier behind micro-batches. The last scores are remembered, each tenant's own; a pair
-    that has none, for whatever reason, has no verdict, which is a refusal."""
+    that has none, for whatever reason, is refused."""
 
     def __init__(self, verifier: Verifier, *, min_score: float, timeout_s: float) -> None:
         self._verifier = verifier
@@ -73,13 +73,13 @@ class Verifying:
         """Pairs that wait for it."""
         return self._batcher.queued
 
-    def verdict(self, prompt: str, candidate: str, *, tenant: str | None = None) -> str | None:
+    def refusal(self, prompt: str, candidate: str, *, tenant: str | None = None) -> str | None:
         """What it is known to have said against serving one's answer to the other."""
         if prompt == candidate:
             return None
         score = self._scores.get(_Pair(prompt, candidate, tenant))
         if score is None:
-            return NO_VERDICT
+            return UNSCORED
         if score < self._min_score:
             self.refused += 1
             return VERIFIER
@@ -115,7 +115,7 @@ class Verifying:
     async def refuses(self, prompt: str, candidate: str, *, tenant: str | None = None) -> bool:
         """Would it refuse the candidate? For what nobody waits for."""
         await self.ask(prompt, candidate, tenant=tenant, bulk=True)
-        return self.verdict(prompt, candidate, tenant=tenant) is not None
+        return self.refusal(prompt, candidate, tenant=tenant) is not None
 
     async def aclose(self) -> None:
         await self._batcher.aclose()

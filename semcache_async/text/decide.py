@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 __all__ = [
-    "NO_VERDICT",
+    "UNSCORED",
     "TOO_FAR",
     "VERIFIER",
     "Candidate",
@@ -53,13 +53,13 @@ class Reason(StrEnum):
 TOO_FAR = "distance"
 VERIFIER = "verifier"
 """The verifier said no."""
-NO_VERDICT = "no_verdict"
+UNSCORED = "unscored"
 """It has said nothing yet, or could not: that counts as no."""
 
 Refusal: TypeAlias = Callable[[str, str], str | None]
 """What speaks against serving a second prompt's answer to the first, however near they are:
 ``erased``, the name of a guard, or ``doubt``; where a verifier speaks, ``VERIFIER`` or
-``NO_VERDICT``."""
+``UNSCORED``."""
 
 
 class Standing(StrEnum):
@@ -93,7 +93,7 @@ class Policy(NamedTuple):
     """What is known of a candidate for a prompt."""
     ceiling: float = -1.0
     """How far, where that is more, an answer may lie that was judged right for the very prompt."""
-    verdict: Refusal | None = None
+    verifier: Refusal | None = None
     """What a verifier has said, which is heard last; None: there is none."""
 
     def refused_by(self, prompt: str, candidate: Candidate) -> str | None:
@@ -106,7 +106,7 @@ class Policy(NamedTuple):
             found = self.refusal(prompt, candidate.prompt)
             if found or candidate.distance > self.max_distance:
                 return found or TOO_FAR
-            return self.verdict and self.verdict(prompt, candidate.prompt)
+            return self.verifier and self.verifier(prompt, candidate.prompt)
         return standing.value
 
     def at_most(self, limit: float) -> Policy:
@@ -139,7 +139,7 @@ class Decision(NamedTuple, Generic[C]):
         asked."""
         if self.chosen is not None:
             return ()
-        return [candidate.prompt for candidate, by in self.refused if by == NO_VERDICT]
+        return [candidate.prompt for candidate, by in self.refused if by == UNSCORED]
 
 
 def decide(prompt: str, candidates: Iterable[C], policy: Policy) -> Decision[C]:

@@ -65,7 +65,7 @@ class Near(msgspec.Struct):
         Meta(
             description="What speaks against it: distance; of its words erased, the name of a "
             "guard, or doubt; of what was learnt verdict or unverified; verifier, which scored it "
-            "too low, or no_verdict, where it could not."
+            "too low, or unscored, where it could not."
         ),
     ]
 
