@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from semcache_async.flow.recent import Recent
 from semcache_async.protocols import Embedder, TokenEmbedder
 from semcache_async.text.erased import Reading, erases
+from semcache_async.text.folded import folded_pieces, lowered_pieces
 from semcache_async.text.guards import DOUBT, Analysis, Kind, Verdict, analyse, verdict
+from semcache_async.types import Piece
 
 __all__ = ["Wording"]
+
+_CASED, _BARE = "US k\u0105t", "us kat"
 
 _REMEMBERED = 4_096
 ERASED = "erased"
@@ -19,15 +23,19 @@ class Wording:
     """The readings and analyses of prompts, the last ones remembered, each tenant's own: those of a
     long text take a millisecond, which would tell another tenant that it was asked before.
 
-    What an embedder does not tell of its tokens is not compared; guards say nothing of the texts of
-    an embedder whose ``guarded`` is False (``testing.AngleEmbedder``'s are labels, not questions).
+    What the embedder drops is known where it tells of its tokens. One that sees case and accents
+    may still put words close together that differ in them alone: those are compared as if they were
+    dropped, and where it tells nothing, all that tokenizers drop. Guards, and that, say nothing of
+    the texts of an embedder whose ``guarded`` is False (``testing.AngleEmbedder``'s are labels, not
+    questions).
     """
 
     def __init__(self, embedder: Embedder, *, lenient: bool, guards: Collection[str]) -> None:
-        self._embedder = embedder if isinstance(embedder, TokenEmbedder) else None
+        guarded = getattr(embedder, "guarded", True)
+        self._pieces = list(_pieces_of(embedder, guarded))
         self._lenient = lenient
-        self._guards = frozenset(guards) if getattr(embedder, "guarded", True) else frozenset()
-        self._readings = Recent[tuple[str | None, str], Reading](_REMEMBERED)
+        self._guards = frozenset(guards) if guarded else frozenset()
+        self._readings = Recent[tuple[str | None, str], tuple[Reading, ...]](_REMEMBERED)
         self._analyses = Recent[tuple[str | None, str], Analysis](_REMEMBERED)
         self.erased = self.guarded = self.doubted = 0
         """Candidates refused, by kind."""
@@ -54,11 +62,13 @@ class Wording:
 
     def erases(self, prompt: str, candidate: str, *, tenant: str | None = None) -> bool:
         """Do the two differ in what the embedder drops?"""
-        if self._embedder is None:
+        if not self._pieces:
             return False
-        texts = (prompt, candidate)
-        one, other = (self._reading(self._embedder, text, tenant) for text in texts)
-        return erases(one, other, lenient=self._lenient)
+        ones, others = self._read(prompt, tenant), self._read(candidate, tenant)
+        for one, other in zip(ones, others, strict=True):
+            if erases(one, other, lenient=self._lenient):
+                return True
+        return False
 
     def objects(self, prompt: str, candidate: str, *, tenant: str | None = None) -> bool:
         """Do the words of the two speak against serving one's answer to the other? Not counted."""
@@ -70,12 +80,12 @@ class Wording:
         one, other = self._analysis(prompt, tenant), self._analysis(candidate, tenant)
         return verdict(one, other, self._guards)
 
-    def _reading(self, embedder: TokenEmbedder, text: str, tenant: str | None) -> Reading:
-        reading = self._readings.get((tenant, text))
-        if reading is None:
-            reading = Reading(text, embedder.pieces(text))
-            self._readings.put((tenant, text), reading)
-        return reading
+    def _read(self, text: str, tenant: str | None) -> tuple[Reading, ...]:
+        readings = self._readings.get((tenant, text))
+        if readings is None:
+            readings = tuple(Reading(text, pieces(text)) for pieces in self._pieces)
+            self._readings.put((tenant, text), readings)
+        return readings
 
     def _analysis(self, text: str, tenant: str | None) -> Analysis:
         analysis = self._analyses.get((tenant, text))
@@ -83,3 +93,15 @@ class Wording:
             analysis = analyse(text)
             self._analyses.put((tenant, text), analysis)
         return analysis
+
+
+def _pieces_of(embedder: Embedder, guarded: bool) -> Iterator[Callable[[str], Sequence[Piece]]]:
+    """The ways in which texts are taken apart to be compared."""
+    if not isinstance(embedder, TokenEmbedder):
+        if guarded:
+            yield folded_pieces
+        return
+    yield embedder.pieces
+    cased, bare = ([piece.id for piece in embedder.pieces(text)] for text in (_CASED, _BARE))
+    if cased != bare:
+        yield lowered_pieces
