@@ -34,6 +34,9 @@ _CHARACTERS_A_TOKEN = 16
 """A text with more for each token of the window has the exact tier only, unread."""
 _TOKENISE_CHARACTERS = 8_192
 """Characters per tokeniser call: some milliseconds of work at most."""
+_LONG = 8
+"""Budgets of tokens in a text that may take many seconds. Those over one budget, which take tenths
+of a second, need not wait for it."""
 _UNIT = 1e-2
 """How far from 1 a vector's length may be before the embedder is at fault."""
 
@@ -60,8 +63,9 @@ class Vectors:
     remembered. Another tenant's are embedded anew: how long it takes would tell who asked before.
 
     An embedder that offers ``tokenise`` and ``embed_tokens`` (``embed.TextEmbedder``) is fed packs
-    by token budget on as many threads as it has streams; any other one batches of 32 texts. Texts
-    are tokenised on a thread, the long ones on another; a tiny one at rest where it stands.
+    by token budget on as many threads as it has streams, and texts over the budget one at a time on
+    threads of their own; any other one batches of 32 texts. Texts are tokenised on a thread, the
+    long ones on another; a tiny one at rest where it stands.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Vectors:
         self._remembered = Recent[tuple[str | None, str], Vector](remembered)
         self._tokens: TokenEmbedder | None = None
         self._lanes: list[MicroBatcher[_Text, Any]] = []
+        self._long: list[MicroBatcher[_Text, Vector | None]] = []
         if isinstance(embedder, TokenEmbedder):
             self._tokens = embedder
             self._longest = embedder.window * _CHARACTERS_A_TOKEN
@@ -85,12 +90,15 @@ class Vectors:
                 )
                 for _ in range(_LANES)
             ]
-            self._packer: MicroBatcher[_Text, Vector | None] = MicroBatcher(
-                partial(self._embed_tokens, embedder),
-                budget=embedder.token_budget,
-                cost=lambda item: len(item.tokens),
-                concurrency=embedder.streams,
-                pure=True,
+            self._packer, *self._long = (
+                MicroBatcher[_Text, Vector | None](
+                    partial(self._embed_tokens, embedder, lane),
+                    budget=embedder.token_budget,
+                    cost=lambda item: len(item.tokens),
+                    concurrency=streams,
+                    pure=True,
+                )
+                for lane, streams in enumerate((embedder.streams, 1, 1))
             )
         else:
             self._packer = MicroBatcher(self._embed_texts, budget=_PLAIN_BATCH, pure=True)
@@ -99,13 +107,23 @@ class Vectors:
 
     @property
     def packer(self) -> MicroBatcher[_Text, Vector | None]:
-        """The batcher in front of the embedder."""
+        """The batcher in front of the embedder; longer texts have others."""
         return self._packer
+
+    @property
+    def texts(self) -> int:
+        """Texts embedded."""
+        return sum(packer.items for packer in (self._packer, *self._long))
+
+    @property
+    def packs(self) -> int:
+        """Calls of the embedder for them."""
+        return sum(packer.batches for packer in (self._packer, *self._long))
 
     @property
     def queued(self) -> int:
         """Texts waiting for the tokeniser or the model."""
-        return self._packer.queued + sum(lane.queued for lane in self._lanes)
+        return sum(lane.queued for lane in (self._packer, *self._lanes, *self._long))
 
     async def vector(
         self, text: str, *, tenant: str | None = None, bulk: bool = False
@@ -125,9 +143,8 @@ class Vectors:
         if known is not None:
             self.hits += 1
             return known
-        if self._packer.backlog_s > self._wait_s and not bulk:
-            raise OverloadedError(f"{self.queued} prompts wait for the embedder; ask again later.")
-        tokens = None
+        self._turn_away(self._packer, bulk)
+        tokens, packer = None, self._packer
         if self._tokens is not None:
             if len(text) <= _TINY and not (self._packer.busy or self._lanes[0].busy):
                 tokens = _read(self._tokens, [text])[0]
@@ -139,34 +156,48 @@ class Vectors:
                 raise tokens
             if tokens is None:
                 return None
-        vector = await self._packer.submit(_Text(text, tokens, tenant), bulk=bulk)
-        if vector is not None:
-            self._remembered.put((tenant, text), vector)
-        return vector
+            budget = self._tokens.token_budget
+            if len(tokens) > budget:
+                packer = self._long[len(tokens) > _LONG * budget]
+                self._turn_away(packer, bulk)
+        return await packer.submit(_Text(text, tokens, tenant), bulk=bulk)
+
+    def _turn_away(self, packer: MicroBatcher[_Text, Vector | None], bulk: bool) -> None:
+        if packer.backlog_s > self._wait_s and not bulk:
+            raise OverloadedError(f"{self.queued} prompts wait for the embedder; ask again later.")
 
     async def probe(self) -> None:
         """Embed one text, so that an embedder at odds with its ``dim`` is found at the start."""
-        outcome = (await self._embed_texts([_Text("Is anybody there?", None)]))[0]
+        outcome = (await self._embed_all(["Is anybody there?"]))[0]
         if isinstance(outcome, Exception):
             raise outcome
 
     async def aclose(self) -> None:
-        for lane in self._lanes:
+        for lane in (*self._lanes, self._packer, *self._long):
             await lane.aclose()
-        await self._packer.aclose()
 
     async def _tokenise(self, embedder: TokenEmbedder, items: list[_Text]) -> Sequence[Any]:
         return await self._executor.read(partial(_read, embedder), [item.text for item in items])
 
     async def _embed_tokens(
-        self, embedder: TokenEmbedder, items: list[_Text]
+        self, embedder: TokenEmbedder, lane: int, items: list[_Text]
     ) -> Sequence[Vector | Exception]:
         tokens = [item.tokens for item in items]
-        vectors = await self._executor.run(embedder.embed_tokens, tokens)
-        return self._checked(vectors, len(items))
+        vectors = await self._executor.run(embedder.embed_tokens, tokens, lane)
+        return self._kept(items, self._checked(vectors, len(items)))
 
     async def _embed_texts(self, items: list[_Text]) -> Sequence[Vector | Exception]:
-        return await in_halves(self._embed_all, [item.text for item in items])
+        found = await in_halves(self._embed_all, [item.text for item in items])
+        return self._kept(items, found)
+
+    def _kept(
+        self, items: list[_Text], found: Sequence[Vector | Exception]
+    ) -> Sequence[Vector | Exception]:
+        """Remembered, whoever still waits: one that comes late is there for the next to ask."""
+        for item, vector in zip(items, found, strict=True):
+            if not isinstance(vector, Exception):
+                self._remembered.put((item.tenant, item.text), vector)
+        return found
 
     async def _embed_all(self, texts: list[str]) -> Sequence[Vector | Exception]:
         if inspect.iscoroutinefunction(self.embedder.embed):
@@ -271,20 +302,25 @@ async def open_vectors(
 
 
 class _Executor:
-    """Worker threads for model code, and others for reading texts: a text is read while every
-    stream of the model is busy."""
+    """Worker threads for model code, those of long texts apart, and others for reading texts: a
+    text is read while every stream of the model is busy."""
 
     def __init__(self, streams: int) -> None:
-        self._embedding = ThreadPoolExecutor(streams, thread_name_prefix="semcache-embed")
+        self._embedding = [
+            ThreadPoolExecutor(threads, thread_name_prefix="semcache-embed")
+            for threads in (streams, 1, 1)
+        ]
         self._reading = ThreadPoolExecutor(_LANES, thread_name_prefix="semcache-read")
         self._loop = asyncio.get_running_loop()
 
-    def run(self, function: Callable[[list[Any]], T], items: list[Any]) -> asyncio.Future[T]:
-        return self._loop.run_in_executor(self._embedding, function, items)
+    def run(
+        self, function: Callable[[list[Any]], T], items: list[Any], lane: int = 0
+    ) -> asyncio.Future[T]:
+        return self._loop.run_in_executor(self._embedding[lane], function, items)
 
     def read(self, function: Callable[[list[Any]], T], items: list[Any]) -> asyncio.Future[T]:
         return self._loop.run_in_executor(self._reading, function, items)
 
     def close(self) -> None:
-        for pool in (self._embedding, self._reading):
+        for pool in (*self._embedding, self._reading):
             pool.shutdown(wait=False, cancel_futures=True)

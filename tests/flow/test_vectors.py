@@ -11,10 +11,12 @@ import pytest
 
 from semcache_async import CacheConfig, SemanticCache, Source
 from semcache_async.embed import TextEmbedder
-from semcache_async.errors import PromptError
+from semcache_async.errors import OverloadedError, PromptError
+from semcache_async.flow.batcher import MicroBatcher
 from semcache_async.flow.vectors import Vectors, in_halves, open_vectors
 from semcache_async.testing import AngleEmbedder, MemoryStore
 from semcache_async.types import Piece
+from tests.helpers import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 
@@ -204,6 +206,83 @@ async def test_long_texts_hold_nobody_up_and_over_the_bound_are_not_read() -> No
         assert all(vector is not None for vector in await asyncio.gather(*long))
     assert (20, True) in embedder.read  # tiny: where it stands
     assert all(not here for length, here in embedder.read if length > 256)
+
+
+class Gated(Reading):
+    """A token for each character; passes over the budget of 16 tokens wait to be let go."""
+
+    window, token_budget = 10_000, 16
+
+    def __init__(self, streams: int) -> None:
+        super().__init__()
+        self.streams = streams
+        self.gate.set()
+        self.began: list[int] = []
+        """Tokens of each pass over the budget."""
+        self.let_go = threading.Semaphore(0)
+        self.done = 0
+
+    def tokenise(self, texts: Sequence[str]) -> list[np.ndarray]:
+        return [np.zeros(len(text), np.int32) for text in texts]
+
+    def embed_tokens(self, items: Sequence[np.ndarray]) -> np.ndarray:
+        tokens = sum(map(len, items))
+        if tokens > self.token_budget:
+            self.began.append(tokens)
+            self.let_go.acquire()
+            self.done += 1
+        return super().embed_tokens(items)
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        return Reading.embed_tokens(self, self.tokenise(texts))
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+async def test_long_passes_hold_up_none_that_are_shorter(streams: int) -> None:
+    embedder = Gated(streams)
+    async with open_vectors(embedder, remembered=0) as vectors:
+        longest = [asyncio.ensure_future(vectors.vector(f"{n}" * (500 + n))) for n in range(4)]
+        long = [asyncio.ensure_future(vectors.vector(f"{n}" * (100 + n))) for n in range(2)]
+        await until(lambda: len(embedder.began) == 2 and vectors.queued == 4)
+        for n in range(20):
+            assert await vectors.vector(f"short {n}") is not None
+        assert sorted(embedder.began) == [100, 500]  # one of each lane at a time
+        longest[1].cancel()
+        for turn in range(5):
+            embedder.let_go.release()
+            await until(lambda turn=turn: embedder.done == turn + 1)  # type: ignore[misc]
+        await asyncio.gather(*long, longest[0], *longest[2:])
+        assert [n for n in embedder.began if n >= 500] == [500, 502, 503]  # nobody waited for it
+        assert (vectors.queued, vectors.texts) == (0, 25)
+
+
+async def test_what_came_late_is_there_for_the_next_to_ask() -> None:
+    embedder = Gated(1)
+    async with open_vectors(embedder, remembered=1) as vectors:
+        waiting = asyncio.ensure_future(vectors.vector("x" * 200))
+        await until(lambda: len(embedder.began) == 1)
+        waiting.cancel()
+        embedder.let_go.release()
+        await until(lambda: not any(lane.busy for lane in vectors._long))
+        assert await vectors.vector("x" * 200) is not None
+        assert (vectors.hits, len(embedder.began)) == (1, 1)
+
+
+async def test_long_texts_beyond_what_can_be_done_in_time_are_turned_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    embedder = Gated(1)
+    async with open_vectors(embedder, remembered=0, wait_s=1.0) as vectors:
+        held = asyncio.ensure_future(vectors.vector("x" * 200))
+        await until(lambda: len(embedder.began) == 1)
+        monkeypatch.setattr(
+            MicroBatcher, "backlog_s", property(lambda batcher: 2.0 * batcher.under_way)
+        )
+        with pytest.raises(OverloadedError):
+            await vectors.vector("y" * 200)
+        assert await vectors.vector("short") is not None
+        embedder.let_go.release()
+        await held
 
 
 @pytest.mark.parametrize("length", [20, 400, 1_500])
