@@ -175,7 +175,7 @@ def _load_kept(directory: Path, how: _How) -> TextEmbedder | PairVerifier:
 
 
 def _load_padded(directory: Path, exported: Path, how: _How, prompt: str) -> TextEmbedder:
-    if how.backend == "openvino":
+    if how.backend not in ("auto", "onnxruntime"):
         raise ConfigError(f"{exported} runs in onnxruntime only; choose that backend, or auto.")
     config_path = directory / "config.json"
     config = read_json(config_path) if config_path.exists() else {}

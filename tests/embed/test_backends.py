@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from semcache_async.embed import hint, load_embedder
+from semcache_async.embed.models.installed import GRAPH, build_packed
 from semcache_async.embed.runtimes import backends, cpu
 from semcache_async.embed.runtimes.backends import chosen_name, remembered
 from semcache_async.embed.runtimes.checks import parity
-from semcache_async.embed.runtimes.encoders import OnnxPacked
+from semcache_async.embed.runtimes.encoders import LONG, OnnxPacked
+from semcache_async.embed.runtimes.fixed import OpenVinoPacked
 from semcache_async.errors import ModelError
 
 if TYPE_CHECKING:
@@ -61,6 +63,30 @@ def test_bf16_where_the_cpu_has_it(tiny: Path, amx: pytest.MonkeyPatch) -> None:
     assert load_embedder(tiny, progress=False).fingerprint == plain.fingerprint
 
 
+def test_bf16_is_not_used_where_it_is_slower(
+    tiny: Path, amx: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Some CPUs have its instructions, and are quicker without."""
+    amx.setattr(backends, "OpenVinoPacked", fake_openvino())
+    amx.setattr(backends, "gain", lambda _, rival, __: 0.82 if "openvino" in rival.name else 4.0)
+    for backend in ("openvino", "auto"):
+        embedder = load_embedder(tiny, backend=backend, progress=False)
+        assert embedder.backend == "openvino-f32-packed"
+    assert "0.82 times as fast as openvino-f32-packed" in caplog.text
+
+
+def test_int8_is_used_where_it_is_asked_for_and_near_enough(
+    tiny: Path, amx: pytest.MonkeyPatch
+) -> None:
+    amx.setattr(backends, "OpenVinoPacked", fake_openvino(error=0.02))
+    assert load_embedder(tiny, progress=False).backend == "onnxruntime-f32-packed"
+    amx.setenv("SEMCACHE_BACKEND", "openvino-int8")
+    assert load_embedder(tiny, progress=False).backend == "openvino-int8-packed"
+    amx.setattr(backends, "OpenVinoPacked", fake_openvino(error=0.06))
+    with pytest.raises(ModelError, match="no usable vectors"):
+        load_embedder(tiny, threads=1, progress=False)
+
+
 @pytest.mark.parametrize(
     ("fault", "said"),
     [({"error": 0.05}, "cosine to float32 0.9"), ({"jitter": 0.003}, "in other company 0.99")],
@@ -109,7 +135,8 @@ def test_absent_runtime(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("flags", "said", "level"),
     [
-        ({"avx512f", "avx512_bf16"}, "about twice as fast", "WARNING"),
+        ({"avx512f", "avx512_bf16", "avx512_vnni"}, "up to twice as fast", "WARNING"),
+        ({"avx512f", "avx512_vnni"}, "SEMCACHE_BACKEND=openvino-int8", "INFO"),
         ({"avx512f"}, "a little faster", "INFO"),
         ({"avx2"}, None, None),
     ],
@@ -158,6 +185,20 @@ def test_real_openvino_agrees(
         fixed.complete()
     for texts in (["c"], TEXTS[:2], TEXTS[:4], TEXTS, ["a" * 128, "b"], ["?"] * 70):
         assert parity(fixed.embed(texts), free.embed(texts)) > 0.99999
+
+
+def test_passes_over_the_budget_agree(tiny: Path) -> None:
+    pytest.importorskip("openvino")
+    graph = build_packed(tiny, progress=False) / GRAPH
+    embedder = load_embedder(tiny, backend="onnxruntime", progress=False)
+    for encoder in (
+        OnnxPacked(graph, threads=2),
+        OpenVinoPacked(graph, threads=2, precision="f32"),
+    ):
+        for texts in (TEXTS[:8], TEXTS * 3, TEXTS[:9], TEXTS * 4):
+            some = embedder.tokenise(texts)
+            assert (sum(map(len, some)) > LONG) == (len(texts) > 9)
+            assert parity(encoder.run(some), embedder.embed_tokens(some)) > 0.99999
 
 
 def test_verdicts_are_remembered(tmp_path: Path) -> None:

@@ -16,15 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from semcache_async.embed.runtimes.checks import (
-    INVARIANCE,
-    PARITY_BF16,
-    PARITY_F32,
-    invariance,
-    parity,
-)
+from semcache_async.embed.runtimes.checks import INVARIANCE, PARITY, invariance, parity
 from semcache_async.embed.runtimes.cpu import AVX512, BF16, cpu_features, log_hint
-from semcache_async.embed.runtimes.encoders import Encoder, Ids, OnnxPacked
+from semcache_async.embed.runtimes.encoders import Encoder, Ids, OnnxPacked, Vectors
 from semcache_async.embed.runtimes.fixed import OpenVinoPacked
 from semcache_async.embed.wording import brief
 from semcache_async.errors import ConfigError, ModelError
@@ -36,8 +30,10 @@ __all__ = ["Backend", "choose_backend", "chosen_name", "remembered"]
 
 _log = logging.getLogger(__name__)
 
-Backend: TypeAlias = Literal["auto", "onnxruntime", "openvino"]
+Backend: TypeAlias = Literal["auto", "onnxruntime", "openvino", "openvino-int8"]
 
+_Rival: TypeAlias = "tuple[float, Callable[[], Encoder]]"
+"""Another encoder, and how many times as fast one must be."""
 _WORTHWHILE = 1.15
 """How many times as fast as onnxruntime another runtime must be to be taken unasked."""
 
@@ -56,8 +52,9 @@ def choose_backend(
 ) -> Encoder:
     """An encoder for ``graph`` whose vectors of ``items`` (the probes) were checked on this CPU.
 
-    "auto" tries OpenVINO only where it can gain: with bfloat16 or AVX-512 in hardware. A verdict
-    is kept below ``verdicts``, under ``key``, the runtimes' versions and the CPU's features.
+    "auto" tries OpenVINO only where it can gain: with bfloat16 or AVX-512 in hardware. Bfloat16 is
+    taken where it is quicker than float32, int8 only where it is asked for. A verdict is kept below
+    ``verdicts``, under ``key``, the runtimes' versions and the CPU's features.
     """
     try:
         plain = OnnxPacked(graph, threads=threads)
@@ -69,7 +66,7 @@ def choose_backend(
     if backend == "onnxruntime":
         return plain
     if importlib.util.find_spec("openvino") is None:
-        if backend == "openvino":
+        if backend != "auto":
             raise ModelError(
                 "OpenVINO is not installed; run: pip install 'semcache-async[openvino]'."
             )
@@ -77,17 +74,21 @@ def choose_backend(
         return plain
     features = cpu_features()
     facts = [key, backend, threads, sorted(features), platform.machine(), *_versions()]
-    for precision in _precisions(features, forced=backend == "openvino"):
+    opened = partial(OpenVinoPacked, graph, threads=threads)
+    for precision in _precisions(features, backend):
         try:
-            encoder = OpenVinoPacked(graph, threads=threads, precision=precision)
-            judge = partial(_trouble, encoder, plain, items, must_gain=backend == "auto")
+            encoder = opened(precision=precision)
+            rivals: list[_Rival] = [(_WORTHWHILE, lambda: plain)] if backend == "auto" else []
+            if precision == "bf16":
+                rivals.append((1.0, partial(opened, precision="f32")))
+            judge = partial(_trouble, encoder, plain, items, rivals)
             trouble = remembered(verdicts, [precision, OpenVinoPacked.sizes, *facts], judge)
         except Exception as error:  # any failure inside a runtime
             trouble = f"it failed: {brief(error)}"
         if not trouble:
             return encoder
         _log.warning("openvino-%s-packed is not used here: %s", precision, trouble)
-    if backend == "openvino":
+    if backend != "auto":
         raise ModelError(
             "OpenVINO gives no usable vectors on this machine (see the log); set SEMCACHE_BACKEND "
             "to onnxruntime."
@@ -113,10 +114,12 @@ def remembered(verdicts: Path, facts: Sequence[Any], judge: Callable[[], str]) -
     return verdict
 
 
-def _precisions(features: frozenset[str], *, forced: bool) -> list[str]:
-    """OpenVINO's precisions that this CPU makes worth a trial, best first."""
+def _precisions(features: frozenset[str], backend: Backend) -> list[str]:
+    """OpenVINO's precisions that are worth a trial, best first."""
+    if backend == "openvino-int8":
+        return ["int8"]
     found = [] if features.isdisjoint(BF16) else ["bf16"]
-    return [*found, "f32"] if forced or AVX512 in features else found
+    return [*found, "f32"] if backend == "openvino" or AVX512 in features else found
 
 
 def _versions() -> list[str]:
@@ -124,22 +127,29 @@ def _versions() -> list[str]:
 
 
 def _trouble(
-    encoder: OpenVinoPacked, plain: Encoder, items: Sequence[Ids], *, must_gain: bool
+    encoder: OpenVinoPacked, plain: Encoder, items: Sequence[Ids], rivals: Sequence[_Rival]
 ) -> str:
     """What speaks against ``encoder``, in all its sizes; "" where nothing does."""
     encoder.complete()
-    packs = plain.plan([len(item) for item in items])
-    truth, found = (
-        np.concatenate([e.run([items[i] for i in pack]) for pack in packs])
-        for e in (plain, encoder)
-    )
-    near, steady = parity(found, truth), invariance(encoder.run, items)
-    least = PARITY_F32 if encoder.precision == "f32" else PARITY_BF16
-    if not (near >= least and steady >= INVARIANCE):
+    packed = partial(_packed, encoder)
+    truth = _packed(plain, items)
+    near = min(parity(packed(items), truth), parity(encoder.run(items), truth))
+    steady = invariance(packed, items)
+    if not (near >= PARITY[encoder.precision] and steady >= INVARIANCE):
         return f"cosine to float32 {near:.6f}, to itself in other company {steady:.6f}"
-    if must_gain and (times := gain(encoder, plain, items)) < _WORTHWHILE:
-        return f"{times:.2f} times as fast as onnxruntime"
+    for least, opened in rivals:
+        rival = opened()
+        if (times := gain(encoder, rival, items)) < least:
+            return f"{times:.2f} times as fast as {rival.name}"
     return ""
+
+
+def _packed(encoder: Encoder, items: Sequence[Ids]) -> Vectors:
+    """Their vectors, in as many passes as a caller's would take."""
+    packs = encoder.plan([len(item) for item in items])
+    found = np.concatenate([encoder.run([items[i] for i in pack]) for pack in packs])
+    in_order: Vectors = found[np.argsort(np.concatenate(packs))]
+    return in_order
 
 
 def gain(encoder: Encoder, plain: Encoder, items: Sequence[Ids], rounds: int = 5) -> float:

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from semcache_async.embed.tokenizer import pair_tokens
 
-__all__ = ["INVARIANCE", "PARITY_BF16", "PARITY_F32", "PROBES", "invariance", "parity", "probes"]
+__all__ = ["INVARIANCE", "PARITY", "PARITY_F32", "PROBES", "invariance", "parity", "probes"]
 
 Run: TypeAlias = Callable[[Sequence[NDArray[np.int32]]], NDArray[np.float32]]
 """One forward pass over all the texts given, together."""
 
 PARITY_F32 = 0.9999
-PARITY_BF16 = 0.999
+PARITY = {"f32": PARITY_F32, "bf16": 0.999, "int8": 0.99}
+"""The least cosine to float32, by precision."""
 INVARIANCE = 0.9999
 
 PROBES = (

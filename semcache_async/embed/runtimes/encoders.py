@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from semcache_async.embed.encoder.blocks import BLOCKS, in_blocks
 from semcache_async.embed.encoder.graph import INPUTS, OUTPUT
 from semcache_async.embed.runtimes.forks import leave_behind, never_destroy_in_a_child
 from semcache_async.embed.runtimes.packs import plan_packs
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUDGET",
+    "LONG",
     "MOST_STREAMS",
+    "PATIENCE_S",
     "Encoder",
     "Ids",
     "OnnxPacked",
@@ -38,6 +41,10 @@ Vectors: TypeAlias = NDArray[np.float32]
 
 BUDGET = 128
 MOST_STREAMS = 8
+LONG = 8 * BUDGET
+"""Tokens of a text beyond which a pass may take seconds, and needs attention by blocks."""
+PATIENCE_S = 600.0
+"""Seconds that a pass over a text beyond the budget may take."""
 _LONE_TOKENS, _LONE_THREADS = 48, 4
 """A pass this short, with no other under way, is worth several threads."""
 
@@ -104,7 +111,7 @@ class OnnxPacked:
         """It is."""
 
     def reopen(self) -> None:
-        leave_behind(self._session, self._lone_session)
+        leave_behind(self._session, self._lone_session, self._blocks)
         self._open()
 
     def _open(self) -> None:
@@ -112,16 +119,19 @@ class OnnxPacked:
         self._lone_session = self._session
         if self.streams > 1:
             self._lone_session = open_session(self._path, min(self._threads, _LONE_THREADS))
+        self._blocks: Any = None
         self._running = 0
-        self._lock = threading.Lock()
+        self._lock, self._turn = threading.Lock(), threading.Lock()
 
     def plan(self, lengths: Sequence[int]) -> list[list[int]]:
         return plan_packs(lengths, self.budget)
 
     def run(self, items: Sequence[Ids]) -> Vectors:
         tokens = sum(map(len, items))
+        if tokens > LONG:
+            return self._run_in_blocks(items, tokens)
         with self._lock:
-            lone = self._running == 0 and tokens <= _LONE_TOKENS
+            lone = tokens > self.budget or (self._running == 0 and tokens <= _LONE_TOKENS)
             self._running += 1
         session = self._lone_session if lone else self._session
         try:
@@ -129,6 +139,21 @@ class OnnxPacked:
         finally:
             with self._lock:
                 self._running -= 1
+        return vectors
+
+    def _run_in_blocks(self, items: Sequence[Ids], tokens: int) -> Vectors:
+        """One such pass at a time, on all CPUs; it gives its memory back."""
+        import onnx
+        import onnxruntime
+
+        with self._turn:
+            if self._blocks is None:
+                graph = in_blocks(onnx.load(self._path)).SerializeToString()
+                self._blocks = open_session(graph, self._threads)
+            options = onnxruntime.RunOptions()
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+            inputs = lay_out(items, -(-tokens // BLOCKS) * BLOCKS, len(items))
+            vectors: Vectors = self._blocks.run([OUTPUT], inputs, options)[0]
         return vectors
 
 
@@ -188,7 +213,7 @@ class OnnxPadded:
         return unit.astype(np.float32, copy=False)
 
 
-def open_session(model: Path, threads: int) -> Any:
+def open_session(model: Path | bytes, threads: int) -> Any:
     """An onnxruntime session on the CPU whose idle threads sleep."""
     import onnxruntime
 

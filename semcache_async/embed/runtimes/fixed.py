@@ -1,4 +1,5 @@
-"""The packed graph in OpenVINO: fixed sizes, each with its memory bound to it once.
+"""The packed graph in OpenVINO: fixed sizes, each with its memory bound to it once, and any size
+for texts over the budget.
 
 OpenVINO's Python binding has initialisers that run once in a process and, met by two threads at
 once, stop both and the interpreter with them. So one thread at a time makes a pass ready and runs
@@ -11,12 +12,21 @@ import logging
 import os
 import threading
 from bisect import bisect_left
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from semcache_async.embed.encoder.graph import INPUTS
-from semcache_async.embed.runtimes.encoders import BUDGET, MOST_STREAMS, import_openvino
+from semcache_async.embed.encoder.int8 import in_int8
+from semcache_async.embed.runtimes.encoders import (
+    BUDGET,
+    LONG,
+    MOST_STREAMS,
+    PATIENCE_S,
+    import_openvino,
+    lay_out,
+)
 from semcache_async.embed.runtimes.forks import ForkLock, never_destroy_in_a_child
 from semcache_async.embed.runtimes.packs import plan_packs
 from semcache_async.embed.runtimes.watch import Watch
@@ -36,6 +46,8 @@ _SHORT = (16, 24, 32, 48)
 _SHORT_THREADS = 4
 _FEW_STREAMS = 2
 """Where there are no more, short passes take turns on all CPUs rather than one CPU each."""
+_INT8_GROUP = 64
+"""Values of a row that share a scale where activations are quantised."""
 
 _binding = ForkLock()
 """Held by whoever makes a pass ready, up to the end of its first inference."""
@@ -48,8 +60,8 @@ class OpenVinoPacked:
     """A ladder of fixed pack sizes, each compiled for 0.1 to 0.2 s.
 
     The budget's is compiled here and serves every pack until the smaller ones are there: a thread
-    compiles them when one is first wanted, and nobody waits for it. A single text over the budget
-    waits for its size once.
+    compiles them when one is first wanted, and nobody waits for it. Texts over the budget take
+    turns on all CPUs, those that take seconds apart from the others.
     """
 
     budget = BUDGET
@@ -73,9 +85,10 @@ class OpenVinoPacked:
         self._filling: threading.Thread | None = None
         self._short: dict[int, _Rung] = {}
         self._long: dict[int, _Rung] = {}
+        self._free: dict[bool, _Free] = {}
         with _binding, self._watch:
             self._core = import_openvino().Core()
-            self._model = self._core.read_model(model)
+            self._model = self._core.read_model(_int8(model) if precision == "int8" else model)
             self._add(self.budget, short=False)
 
     def complete(self) -> None:
@@ -90,10 +103,12 @@ class OpenVinoPacked:
         _claim()
 
     def plan(self, lengths: Sequence[int]) -> list[list[int]]:
-        return plan_packs(lengths, self.budget)
+        return plan_packs([max(length, 2) for length in lengths], self.budget)
 
     def run(self, items: Sequence[Ids]) -> Vectors:
-        tokens = max(sum(map(len, items)), 2 * len(items))
+        tokens = max(sum(map(len, items)), 2 * len(items))  # a slot for two tokens
+        if tokens > self.budget:
+            return self._any_size(tokens > LONG).run(items)
         with self._counting:
             alone = self._running == 0
             self._running += 1
@@ -109,8 +124,6 @@ class OpenVinoPacked:
         found = (self._short if short else self._long).get(size)
         if found is not None:
             return found
-        if size > self.budget:
-            return self._add(size, short=False)
         self._fill()
         return self._long[self.budget]
 
@@ -140,19 +153,39 @@ class OpenVinoPacked:
             found = rungs.get(size)
             if found is None:
                 threads = min(self._threads, _SHORT_THREADS) if short else self._threads
-                found = self._compile(size, 1 if short else self.streams, threads)
+                fixed = self._model.clone()
+                shape = {name: [size // 2 if name == "slot_ids" else size] for name in INPUTS}
+                fixed.reshape(shape)
+                found = _Rung(self._compile(fixed, 1 if short else self.streams, threads), size)
                 rungs[size] = found
             return found
 
-    def _compile(self, size: int, streams: int, threads: int) -> _Rung:
-        fixed = self._model.clone()
-        fixed.reshape({name: [size // 2 if name == "slot_ids" else size] for name in INPUTS})
-        options = {
+    def _any_size(self, long: bool) -> _Free:
+        found = self._free.get(long)
+        if found is not None:
+            return found
+        with self._compiling:
+            if long not in self._free:
+                compiled = self._compile(self._model, 1, self._threads)
+                self._free[long] = _Free(compiled, Watch(self.name, PATIENCE_S), frugal=long)
+            return self._free[long]
+
+    def _compile(self, model: Any, streams: int, threads: int) -> Any:
+        options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": self.precision,
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": streams,
         }
-        return _Rung(self._core.compile_model(fixed, "CPU", options), size)
+        if self.precision == "int8":  # bfloat16 beside it would let the company have a say
+            options["INFERENCE_PRECISION_HINT"] = "f32"
+            options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = _INT8_GROUP
+        return self._core.compile_model(model, "CPU", options)
+
+
+def _int8(graph: Path) -> BytesIO:
+    import onnx
+
+    return BytesIO(in_int8(onnx.load(graph)).SerializeToString())
 
 
 def _claim() -> None:
@@ -164,9 +197,8 @@ def _claim() -> None:
 
 
 def _next(sizes: Sequence[int], tokens: int) -> int:
-    """The smallest of ``sizes`` that holds so many; beyond them a power of two."""
-    at = bisect_left(sizes, tokens)
-    return sizes[at] if at < len(sizes) else 1 << (tokens - 1).bit_length()
+    """The smallest of ``sizes`` that holds so many."""
+    return sizes[bisect_left(sizes, tokens)]
 
 
 class _Rung:
@@ -220,3 +252,32 @@ class _Pass:
         ids[at:], positions[at:], segments[at:] = 0, 0, -1
         self._request.infer(share_outputs=True)
         return self._vectors[: len(items)].copy()
+
+
+class _Free:
+    """The graph for passes of any size, one at a time. OpenVINO itself makes their attention by
+    blocks (seen with AVX-512, where it is chosen)."""
+
+    def __init__(self, compiled: Any, watch: Watch, *, frugal: bool) -> None:
+        self._compiled, self._watch, self._frugal = compiled, watch, frugal
+        self._turn = threading.Lock()
+        with _binding:
+            self._request = compiled.create_infer_request()
+            self._infer([np.zeros(1, np.int32)])
+
+    def run(self, items: Sequence[Ids]) -> Vectors:
+        with self._turn, self._watch:
+            vectors = self._infer(items)
+            if self._frugal:
+                self._compiled.release_memory()
+        return vectors
+
+    def _infer(self, items: Sequence[Ids]) -> Vectors:
+        from openvino import Tensor
+
+        inputs = lay_out(items, sum(map(len, items)), len(items))
+        for name, array in inputs.items():
+            self._request.set_tensor(name, Tensor(array, shared_memory=True))
+        self._request.infer(share_outputs=True)
+        vectors: Vectors = self._request.get_output_tensor().data.copy()
+        return vectors
