@@ -17,7 +17,7 @@ Run: TypeAlias = Callable[[Sequence[NDArray[np.int32]]], NDArray[np.float32]]
 """One forward pass over all the texts given, together."""
 
 PARITY_F32 = 0.9999
-PARITY = {"f32": PARITY_F32, "bf16": 0.999, "int8": 0.99}
+PARITY = {"f32": PARITY_F32, "bf16": 0.999, "int8": 0.98}
 """The least cosine to float32, by precision."""
 INVARIANCE = 0.9999
 
