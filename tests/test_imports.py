@@ -23,7 +23,8 @@ VOCABULARY = {"complaints", "config", "errors", "protocols", "types"}
 ALLOWED: dict[str, set[str]] = {
     "text": set(),
     "flow": {"text"},
-    "embed": set(),
+    "client": set(),
+    "embed": {"client"},
     "store": {"flow"},
     "data": set(),
     "bounds": set(),
@@ -73,7 +74,8 @@ ROOMS: dict[str, set[str]] = {
     "serve.metrics": {"bounds", "cache", "serve.bypass", "serve.settings", "stats"},
     "serve.apis": {"serve.bypass", "serve.errors", "serve.sse"},
     "serve.upstream": {
-        *("evidence", "serve.apis", "serve.errors", "serve.keys", "serve.settings", "serve.sse"),
+        *("client", "evidence", "serve.apis", "serve.errors", "serve.keys", "serve.settings"),
+        *("serve.sse",),
     },
     "serve.completions": {
         *("cache", "flow", "reply", "serve.apis", "text"),

@@ -10,13 +10,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from semcache_async.client.retries import Retries
 from semcache_async.serve.apis import content_of
 from semcache_async.serve.apis.chat.replay import DONE
 from semcache_async.serve.errors import UpstreamFailed
 from semcache_async.serve.settings import Settings
 from semcache_async.serve.sse import EventSplitter, data_of
+from semcache_async.serve.upstream.answered import asked_again
 from semcache_async.serve.upstream.client import open_upstream
-from semcache_async.serve.upstream.retries import Retries
 from semcache_async.simulator import Simulator
 from tests.faults.proxy import proxied
 from tests.helpers import SLOW_ON_DEBUG, check_sums, until
@@ -231,7 +232,9 @@ class Pause:
         self.begun = 0
         self.gate = asyncio.Event()
         count = setup.service.metrics.count
-        setup.service.upstreams.of("m").retries = Retries(share, count=count, sleep=self._sleep)
+        setup.service.upstreams.of("m").retries = Retries(
+            share, again=asked_again, count=count, sleep=self._sleep
+        )
 
     async def _sleep(self, _: float) -> None:
         self.begun += 1

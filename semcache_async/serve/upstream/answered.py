@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import aiohttp
 import msgspec
 
+from semcache_async.client.retries import Again, told_s
+from semcache_async.client.said import error_in
 from semcache_async.serve.errors import (
     UpstreamAnswered,
     UpstreamFailed,
@@ -17,12 +19,12 @@ from semcache_async.serve.errors import (
     UpstreamUnreached,
 )
 from semcache_async.serve.keys import CHALLENGE
-from semcache_async.serve.upstream.said import error_in
 
 __all__ = [
     "LONGEST_ERROR",
     "NO_RETRY",
     "Body",
+    "asked_again",
     "check_status",
     "late",
     "outcome_of",
@@ -42,6 +44,9 @@ _PASSED_ON = ("retry-after", "retry-after-ms", "x-should-retry")
 _OURS_TO_SOLVE = (401, 403, 407)
 """Statuses that concern the service's own key: to a client they would look like its own."""
 _OF_A_KEY = (401, 403)
+_SAFE = frozenset((429, 502, 503, 529))
+"""Statuses by which a service says that it did not do what it was asked. Not 504: a gateway has
+waited for long enough, behind which the LLM is at work, and would be once more."""
 _OUR_AFFAIR = ("upstream_key_refused", "upstream_status")
 
 
@@ -121,6 +126,18 @@ def late(what: str) -> UpstreamTimedOut:
     """The problem of an upstream that did that. The LLM may be at work still: whoever asked again
     would have it paid twice."""
     return UpstreamTimedOut(f"The upstream {what}.", code="upstream_timeout", headers=NO_RETRY)
+
+
+def asked_again(error: Exception) -> Again | None:
+    """Whether a call that failed so may be made once more."""
+    if isinstance(error, UpstreamUnreached):
+        return Again("unreached", at_once=error.at_once)
+    if not isinstance(error, UpstreamAnswered) or error.status not in _SAFE:
+        return None
+    headers = {name.lower(): value for name, value in error.headers.items()}
+    if headers.get("x-should-retry") == "false":
+        return None
+    return Again(str(error.status), told_s(headers))
 
 
 def outcome_of(error: UpstreamFailed) -> str:

@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from semcache_async.client.retries import Retries
 from semcache_async.serve.apis.api import UNREADABLE, Api
 from semcache_async.serve.apis.chat import CHAT
 from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed, UpstreamUnreached
@@ -23,6 +24,7 @@ from semcache_async.serve.settings import DEFAULT, Settings
 from semcache_async.serve.upstream.answered import (
     LONGEST_ERROR,
     Body,
+    asked_again,
     check_status,
     late,
     outcome_of,
@@ -30,7 +32,6 @@ from semcache_async.serve.upstream.answered import (
 )
 from semcache_async.serve.upstream.credentials import shown_key, standing_headers
 from semcache_async.serve.upstream.passing import NOTHING, Passed
-from semcache_async.serve.upstream.retries import Retries
 from semcache_async.serve.upstream.usage import UsageOption
 
 __all__ = ["SIMULATED", "Counts", "Upstream", "identity_of", "open_upstream"]
@@ -100,7 +101,9 @@ async def open_upstream(
                 max_stream=_STREAM_FACTOR * longest + LONGEST_ERROR,
             ),
             retries=Retries(
-                settings.upstream_retry_share, count=None if counts is None else counts.count
+                settings.upstream_retry_share,
+                again=asked_again,
+                count=None if counts is None else counts.count,
             ),
             counts=counts,
         )

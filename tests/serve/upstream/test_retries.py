@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from yarl import URL
 
+from semcache_async.client.retries import Retries
 from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed, UpstreamUnreached
 from semcache_async.serve.metrics.counters import OWN
 from semcache_async.serve.settings import Settings
+from semcache_async.serve.upstream.answered import asked_again
 from semcache_async.serve.upstream.client import open_upstream
-from semcache_async.serve.upstream.retries import Retries
 from tests.serve.upstreams import LAST, STREAM_HEAD, answer, chunk, scripted, simulated
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
@@ -39,7 +40,12 @@ class Rig:
         self.counted: Counter[tuple[str, str]] = Counter()
         self.calls = 0
         self.retries = Retries(
-            share, count=self.count, sleep=self.sleep, clock=lambda: self.now, draw=lambda: draw
+            share,
+            again=asked_again,
+            count=self.count,
+            sleep=self.sleep,
+            clock=lambda: self.now,
+            draw=lambda: draw,
         )
 
     def count(self, name: str, label: str) -> None:
@@ -176,7 +182,7 @@ async def test_whoever_leaves_meanwhile_is_not_asked_for() -> None:
         pausing.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(Retries(1.0, sleep=sleep).calling(call, 60.0))
+    task = asyncio.create_task(Retries(1.0, again=asked_again, sleep=sleep).calling(call, 60.0))
     await pausing.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -222,7 +228,7 @@ async def test_nobody_there_at_first() -> None:
         async def start(_: float) -> None:
             await stack.enter_async_context(scripted(answer("{}"), port=port))
 
-        upstream.retries = Retries(1.0, sleep=start)
+        upstream.retries = Retries(1.0, again=asked_again, sleep=start)
         assert await upstream.complete({}) == b"{}"
 
 

@@ -1,4 +1,4 @@
-"""What an upstream's error says, whatever form it has: OpenAI's, or one of a dozen others."""
+"""What a service's error says, whatever form it has: OpenAI's, or one of a dozen others."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 
 import msgspec
 
-from semcache_async.serve.apis.api import UNREADABLE
-
 __all__ = ["SaidError", "error_in"]
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 _LONGEST = 1_000
 _DEEPEST = 8
 _TITLE = re.compile(rb"<title>([^<]*)</title>", re.IGNORECASE)
@@ -36,7 +35,7 @@ def error_in(body: bytes) -> tuple[SaidError, bool]:
     """The error that ``body`` tells of, and whether the body is in OpenAI's form already."""
     try:
         said = msgspec.json.decode(body)
-    except UNREADABLE:
+    except _UNREADABLE:
         return SaidError(_plain(body)), False
     found = said
     while isinstance(found, list) and len(found) == 1:  # Google's comes in a list

@@ -1,7 +1,7 @@
-"""When a call of the upstream is made once more: here alone, and within one budget a process.
+"""When a call of a service is made once more: here alone, and within one budget a process.
 
 The budget is that of gRPC and Finagle: every call earns a part of a retry, and a few are earned by
-time alone, so that a quiet service may retry and an upstream that is down is asked little more than
+time alone, so that a quiet client may retry and a service that is down is asked little more than
 it would be without.
 """
 
@@ -12,11 +12,9 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
-from semcache_async.serve.errors import UpstreamAnswered, UpstreamFailed, UpstreamUnreached
-
-__all__ = ["Count", "Retries"]
+__all__ = ["Again", "Count", "Retries", "told_s"]
 
 T = TypeVar("T")
 Count: TypeAlias = Callable[[str, str], None]
@@ -28,28 +26,40 @@ _SAVED = 10.0
 """Retries that may be saved up."""
 _PER_S = 0.1
 """Earned by time alone."""
-_SAFE = frozenset((429, 502, 503, 529))
-"""Statuses by which a service says that it did not do what it was asked. Not 504: a gateway has
-waited for long enough, behind which the LLM is at work, and would be once more."""
 _FIRST_S, _FACTOR = 0.25, 4.0
 """The pause before the first retry, and how much longer the next one is."""
 _LONGEST_S = 5.0
 """Whoever is told to come again later than that is not kept waiting here."""
 
 
+class Again(NamedTuple):
+    """What failed may be asked for once more."""
+
+    reason: str
+    after_s: float | None = None
+    """How long the service said to wait; None: it did not."""
+    at_once: bool = False
+
+
 class Retries:
-    """The retries of one process. ``share``: how many there may be for each call; 0 for none."""
+    """The retries of one process. ``share``: how many there may be for each call; 0 for none.
+    ``again``: what an error says of that; None for one that forbids it. ``name``: what they are
+    counted as."""
 
     def __init__(
         self,
         share: float,
         *,
+        again: Callable[[Exception], Again | None],
+        name: str = "upstream_retries",
         count: Count | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._share = share
+        self._again = again
+        self._name = name
         self._count = count
         self._sleep = sleep
         self._clock = clock
@@ -67,38 +77,32 @@ class Retries:
         while True:
             try:
                 return await call()
-            except UpstreamFailed as error:
-                pause_s = None if made == _MOST else self._pause_s(error, made)
-                if pause_s is None or not self._may(pause_s, end):
+            except Exception as error:
+                again = self._again(error)
+                pause_s = None if again is None or made == _MOST else self._pause_s(again, made)
+                if again is None or pause_s is None or not self._may(pause_s, end):
                     raise
-                self._note("upstream_retries", _reason(error))
+                self._note(self._name, again.reason)
             made += 1
             await self._sleep(pause_s)
 
-    def _pause_s(self, error: UpstreamFailed, made: int) -> float | None:
-        """How long to wait before the next try; None where there must not be one."""
+    def _pause_s(self, again: Again, made: int) -> float | None:
+        """How long to wait before the next try; None where nobody is kept waiting for so long."""
+        if again.at_once:
+            return 0.0
         jitter = self._draw()
-        backoff_s = _FIRST_S * _FACTOR**made
-        if isinstance(error, UpstreamUnreached):
-            return 0.0 if error.at_once else backoff_s * (0.5 + jitter / 2.0)
-        if not isinstance(error, UpstreamAnswered) or error.status not in _SAFE:
-            return None
-        headers = {name.lower(): value for name, value in error.headers.items()}
-        if headers.get("x-should-retry") == "false":
-            return None
-        told_s = _told_s(headers)
-        if told_s is None:
-            return backoff_s * (0.5 + jitter / 2.0)
-        return None if told_s > _LONGEST_S else told_s + _FIRST_S * jitter
+        if again.after_s is None:
+            return _FIRST_S * _FACTOR**made * (0.5 + jitter / 2.0)
+        return None if again.after_s > _LONGEST_S else again.after_s + _FIRST_S * jitter
 
     def _may(self, pause_s: float, end: float) -> bool:
         """Is there time and budget for a retry? The budget is spent then."""
         if self._clock() + pause_s >= end:
-            self._note("upstream_retries_refused", "time")
+            self._note(f"{self._name}_refused", "time")
             return False
         if self._left < 1.0:
             if self._share:
-                self._note("upstream_retries_refused", "budget")
+                self._note(f"{self._name}_refused", "budget")
             return False
         self._left -= 1.0
         return True
@@ -114,19 +118,16 @@ class Retries:
             self._count(name, label)
 
 
-def _reason(error: UpstreamFailed) -> str:
-    return str(error.status) if isinstance(error, UpstreamAnswered) else "unreached"
-
-
-def _told_s(headers: Mapping[str, str]) -> float | None:
-    """What ``retry-after-ms`` or ``retry-after`` says, in seconds; None where they say nothing."""
+def told_s(headers: Mapping[str, str]) -> float | None:
+    """What ``retry-after-ms`` or ``retry-after`` (names in small letters) says, in seconds; None
+    where they say nothing."""
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         try:
-            told_s = float(headers[name]) * unit
+            seconds = float(headers[name]) * unit
         except (KeyError, ValueError):
             continue
-        if told_s >= 0.0:  # no NaN
-            return told_s
+        if seconds >= 0.0:  # no NaN
+            return seconds
     try:
         at = parsedate_to_datetime(headers["retry-after"]).timestamp()
     except (KeyError, ValueError, OverflowError):
