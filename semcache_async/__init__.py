@@ -47,7 +47,7 @@ from semcache_async.types import (
 )
 
 if TYPE_CHECKING:
-    from semcache_async.embed import default_embedder
+    from semcache_async.embed import RemoteEmbedder, default_embedder
 
 __all__ = [
     *_errors.__all__,
@@ -64,6 +64,7 @@ __all__ = [
     "Neighbour",
     "Produce",
     "Produced",
+    "RemoteEmbedder",
     "Reply",
     "Scope",
     "SemanticCache",
@@ -80,8 +81,8 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name == "default_embedder":
-        from semcache_async.embed import default_embedder
+    if name in ("RemoteEmbedder", "default_embedder"):
+        from semcache_async import embed
 
-        return default_embedder
+        return getattr(embed, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -160,7 +160,7 @@ async def _opened(
             from semcache_async.store import open_redis
 
             redis_url, kept_in = await stack.enter_async_context(
-                open_redis(redis_url, embedder.dim, embedder.fingerprint, config)
+                open_redis(redis_url, embedder, config)
             )
         cache = SemanticCache(
             vectors=vectors,

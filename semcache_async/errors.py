@@ -6,6 +6,7 @@ __all__ = [
     "CacheClosedError",
     "ConfigError",
     "EmbeddedRedisError",
+    "EmbedderUnavailableError",
     "EmbeddingError",
     "FlightCancelledError",
     "FlightFailedError",
@@ -87,6 +88,11 @@ class FlightLostError(SemcacheError):
 
 class EmbeddingError(SemcacheError):
     """The embedder failed, or returned vectors of the wrong shape, dtype, length or value."""
+
+
+class EmbedderUnavailableError(EmbeddingError):
+    """The embedder cannot be reached, or answers nothing that can be used, whatever the text. It is
+    not asked until a probe gets through; meanwhile the exact tier answers alone."""
 
 
 class ModelError(SemcacheError):

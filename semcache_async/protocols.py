@@ -28,6 +28,7 @@ from semcache_async.types import (
 
 __all__ = [
     "AmendingStore",
+    "BatchedEmbedder",
     "BrowsableStore",
     "CountingStore",
     "Embedder",
@@ -69,7 +70,10 @@ class Embedder(Protocol):
     function (awaited on the event loop). The same text must give the same vector in any company.
     One whose texts are no natural language may say so by an attribute ``guarded = False``, and one
     whose distances were measured by ``max_distance``, which holds where the configuration gives
-    none.
+    none; one that may change behind its name has an attribute ``probe``, its vector of a text that
+    stays the same, which is compared with the one that the index was made with.
+    ``EmbedderUnavailableError`` says that the embedder is down; ``ValueError``, that a text is at
+    fault.
     """
 
     @property
@@ -109,6 +113,24 @@ class TokenEmbedder(Embedder, Protocol):
 
     def pieces(self, text: str, /) -> Sequence[Piece]:
         """The tokens of a text with the parts of it that they stand for, in order."""
+
+
+@runtime_checkable
+class BatchedEmbedder(Embedder, Protocol):
+    """An embedder that is best asked in parallel, each time for no more than it takes:
+    ``embed.RemoteEmbedder``. What waits for it is no sign that this process is overloaded."""
+
+    window: int
+    """The most tokens one text may have; a longer one has the exact tier only."""
+    token_budget: int
+    """Tokens in one call of ``embed``."""
+    most_texts: int
+    """Texts in one call."""
+    streams: int
+    """Calls that may be under way at once."""
+
+    def estimate(self, text: str, /) -> int:
+        """About how many tokens a text has."""
 
 
 class Verifier(Protocol):

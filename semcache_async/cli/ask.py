@@ -56,11 +56,12 @@ def ask(
         from semcache_async.types import Scope
 
         scope = Scope(tenant=tenant, model=model, locale=locale, system_prompt=system_prompt)
-        config = read_settings({"max_distance": max_distance}, asks_llm=False).cache
+        settings = read_settings({"max_distance": max_distance}, asks_llm=False)
         url = redis_url or f"embedded:{_data_directory() / 'redis'}"
 
         async def once() -> Answer:
             from semcache_async.cache import SemanticCache
+            from semcache_async.embed import open_embedder
             from semcache_async.testing import SimulatedLLM
 
             simulated = SimulatedLLM()
@@ -68,7 +69,10 @@ def ask(
             async def generate(asked: str) -> str:
                 return await simulated(asked) if answer is None else answer
 
-            async with SemanticCache.open(url, config=config) as cache:
+            async with (
+                open_embedder(settings.remote) as embedder,
+                SemanticCache.open(url, config=settings.cache, embedder=embedder) as cache,
+            ):
                 return await cache.get_or_generate(
                     prompt, generate, scope=scope, tags=tag or (), ttl_s=ttl_s
                 )

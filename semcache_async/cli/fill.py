@@ -17,7 +17,7 @@ from semcache_async.shell import one_line_errors, run
 if TYPE_CHECKING:
     from semcache_async.cache import SemanticCache
     from semcache_async.cli.lines import Kept
-    from semcache_async.config import CacheConfig
+    from semcache_async.serve.settings import Settings
     from semcache_async.store.partitioned.partitions import PartitionedStore
     from semcache_async.store.portable import Exported
     from semcache_async.store.redis_store import RedisStore
@@ -99,7 +99,7 @@ def import_answers(
     """
     with one_line_errors(debug):
         from semcache_async.cli.lines import Fields, LineError, read_lines
-        from semcache_async.cli.remote import options_of
+        from semcache_async.cli.remote import settings_of
         from semcache_async.config import check_ttl
         from semcache_async.query import check_tags
 
@@ -113,7 +113,7 @@ def import_answers(
             "attributes": attributes_of(attribute or []),
         }
         scope = {field: value for field, value in named.items() if value is not None}
-        options = options_of(name, config)
+        settings = settings_of(name, config)
         tags = check_tags(tag or ())
         if ttl_s is not None:
             check_ttl("ttl_s", ttl_s)
@@ -123,7 +123,9 @@ def import_answers(
         fields = Fields(prompt_field, answer_field) if prompt_field and answer_field else None
 
         def lines() -> Iterator[Kept | Exported | LineError]:
-            return read_lines(file, options, scope=scope, tags=tags, ttl_s=ttl_s, fields=fields)
+            return read_lines(
+                file, settings.cache, scope=scope, tags=tags, ttl_s=ttl_s, fields=fields
+            )
 
         good = bad = 0
         for line in lines():
@@ -137,7 +139,7 @@ def import_answers(
         done = _Done()
         if good:
             kept = (line for line in lines() if not isinstance(line, LineError))
-            run(lambda: _store(redis_url, options, kept, good, done))
+            run(lambda: _store(redis_url, settings, kept, good, done))
         left = f" {done.left:,} left out: answers that are newer, or invalidated since."
         typer.echo(f"{done.stored:,} stored, {bad:,} skipped.{left if done.left else ''}")
 
@@ -151,7 +153,7 @@ class _Done:
 
 async def _store(
     url: str,
-    config: CacheConfig,
+    settings: Settings,
     lines: Iterator[Kept | Exported],
     total: int,
     done: _Done,
@@ -162,16 +164,17 @@ async def _store(
 
     from semcache_async.cache import SemanticCache
     from semcache_async.cli.lines import LineError
-    from semcache_async.embed import default_embedder
+    from semcache_async.embed import open_embedder
     from semcache_async.errors import SemcacheError
     from semcache_async.store import open_redis
 
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    config = settings.cache
     patient = replace(config, lookup_budget_s=max(config.lookup_budget_s, _PATIENCE_S))
-    embedder = await asyncio.to_thread(default_embedder)
     async with (
-        open_redis(url, embedder.dim, embedder.fingerprint, patient) as (_, store),
+        open_embedder(settings.remote) as embedder,
+        open_redis(url, embedder, patient) as (_, store),
         SemanticCache.open(store=store, embedder=embedder, config=patient) as cache,
     ):
         with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

@@ -16,7 +16,7 @@ from semcache_async.errors import SemcacheError
 from semcache_async.shell import one_line_errors, run
 
 if TYPE_CHECKING:
-    from semcache_async.config import CacheConfig
+    from semcache_async.serve.settings import Settings
     from semcache_async.store.migration import Tally
     from semcache_async.types import Vector
 
@@ -71,33 +71,39 @@ def migrate(
       semcache migrate --config semcache.toml --rate 200 --drop-old
     """
     with one_line_errors(debug):
-        from semcache_async.cli.remote import options_of
+        from semcache_async.cli.remote import settings_of
 
-        options = options_of(name, config)
-        typer.echo(run(lambda: _migrate(redis_url, options, source, rate, dry_run, drop_old)))
+        settings = settings_of(name, config)
+        typer.echo(run(lambda: _migrate(redis_url, settings, source, rate, dry_run, drop_old)))
 
 
 async def _migrate(
     url: str,
-    config: CacheConfig,
+    settings: Settings,
     source: str | None,
     rate: float | None,
     dry_run: bool,
     drop_old: bool,
 ) -> str:
     """What was done, in a sentence."""
-    from semcache_async.embed import default_embedder
+    from semcache_async.embed import open_embedder
     from semcache_async.flow.vectors import open_vectors
     from semcache_async.store import redis_at
     from semcache_async.store.migration import Migration, parts_of
     from semcache_async.store.opening import redis_stores
 
-    embedder = await asyncio.to_thread(default_embedder)
-    dim, fingerprint = embedder.dim, embedder.fingerprint
+    config = settings.cache
     patient = replace(config, store_timeout_s=max(config.store_timeout_s, _PATIENCE_S))
     async with (
+        open_embedder(settings.remote) as embedder,
         redis_at(url) as found,
-        redis_stores(found, dim=dim, fingerprint=fingerprint, config=patient) as stores,
+        redis_stores(
+            found,
+            dim=embedder.dim,
+            fingerprint=embedder.fingerprint,
+            config=patient,
+            probe=getattr(embedder, "probe", None),
+        ) as stores,
         open_vectors(embedder, remembered=0) as vectors,
     ):
         parts, total = await parts_of(stores, source)

@@ -13,6 +13,7 @@ from semcache_async.config import CacheConfig
 from semcache_async.errors import ConfigError, SemcacheError
 
 if TYPE_CHECKING:
+    from semcache_async.serve.settings import Settings
     from semcache_async.store.wire import RedisPipelines
     from semcache_async.store.wire.dialect import Dialect
 
@@ -25,6 +26,7 @@ __all__ = [
     "redis_feedback",
     "redis_invalidate",
     "redis_stats",
+    "settings_of",
     "service_bump",
     "service_feedback",
     "service_invalidate",
@@ -187,9 +189,14 @@ async def redis_feedback(
 def options_of(name: str | None, file: Path | None) -> CacheConfig:
     """The cache's options, its secret, keys and partitions among them, as the service has them from
     the environment and its file. Raises ``ConfigError``."""
+    return settings_of(name, file).cache
+
+
+def settings_of(name: str | None, file: Path | None) -> Settings:
+    """The same, with the embedder's."""
     from semcache_async.serve.settings import read_settings
 
-    return read_settings({"name": name}, file=file, asks_llm=False).cache
+    return read_settings({"name": name}, file=file, asks_llm=False)
 
 
 async def _hash_bytes(server: RedisPipelines, dialect: Dialect | None, index: str) -> float | None:

@@ -6,9 +6,12 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import anyio.to_thread
 import msgspec
 import numpy as np
 
@@ -30,6 +33,7 @@ from semcache_async.embed.models.installed import (
     exported_graph,
     pull_model,
 )
+from semcache_async.embed.remote import RemoteEmbedder
 from semcache_async.embed.runtimes.backends import (
     Backend,
     choose_backend,
@@ -43,7 +47,7 @@ from semcache_async.embed.verifier import PairVerifier
 from semcache_async.embed.wording import brief
 from semcache_async.errors import ConfigError, ModelError
 
-__all__ = ["default_embedder", "load_embedder", "load_verifier"]
+__all__ = ["default_embedder", "load_embedder", "load_verifier", "open_embedder"]
 
 _CUT = re.compile(r"(?P<model>.*[^:/]):(?P<dim>[0-9]{1,5})")
 
@@ -52,6 +56,19 @@ def default_embedder() -> TextEmbedder:
     """The embedder of SEMCACHE_MODEL or the default model, fetched and built on first need; blocks
     meanwhile."""
     return load_embedder()
+
+
+@asynccontextmanager
+async def open_embedder(
+    remote: Mapping[str, Any] | None = None, *, threads: int | None = None
+) -> AsyncIterator[TextEmbedder | RemoteEmbedder]:
+    """The embedder of a service or a command: a remote one where ``remote`` has the arguments of
+    ``RemoteEmbedder.open``, else that of the default model on so many CPUs. Raises as those do."""
+    if remote is None:
+        yield await anyio.to_thread.run_sync(lambda: load_embedder(threads=threads))
+    else:
+        async with RemoteEmbedder.open(**remote) as embedder:
+            yield embedder
 
 
 def load_embedder(

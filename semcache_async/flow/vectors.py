@@ -14,10 +14,11 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from semcache_async.errors import EmbeddingError, OverloadedError
+from semcache_async.errors import EmbedderUnavailableError, EmbeddingError, OverloadedError
 from semcache_async.flow.batcher import MicroBatcher
+from semcache_async.flow.breaker import Breaker
 from semcache_async.flow.recent import Recent
-from semcache_async.protocols import Embedder, TokenEmbedder
+from semcache_async.protocols import BatchedEmbedder, Embedder, TokenEmbedder
 from semcache_async.types import Vector
 
 __all__ = ["Vectors", "in_halves", "open_vectors"]
@@ -37,6 +38,9 @@ _TOKENISE_CHARACTERS = 8_192
 _LONG = 8
 """Budgets of tokens in a text that may take many seconds. Those over one budget, which take tenths
 of a second, need not wait for it."""
+_PROBE = "Is anybody there?"
+_PROBE_S = 30.0
+"""Seconds for a probe of an embedder that was out of reach; one that bounds itself takes less."""
 _UNIT = 1e-2
 """How far from 1 a vector's length may be before the embedder is at fault."""
 
@@ -64,8 +68,11 @@ class Vectors:
 
     An embedder that offers ``tokenise`` and ``embed_tokens`` (``embed.TextEmbedder``) is fed packs
     by token budget on as many threads as it has streams, and texts over the budget one at a time on
-    threads of their own; any other one batches of 32 texts. Texts are tokenised on a thread, the
-    long ones on another; a tiny one at rest where it stands.
+    threads of their own. One that says what a call of it takes (``protocols.BatchedEmbedder``) gets
+    so much, in as many calls at once as it has streams; any other one batches of 32 texts. Texts
+    are tokenised on a thread, the long ones on another; a tiny one at rest where it stands.
+
+    From an ``EmbedderUnavailableError`` on nothing is embedded until a probe gets through.
     """
 
     def __init__(
@@ -76,6 +83,16 @@ class Vectors:
         self._executor = executor
         self._remembered = Recent[tuple[str | None, str], Vector](remembered)
         self._tokens: TokenEmbedder | None = None
+        self._batched = embedder if isinstance(embedder, BatchedEmbedder) else None
+        self.breaker = Breaker(
+            self.probe,
+            timeout_s=_PROBE_S,
+            opened=self._embedder_is_gone,
+            name="The embedder",
+            meanwhile="the exact tier answers alone",
+            kind=EmbedderUnavailableError,
+        )
+        """Whether the embedder is asked."""
         self._lanes: list[MicroBatcher[_Text, Any]] = []
         self._long: list[MicroBatcher[_Text, Vector | None]] = []
         if isinstance(embedder, TokenEmbedder):
@@ -99,6 +116,14 @@ class Vectors:
                     pure=True,
                 )
                 for lane, streams in enumerate((embedder.streams, 1, 1))
+            )
+        elif self._batched is not None:
+            self._packer = MicroBatcher(
+                self._embed_texts,
+                budget=self._batched.token_budget,
+                cost=partial(_cost, self._batched),
+                concurrency=self._batched.streams,
+                pure=True,
             )
         else:
             self._packer = MicroBatcher(self._embed_texts, budget=_PLAIN_BATCH, pure=True)
@@ -132,8 +157,8 @@ class Vectors:
         longer than its window, or with characters its vocabulary lacks. ``tenant``: whose text it
         is; None for the cache's own purposes. ``bulk``: one of many, which lets others go first.
 
-        Raises ``OverloadedError`` where a single one would wait for longer than it may,
-        ``EmbeddingError``, or what the embedder raised.
+        Raises ``OverloadedError`` where a single one would wait for longer than it may for this
+        process's own work, ``EmbeddingError``, or what the embedder raised.
         """
         if type(text) is not str:  # a subclass may lie about its length and its equals
             text = str.__str__(text)
@@ -143,6 +168,11 @@ class Vectors:
         if known is not None:
             self.hits += 1
             return known
+        if self.breaker.is_open:
+            self.breaker.skip()
+            raise self.breaker.refusal()
+        if self._batched is not None and self._batched.estimate(text) > self._batched.window:
+            return None
         self._turn_away(self._packer, bulk)
         tokens, packer = None, self._packer
         if self._tokens is not None:
@@ -164,15 +194,18 @@ class Vectors:
 
     def _turn_away(self, packer: MicroBatcher[_Text, Vector | None], bulk: bool) -> None:
         if packer.backlog_s > self._wait_s and not bulk:
-            raise OverloadedError(f"{self.queued} prompts wait for the embedder; ask again later.")
+            late = f"{self.queued} prompts wait for the embedder; ask again later."
+            here = self._batched is None  # what waits for a service is not this process's work
+            raise OverloadedError(late) if here else EmbedderUnavailableError(late)
 
     async def probe(self) -> None:
         """Embed one text, so that an embedder at odds with its ``dim`` is found at the start."""
-        outcome = (await self._embed_all(["Is anybody there?"]))[0]
+        outcome = (await self._embed_all([_PROBE]))[0]
         if isinstance(outcome, Exception):
             raise outcome
 
     async def aclose(self) -> None:
+        await self.breaker.aclose()
         for lane in (*self._lanes, self._packer, *self._long):
             await lane.aclose()
 
@@ -188,6 +221,10 @@ class Vectors:
 
     async def _embed_texts(self, items: list[_Text]) -> Sequence[Vector | Exception]:
         found = await in_halves(self._embed_all, [item.text for item in items])
+        for outcome in found:
+            if isinstance(outcome, EmbedderUnavailableError):  # whoever still waits
+                asyncio.get_running_loop().call_soon(self.breaker.note, outcome)
+                break
         return self._kept(items, found)
 
     def _kept(
@@ -198,6 +235,9 @@ class Vectors:
             if not isinstance(vector, Exception):
                 self._remembered.put((item.tenant, item.text), vector)
         return found
+
+    def _embedder_is_gone(self, error: Exception) -> None:
+        self._packer.fail(error)
 
     async def _embed_all(self, texts: list[str]) -> Sequence[Vector | Exception]:
         if inspect.iscoroutinefunction(self.embedder.embed):
@@ -236,38 +276,49 @@ async def in_halves(
 ) -> list[V | Exception]:
     """An outcome for each item, where one that makes ``call`` raise gets the error to itself.
 
-    A call that raised is made again for each half, and so on: about twice log2(n) calls for one
-    bad item, never many more than n. Where both halves raise the same and none has succeeded yet,
-    what is called is taken to be down, and everybody gets the error; ``ValueError`` and
-    ``TypeError`` speak of the items, and are looked into further.
+    A call that raised is made again for each half, both at once, and so on: about twice log2(n)
+    calls for one bad item, never many more than n. Where both halves raise the same and none has
+    succeeded yet, what is called is taken to be down, and everybody gets the error; ``ValueError``
+    and ``TypeError`` speak of the items, and are looked into further.
+    ``EmbedderUnavailableError`` says that it is down.
     """
     outcomes: list[V | Exception] = [EmbeddingError("not tried")] * len(items)
-    spent, alive = 0, False
+    spent, alive, down = 0, False, False
 
     async def attempt(start: int, end: int) -> Exception | None:
-        nonlocal spent, alive
+        nonlocal spent, alive, down
         spent += 1
         try:
             found = await call(items[start:end])
         except Exception as error:  # whatever it raises
             outcomes[start:end] = [error] * (end - start)
+            down = down or isinstance(error, EmbedderUnavailableError)
             return error
         alive = True
         outcomes[start:end] = found
         return None
 
     failed = [(0, len(items))] if await attempt(0, len(items)) is not None else []
-    while failed:
+    while failed and not down:
         start, end = failed.pop(0)
         if end - start < 2 or spent >= max(len(items), 8):
             continue
         middle = (start + end) // 2
-        first, second = await attempt(start, middle), await attempt(middle, end)
+        first, second = await asyncio.gather(attempt(start, middle), attempt(middle, end))
         same = first is not None and type(first) is type(second)
         if same and not alive and not isinstance(first, ValueError | TypeError):
             break
         failed += [(start, middle)] * (first is not None) + [(middle, end)] * (second is not None)
     return outcomes
+
+
+def _cost(embedder: BatchedEmbedder, item: _Text) -> int:
+    """What a text takes of the budget: as much at least as leaves room for no more texts than there
+    may be, and all of it if the text might be too long, so that it is refused alone."""
+    tokens = embedder.estimate(item.text)
+    if 2 * tokens > embedder.window:
+        return max(tokens, embedder.token_budget)
+    return max(tokens, -(-embedder.token_budget // embedder.most_texts))
 
 
 def _read(embedder: TokenEmbedder, texts: Sequence[str]) -> list[Any]:

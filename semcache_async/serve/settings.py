@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -42,12 +43,15 @@ __all__ = [
 ]
 
 _WHERE, _LLM, _CACHE, _LEARN = "Where it listens", "The LLM", "The cache", "What it learns"
+_MODEL = "The embedding model"
 _WHO, _BYPASS, _LIMITS, _REVIEW = "Who may ask", "What bypasses the cache", "Limits", "Review"
 _UPSTREAM_KEYS = (variable_of("upstream_key"), "OPENAI_API_KEY")
+_EMBEDDINGS_KEYS = {"api.openai.com": "OPENAI_API_KEY", "azure.com": "AZURE_OPENAI_API_KEY"}
+"""Where SEMCACHE_EMBEDDINGS_KEY holds no key, these do, for their own hosts alone."""
 _OTHER_VARIABLES = {
     *(variable_of(name) for name in ("config", "url", "redis_url", "api_key", "upstream_key")),
     *(variable_of(name) for name in ("model_dir", "cache_dir", "backend", "simulator_api_key")),
-    variable_of("stream_url"),
+    *(variable_of(name) for name in ("stream_url", "embeddings_key")),
 }
 """What the commands read besides the service's options."""
 _KUBERNETES = re.compile(rf"{ENV}(?:\w+_)?(?:SERVICE_(?:HOST|PORT)|PORT_\d+_(?:TCP|UDP))")
@@ -170,6 +174,58 @@ class Settings:
     )
     usd_per_million_tokens_out: float = option(
         10.0, "Price of completion tokens, likewise.", group=_LLM, low=0, high=1e6
+    )
+
+    embeddings_url: str | None = option(
+        None,
+        "Embed by this OpenAI-compatible service instead of a model in this process: EVERY PROMPT "
+        "IS SENT THERE. Its base URL, such as https://api.openai.com/v1, or a deployment of "
+        "Azure's with its api-version. Its key: SEMCACHE_EMBEDDINGS_KEY, and for those two also "
+        "OPENAI_API_KEY and AZURE_OPENAI_API_KEY.",
+        group=_MODEL,
+        shown="embed in this process",
+    )
+    embeddings_model: str | None = option(
+        None, "The name of its model.", group=_MODEL, shown="none"
+    )
+    embeddings_key: str = field(default="", repr=False)
+    """The key for embeddings_url. Read from variables alone."""
+    embeddings_dimensions: int | None = option(
+        None,
+        "Ask it for vectors of so many numbers, as some models can give.",
+        group=_MODEL,
+        shown="the model's own",
+    )
+    embeddings_prefix: str = option(
+        "", 'What its model wants before each text: "query: ".', group=_MODEL, shown="none"
+    )
+    embeddings_revision: str = option(
+        "",
+        "Whatever tells its model from another one of the same name: a new one, a new index.",
+        group=_MODEL,
+        shown="none",
+    )
+    embeddings_window: int = option(
+        512,
+        "Tokens that its model reads (about one for three bytes). Longer prompts are not sent, and "
+        "have the exact tier only.",
+        group=_MODEL,
+        low=1,
+        high=10**6,
+    )
+    embeddings_texts: int = option(
+        32, "Texts in one request to it.", group=_MODEL, low=1, high=2_048
+    )
+    embeddings_timeout_s: float = option(
+        5.0,
+        "Seconds for one request to it, its retries included; after that it counts as down, and "
+        "the exact tier answers alone until it is back.",
+        group=_MODEL,
+        low=0.001,
+        high=3_600,
+    )
+    usd_per_million_tokens_embedded: float = option(
+        0.0, "Its price, which is counted.", group=_MODEL, low=0, high=1e6
     )
 
     judge_model: str | None = option(
@@ -389,6 +445,13 @@ class Settings:
             raise ConfigError("host is empty; 0.0.0.0 listens on every interface.")
         if self.upstream_url is not None:
             _check_url("upstream_url", self.upstream_url)
+        if self.embeddings_url is not None:
+            _check_url("embeddings_url", self.embeddings_url)
+        if (self.embeddings_url is None) is not (self.embeddings_model is None):
+            raise ConfigError(
+                "Give embeddings_url and embeddings_model together, or neither; without a URL the "
+                "model of this process is used."
+            )
         if self.simulate_llm and (self.upstream_url is not None or self.upstreams):
             raise ConfigError("Give upstream_url and upstreams, or simulate_llm, not both.")
         _check_upstreams(self.upstreams)
@@ -420,9 +483,9 @@ class Settings:
             )
         for name in ("bypass_personal", "bypass_time_bound", "bypass_anew", "mask"):
             _check_patterns(name, getattr(self, name))
-        for key in (self.upstream_key, *self.upstream_keys.values()):
+        for key in (self.upstream_key, self.embeddings_key, *self.upstream_keys.values()):
             if not key.isascii() or not key.isprintable():
-                raise ConfigError("An upstream key has characters that no HTTP header can carry.")
+                raise ConfigError("A service's key has characters that no HTTP header can carry.")
 
     def _check_pass_keys(self) -> None:
         if self.api_keys_file is not None:
@@ -435,6 +498,24 @@ class Settings:
                 "pass_keys needs the cache's secret, which makes tenants of keys that cannot be "
                 "guessed from them; set SEMCACHE_SECRET, to what openssl rand -hex 32 prints."
             )
+
+    @property
+    def remote(self) -> dict[str, Any] | None:
+        """What ``embed.open_embedder`` is told of the service that embeds; None: nobody does."""
+        if self.embeddings_url is None:
+            return None
+        return {
+            "url": self.embeddings_url,
+            "model": self.embeddings_model,
+            "key": self.embeddings_key,
+            "dimensions": self.embeddings_dimensions,
+            "prefix": self.embeddings_prefix,
+            "revision": self.embeddings_revision,
+            "window": self.embeddings_window,
+            "most_texts": self.embeddings_texts,
+            "timeout_s": self.embeddings_timeout_s,
+            "usd_per_million_tokens": self.usd_per_million_tokens_embedded,
+        }
 
     @property
     def upstream_names(self) -> tuple[str, ...]:
@@ -498,7 +579,7 @@ _CACHE_FLAGS = {
     ),
 }
 """Options of the cache that are flags too; all are variables and keys of the file."""
-_NO_OPTIONS = ("cache", "upstream_key", "upstream_keys")
+_NO_OPTIONS = ("cache", "upstream_key", "upstream_keys", "embeddings_key")
 _OWN = {name: row for name, row in rows_of(Settings).items() if name not in _NO_OPTIONS}
 _CACHED = rows_of(CacheConfig, _CACHE_FLAGS)
 _TABLES = {"": _OWN, "cache": _CACHED}
@@ -544,8 +625,15 @@ def read_settings(
             "No LLM to ask: name one with --upstream-url (such as https://api.openai.com/v1), or "
             "try the service with --simulate-llm."
         )
+    embeddings_key = _read_embeddings_key(own.get("embeddings_url"), env)
     keys_of = _read_keys(own.get("upstreams", ()), env) if asks_llm else {}
-    return Settings(**own, upstream_key=key, upstream_keys=keys_of, cache=CacheConfig(**cached))
+    return Settings(
+        **own,
+        upstream_key=key,
+        upstream_keys=keys_of,
+        embeddings_key=embeddings_key,
+        cache=CacheConfig(**cached),
+    )
 
 
 def strange_variables(
@@ -573,10 +661,20 @@ def _from_env(name: str, env: Mapping[str, str]) -> str | None:
 
 
 def _read_file(path: Path) -> dict[str, dict[str, Any]]:
-    return read_file(path, _TABLES, refused={"upstream_key": _NO_KEY_IN_FILES})
+    return read_file(path, _TABLES, refused=_NO_KEYS_IN_FILES)
 
 
-_NO_KEY_IN_FILES = "keep the upstream's key out of files; set SEMCACHE_UPSTREAM_KEY."
+_NO_KEYS_IN_FILES = {
+    "upstream_key": "keep the upstream's key out of files; set SEMCACHE_UPSTREAM_KEY.",
+    "embeddings_key": "keep the embedder's key out of files; set SEMCACHE_EMBEDDINGS_KEY.",
+}
+
+
+def _read_embeddings_key(url: str | None, env: Mapping[str, str]) -> str:
+    host = f".{urlsplit(url or '').hostname or ''}"
+    named = [name for domain, name in _EMBEDDINGS_KEYS.items() if host.endswith(f".{domain}")]
+    known = (env.get(name, "").strip() for name in (variable_of("embeddings_key"), *named))
+    return next(filter(None, known), "") if url else ""
 
 
 def _read_keys(upstreams: Sequence[UpstreamTable], env: Mapping[str, str]) -> dict[str, str]:

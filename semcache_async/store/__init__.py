@@ -9,6 +9,7 @@ from pathlib import Path
 
 from semcache_async.config import CacheConfig
 from semcache_async.errors import ConfigError
+from semcache_async.protocols import Embedder
 from semcache_async.store.partitioned.partitions import (
     PartitionedStore,
     open_removing_store,
@@ -25,12 +26,19 @@ _logger = logging.getLogger("semcache_async")
 
 @asynccontextmanager
 async def open_redis(
-    url: str | None, dim: int, fingerprint: str, config: CacheConfig
+    url: str | None, embedder: Embedder, config: CacheConfig
 ) -> AsyncIterator[tuple[str, RedisStore | PartitionedStore | TenantStores]]:
-    """The URL of the Redis that ``url`` means (see ``SemanticCache.open``), and a store in it."""
+    """The URL of the Redis that ``url`` means (see ``SemanticCache.open``), and a store in it for
+    the embedder's vectors."""
     async with (
         redis_at(url) as found,
-        open_store(found, dim=dim, fingerprint=fingerprint, config=config) as store,
+        open_store(
+            found,
+            dim=embedder.dim,
+            fingerprint=embedder.fingerprint,
+            config=config,
+            probe=getattr(embedder, "probe", None),
+        ) as store,
     ):
         _warn_of_unmoved(store.unmoved, config.name)
         yield found, store

@@ -74,6 +74,8 @@ class KeySpace:
         self.only = ""
         """The digest of the tenant whose entries alone are here; "": anybody's."""
         self._fence = f"{name}:{{{partition}}}:fence:"
+        self.probe = f"{name}:{{{partition}}}:probe:{fingerprint}"
+        """The Redis key of the embedder's vector of its own probe."""
         self._evidence = f"{name}:{{{partition}}}:evidence:{fingerprint}:"
         self.claims = f"{self._name}claims:{fingerprint}"
         """The index of claims."""

@@ -17,6 +17,7 @@ from semcache_async.store.sealing import sealer_of
 from semcache_async.store.wire import redis_pipelines
 from semcache_async.store.wire.address import check_database
 from semcache_async.store.wire.server import warn_if_old
+from semcache_async.types import Vector
 
 __all__ = ["redis_store", "redis_stores", "removing_stores"]
 
@@ -47,10 +48,12 @@ async def redis_stores(
     config: CacheConfig,
     clock: ServerClock | None = None,
     timeout_s: float | None = None,
+    probe: Vector | None = None,
 ) -> AsyncIterator[list[RedisStore]]:
     """A store for each partition, which has proved it can write an entry and find it again. They
     share the connections to a server: one is kept for writing; one more is opened where evidence is
-    to be noted.
+    to be noted. ``probe``: of an embedder that may change behind its name, its vector of a text
+    that stays the same.
 
     Raises ``ConfigError``, ``StoreUnavailableError``, ``StoreAuthError``,
     ``SearchModuleMissingError`` or ``IndexMismatchError``, each within a few
@@ -61,6 +64,8 @@ async def redis_stores(
     async with made as stores:
         hellos = [await _patiently(store.prepare) for store in stores]
         warn_if_old(url, hellos[0])
+        if probe is not None:
+            await stores[0].recognise(probe)
         yield stores
 
 

@@ -9,7 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from semcache_async.errors import ConfigError, StoreError, StoreFullError, StoreUnavailableError
+from semcache_async.errors import (
+    ConfigError,
+    IndexMismatchError,
+    StoreError,
+    StoreFullError,
+    StoreUnavailableError,
+)
 from semcache_async.store.claims import ClaimKeeper
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.entries.fences import Fences
@@ -19,6 +25,7 @@ from semcache_async.store.entries.removal import Removal, entries_filter
 from semcache_async.store.entries.schema import (
     ENTRY,
     SCOPE,
+    VECTOR,
     IndexShape,
     can_be_purged,
     ensure_index,
@@ -45,6 +52,7 @@ from semcache_async.types import (
     Scope,
     Vector,
     VectorQuery,
+    cosine_distance,
 )
 
 __all__ = ["RedisStore"]
@@ -53,6 +61,9 @@ _FENCES_AT_ONCE = 100
 _INDEXING_S = 0.05
 """How often to look whether a new index has been filled."""
 _INDEXING_LOOKS = 200
+_SAME = 0.01
+"""Distance to which two vectors of one text are of one model, computed here or there."""
+_PROBE_MS = 400 * 86_400_000
 _AS_GOOD_AS_EMPTY = 100
 """An index that has one entry for so many of others."""
 
@@ -456,6 +467,23 @@ class RedisStore:
 
     async def _one(self, *command: str | bytes | float) -> Any:
         return (await self._execute([command]))[0]
+
+    async def recognise(self, probe: Vector) -> None:
+        """Raises ``IndexMismatchError`` where the embedder's vector of its own probe is not the one
+        that the index was made with; whoever comes first leaves it."""
+        key = self._keys.probe
+        kept = await self._one("HGET", key, VECTOR)
+        if kept is not None:
+            distance = cosine_distance(np.frombuffer(kept, "<f4"), probe)
+            if not distance <= _SAME:
+                raise IndexMismatchError(
+                    f"The index {self._keys.index!r} was made by another model than the embedder "
+                    f"has under the same name now (distance {distance:.2f} for one and the same "
+                    "text). Give the new one another revision (--embeddings-revision), so that it "
+                    "has an index of its own; semcache migrate moves what is there."
+                )
+        left = [] if kept is not None else [("HSET", key, VECTOR, probe.astype("<f4").tobytes())]
+        await self._execute([*left, ("PEXPIRE", key, _PROBE_MS)])
 
     async def _send_canary(self) -> None:
         scope = Scope(tenant=f"canary {token_hex(16)}")

@@ -160,7 +160,7 @@ def test_a_dry_run_in_redis_prints_one_plain_line_each(redis_url: str, name: str
 def test_invalidating_in_redis_needs_no_model(
     redis_url: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("semcache_async.embed.default_embedder", None)
+    monkeypatch.setattr("semcache_async.embed.loading.load_embedder", None)
     env: dict[str, str | None] = {"SEMCACHE_REDIS_URL": redis_url, "SEMCACHE_NAME": name}
     assert invoke("invalidate", "--tag", "none", env=env).stdout == "0 entries deleted.\n"
     dry = ("invalidate", "--tenant", "a", "--model", "m", "--dry-run")

@@ -16,6 +16,9 @@ from semcache_async.serve.settings import OPTIONS, Settings, read_settings
 SPECIAL = {
     "upstream_url": "https://llm.example/v1",
     "redis_url": "redis://r",
+    "embeddings_url": "https://vectors.example/v1",
+    "embeddings_dimensions": "256",
+    "usd_per_million_tokens_embedded": "0.02",
     "api_keys_file": "keys.toml",
     "cors_origins": "https://a.example,https://b.example",
     "allowed_hosts": "llm.example,*.internal.example",
@@ -101,6 +104,10 @@ def in_toml(row: Row, text: str) -> str:
 def needed(name: str, said: bool = True) -> dict[str, str]:
     """What goes with an option."""
     env = {} if name == "simulate_llm" and said else LLM
+    if name == "embeddings_url":
+        return {**env, "SEMCACHE_EMBEDDINGS_MODEL": "m"}
+    if name == "embeddings_model":
+        return {**env, "SEMCACHE_EMBEDDINGS_URL": "https://vectors.example/v1"}
     if name == "sliding_ttl":
         return {**env, "SEMCACHE_MAX_TTL_S": "86400"}
     return {**env, **SECRET} if name == "pass_keys" else env
@@ -190,6 +197,7 @@ def test_what_is_out_of_range_is_refused_wherever_it_is_said(row: Row) -> None:
 
 def test_every_own_option_has_a_flag_and_says_what_it_means() -> None:
     own = set(Settings.__dataclass_fields__) - {"cache", "upstream_key", "upstream_keys"}
+    own -= {"embeddings_key"}
     assert own <= {row.name for row in FLAGS}
     for row in FLAGS:
         assert row.option is not None

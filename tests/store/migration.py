@@ -278,10 +278,10 @@ async def migrate_and_kill(
 
 def move(notes: str, real: bool, options: list[str]) -> None:
     """Be ``semcache migrate``."""
-    import semcache_async.embed
+    from semcache_async.embed import loading
 
     embedder: Any = model(real, notes)
-    semcache_async.embed.default_embedder = lambda: embedder
+    loading.load_embedder = lambda **_: embedder
     from semcache_async.cli import app
 
     app(["migrate", *options])

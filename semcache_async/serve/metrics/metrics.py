@@ -160,7 +160,7 @@ class Metrics:
         """What ``GET /semantic-cache/metrics`` tells. ``hits`` are answers from the cache, exact
         or semantic; ``misses`` those that waited for an LLM call, their own or another's."""
         found = self.counts()
-        fill = found.pop("embed_pack_fill")
+        fill, usd_embedded = found.pop("embed_pack_fill"), found.pop("embed_usd")
         counts = {name: int(number) for name, number in found.items()}
         hits = counts["exact"] + counts["semantic"]
         misses = counts["shared"] + counts["generated"]
@@ -172,6 +172,7 @@ class Metrics:
             "hit_rate": hits / (hits + misses) if hits + misses else 0.0,
             **counts,
             "embed_fill": fill / counts["embed_batches"] if counts["embed_batches"] else 0.0,
+            "embed_usd": round(usd_embedded, 6),
             "embedder": "" if self._cache is None else self._cache.stats().embedder,
             "workers": len(self.rows),
             **{

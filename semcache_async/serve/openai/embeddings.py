@@ -1,5 +1,5 @@
-"""POST /v1/embeddings: OpenAI's form, from the model that the cache itself uses; other models are
-the upstream's."""
+"""POST /v1/embeddings: OpenAI's form, from the model that the cache itself uses, here or by another
+service; other models are the upstream's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from aiohttp import web
 from msgspec import Meta
 
-from semcache_async.embed import TextEmbedder
+from semcache_async.embed import RemoteEmbedder, TextEmbedder
 from semcache_async.embed.models.catalog import MINILM
 from semcache_async.protocols import Embedder
 from semcache_async.serve.errors import Invalid, translated
@@ -27,7 +27,7 @@ from semcache_async.types import Scope, Vector
 __all__ = ["MODELS", "EmbeddingsRequest", "create"]
 
 MODELS = (MINILM.name, MINILM.repository)
-"""What the model may be called; its own name first."""
+"""What the model of this process may be called; its own name first."""
 
 _AT_ONCE = 32
 """Texts of one request in the embedder's queue, so that prompts need not wait for a long list."""
@@ -38,7 +38,10 @@ class EmbeddingsRequest(Form, forbid_unknown_fields=False):
     refused: their numbers belong to another tokenizer. Requests for other models go upstream."""
 
     input: Text | Annotated[list[Text], Meta(min_length=1, max_length=2_048)]
-    model: Annotated[str, Meta(description=f"{' or '.join(MODELS)}: the cache's own.")]
+    model: Annotated[
+        str,
+        Meta(description=f"{' or '.join(MODELS)}, or embeddings_model: the cache's own."),
+    ]
     encoding_format: (
         Annotated[Literal["float", "base64"], Meta(description="base64: of little-endian float32.")]
         | None
@@ -50,10 +53,12 @@ class EmbeddingsRequest(Form, forbid_unknown_fields=False):
 async def create(service: Service, request: web.Request) -> web.Response:
     """The vectors of the texts."""
     asked = await read_json(request, service)
-    if isinstance(model := asked.get("model"), str) and model not in MODELS:
+    embedder = service.cache.embedder
+    names = (embedder.model,) if isinstance(embedder, RemoteEmbedder) else MODELS
+    if isinstance(model := asked.get("model"), str) and model not in names:
         passed = service.completions.passing.of(request.headers, request.query)
         return json_response(await service.upstreams.of(model).embeddings(asked, passed))
-    form = _read(asked, service.cache.embedder)
+    form = _read(asked, embedder, names[0])
     texts = [form.input] if isinstance(form.input, str) else form.input
     fields = (
         ["input"] if isinstance(form.input, str) else [f"input[{n}]" for n in range(len(texts))]
@@ -72,17 +77,17 @@ async def create(service: Service, request: web.Request) -> web.Response:
     body = {
         "object": "list",
         "data": items,
-        "model": MODELS[0],
+        "model": names[0],
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
     return json_response(body)
 
 
-def _read(body: dict[str, object], embedder: Embedder) -> EmbeddingsRequest:
+def _read(body: dict[str, object], embedder: Embedder, name: str) -> EmbeddingsRequest:
     given = body.get("input")
     if isinstance(given, list) and given and not isinstance(given[0], str):
         raise Invalid(
-            f"{MODELS[0]} reads no token arrays, which belong to another model's tokenizer; send "
+            f"{name} reads no token arrays, which belong to another model's tokenizer; send "
             "texts (langchain: check_embedding_ctx_length=False).",
             param="input",
             code="invalid_type",
@@ -90,7 +95,7 @@ def _read(body: dict[str, object], embedder: Embedder) -> EmbeddingsRequest:
     form = read_form(body, EmbeddingsRequest)
     if form.dimensions not in (None, embedder.dim):
         raise Invalid(
-            f"The vectors of {MODELS[0]} have {embedder.dim} dimensions; leave the field out.",
+            f"The vectors of {name} have {embedder.dim} dimensions; leave the field out.",
             param="dimensions",
             code="out_of_range",
         )
@@ -104,11 +109,13 @@ async def _embed(
     embedder = service.cache.embedder
     with translated("input"):
         if not isinstance(embedder, TextEmbedder):
-            return 0, [
-                vector
-                for vector in await service.cache.embed(texts, scope=scope)
-                if vector is not None
-            ]
+            found = list(await service.cache.embed(texts, scope=scope))
+            longer = [n for n, vector in enumerate(found) if vector is None]
+            if longer and isinstance(embedder, RemoteEmbedder):  # than the cache has a use for
+                rows = await embedder.embed([texts[n] for n in longer])
+                for n, row in zip(longer, rows, strict=True):
+                    found[n] = row
+            return 0, [vector for vector in found if vector is not None]
         tokens = await anyio.to_thread.run_sync(embedder.tokenise, texts)
         for field, ids in zip(fields, tokens, strict=True):
             if len(ids) > embedder.window:

@@ -19,12 +19,18 @@ async def alive(_service: Service, _request: web.Request) -> web.Response:
 
 async def ready(service: Service, _request: web.Request) -> web.Response:
     """Redis answers and has the right index, and this process is not about to end. Where nothing
-    can be written, that is said: what is stored is served as before."""
+    can be written, or the embedder is out of reach, that is said: what is stored is served as
+    before, or to the very same prompt."""
     trouble = "draining" if service.draining else await service.readiness.trouble()
     if trouble is None:
         told = {"status": "ready"}
-        if (unkept := service.cache.stats().store_trouble) is not None:
-            told["degraded"] = f"Answers are not kept: {unkept}"
+        stats, worse = service.cache.stats(), []
+        if (unkept := stats.store_trouble) is not None:
+            worse.append(f"Answers are not kept: {unkept}")
+        if not stats.embedder_up:
+            worse.append("The embedder is out of reach: the exact tier answers alone.")
+        if worse:
+            told["degraded"] = " ".join(worse)
         return json_response(told, headers=NO_STORE)
     return json_response({"status": "not ready", "reason": trouble}, status=503, headers=NO_STORE)
 

@@ -82,9 +82,11 @@ async def open_service(
     metrics = Metrics(settings, rows)
     async with AsyncExitStack() as stack:
         if embedder is None:
-            from semcache_async.embed import load_embedder
+            from semcache_async.embed import open_embedder
 
-            embedder = await anyio.to_thread.run_sync(lambda: load_embedder(threads=part.threads))
+            embedder = await stack.enter_async_context(
+                open_embedder(settings.remote, threads=part.threads)
+            )
         verifier = None
         if (named := settings.verifier) is not None:
             from semcache_async.embed import load_verifier

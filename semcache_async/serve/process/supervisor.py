@@ -112,7 +112,8 @@ async def _serve_many(
     from semcache_async.store import redis_at
 
     KeyRing.of(settings)  # a mistake there is said once
-    await anyio.to_thread.run_sync(pull_model)
+    if settings.remote is None:
+        await anyio.to_thread.run_sync(pull_model)
     rows, layout = settings.workers, Layout(settings.upstream_names)
     async with AsyncExitStack() as stack:
         port = stack.enter_context(_reserved(settings.host, settings.port)).getsockname()[1]

@@ -68,13 +68,25 @@ class _Part(NamedTuple):
 
 @asynccontextmanager
 async def open_store(
-    url: str, *, dim: int, fingerprint: str, config: CacheConfig, clock: ServerClock | None = None
+    url: str,
+    *,
+    dim: int,
+    fingerprint: str,
+    config: CacheConfig,
+    clock: ServerClock | None = None,
+    probe: Vector | None = None,
 ) -> AsyncIterator[RedisStore | PartitionedStore | TenantStores]:
     """The store of all partitions, or of all tenants. Raises as ``redis_stores`` does."""
     timeout_s = _timeout_s(config)
     async with (
         redis_stores(
-            url, dim=dim, fingerprint=fingerprint, config=config, clock=clock, timeout_s=timeout_s
+            url,
+            dim=dim,
+            fingerprint=fingerprint,
+            config=config,
+            clock=clock,
+            timeout_s=timeout_s,
+            probe=probe,
         ) as stores,
         _together(stores, timeout_s) as store,
     ):
