@@ -20,7 +20,6 @@ from yarl import URL
 from semcache_async.client.retries import Again, Retries, told_s
 from semcache_async.client.said import error_in
 from semcache_async.errors import (
-    CacheClosedError,
     ConfigError,
     EmbedderUnavailableError,
     PromptError,
@@ -139,7 +138,7 @@ class Service:
 
     async def ask(self, texts: Sequence[str], dim: int | None) -> Answer:
         """The vectors of the texts, in one request. ``dim``: how long they have to be, where that
-        is known. Raises ``DownError``, ``TextRefusedError``, or ``CacheClosedError``."""
+        is known. Raises ``DownError`` or ``TextRefusedError``."""
         data = msgspec.json.encode({**self.options, "input": texts})
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -171,7 +170,7 @@ class Service:
 
     def _broken(self, *, at_once: bool = False) -> Exception:
         if self._session.closed:
-            return CacheClosedError("The embedder was closed while it embedded.")
+            return DownError("The embedder was closed.")
         return DownError(
             f"{self.name} cannot be reached, or broke off.", again=Again("unreached", None, at_once)
         )

@@ -82,6 +82,9 @@ class RemoteEmbedder:
     under the same name, or gives a text another's vector, is not used.
     """
 
+    max_distance = None
+    """``CacheConfig.max_distance`` for this model: that was not measured."""
+
     def __init__(
         self,
         service: Service,
@@ -223,7 +226,7 @@ class RemoteEmbedder:
         return embedder
 
     async def aclose(self) -> None:
-        """Close the connections; who waits gets ``CacheClosedError``."""
+        """Close the connections; who waits, or asks later, gets ``EmbedderUnavailableError``."""
         await self._closing.aclose()
 
     @property
@@ -266,7 +269,7 @@ class RemoteEmbedder:
 
         Raises ``EmbedderUnavailableError`` where the service cannot be used, or others' requests
         take up all ``streams`` for ``timeout_s``; ``PromptError`` where it refuses one of the
-        texts; ``CacheClosedError`` or ``WrongLoopError``.
+        texts; ``WrongLoopError`` elsewhere than it was opened.
         """
         if self._loop is not asyncio.get_running_loop() or self._pid != os.getpid():
             raise WrongLoopError(
@@ -359,7 +362,10 @@ class RemoteEmbedder:
                     raise ModelError(
                         f"{self._service.name} does not embed with {self.model!r}: {said or error}"
                     ) from None
-                raise
+                raise EmbedderUnavailableError(
+                    f"{error} It has to be there at the start, where the length of its vectors is "
+                    "learnt."
+                ) from None
         self.dim = alone.vectors.shape[1]
         self.probe = alone.vectors[0]
         self._name(alone.model)

@@ -73,7 +73,7 @@ class Breaker:
         self.is_open = True
         self._since = self._loop.time()
         self._task = self._loop.create_task(self._look_for_it())
-        reason = error if isinstance(error, self._kind) else type(error).__name__
+        reason = str(error).rstrip(".") if isinstance(error, self._kind) else type(error).__name__
         _log.warning(
             *("%s is out of reach (%s): %s until it is back.", self._name, reason),
             self._meanwhile,

@@ -654,7 +654,8 @@ def strange_variables(
 
 
 def _from_env(name: str, env: Mapping[str, str]) -> str | None:
-    text = env.get(variable_of(name), "").strip()
+    text = env.get(variable_of(name), "")
+    text = text if name == "embeddings_prefix" else text.strip()  # which may end with a space
     if name == "port" and text.startswith("tcp://"):
         return None  # what Kubernetes sets in every pod next to a service named semcache
     return text or None

@@ -11,7 +11,7 @@ import pytest
 
 from semcache_async import CacheConfig, SemanticCache, Source
 from semcache_async.embed import TextEmbedder
-from semcache_async.errors import OverloadedError, PromptError
+from semcache_async.errors import EmbedderUnavailableError, OverloadedError, PromptError
 from semcache_async.flow.batcher import MicroBatcher
 from semcache_async.flow.vectors import Vectors, in_halves, open_vectors
 from semcache_async.testing import AngleEmbedder, MemoryStore
@@ -124,15 +124,21 @@ async def test_one_text_that_makes_an_embedder_raise_stands_alone(
     assert embedder.sizes == [32, 16, 16, 8, 8, 4, 4, 2, 2, 1, 1]
 
 
-async def test_an_embedder_that_is_down_is_called_three_times() -> None:
-    embedder = Falling(RuntimeError("down"))
+@pytest.mark.parametrize(
+    ("error", "sizes"),
+    [(RuntimeError("down"), [32, 16, 16]), (EmbedderUnavailableError("down"), [32])],
+)
+async def test_an_embedder_that_is_down_is_called_a_few_times(
+    error: Exception, sizes: list[int]
+) -> None:
+    embedder = Falling(error)
     async with open_vectors(embedder, remembered=0) as vectors:
         embedder.sizes.clear()
         embedder.down = True
         waiting = [vectors.vector(f"at {i}") for i in range(32)]
         found = await asyncio.gather(*waiting, return_exceptions=True)
-    assert found == [embedder.error] * 32
-    assert embedder.sizes == [32, 16, 16]
+    assert [type(one) for one in found] == [type(error)] * 32
+    assert embedder.sizes == sizes
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8, 32])
