@@ -124,6 +124,7 @@ class Service:
         self.options = dict(options)
         self.requests = self.retries = 0
         """Requests, and those of them that were made once more."""
+        self.url = str(url)
         self.name = f"{url.host}:{url.port}" if url.explicit_port else str(url.host)
         self._session = session
         self._url = url

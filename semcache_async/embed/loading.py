@@ -67,7 +67,9 @@ async def open_embedder(
     if remote is None:
         yield await anyio.to_thread.run_sync(lambda: load_embedder(threads=threads))
     else:
-        async with RemoteEmbedder.open(**remote) as embedder:
+        async with RemoteEmbedder.open(
+            **remote, directory=cache_directory() / "remote"
+        ) as embedder:
             yield embedder
 
 

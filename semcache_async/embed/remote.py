@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from semcache_async.embed import kept
 from semcache_async.errors import (
     ConfigError,
     EmbedderUnavailableError,
@@ -27,6 +28,8 @@ from semcache_async.errors import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from semcache_async.embed.asking import Answer, Service
 
 __all__ = ["Opening", "RemoteEmbedder"]
@@ -145,6 +148,7 @@ class RemoteEmbedder:
         check_s: float = 60.0,
         encoding: Literal["base64", "float"] | None = None,
         usd_per_million_tokens: float = 0.0,
+        directory: Path | None = None,
     ) -> Opening:
         """The embedder that ``model`` is at ``url``: the base URL of an OpenAI-compatible service
         (``https://api.openai.com/v1``), or of a deployment of Azure's with its ``api-version``
@@ -157,7 +161,8 @@ class RemoteEmbedder:
         begin alike would be the same. ``most_tokens``, ``most_texts``: of one request; ``streams``:
         requests at once; ``timeout_s``: seconds for one, its retries included; ``check_s``: seconds
         after which it is looked whether the model is still the same; ``encoding``: None for base64,
-        and numbers where that is refused.
+        and numbers where that is refused; ``directory``: where to keep what is known of the
+        service, so that it may be down at a later start.
 
         Raises ``ConfigError``; opening raises ``EmbedderUnavailableError``, ``EmbeddingError`` or
         ``ModelError``.
@@ -185,6 +190,7 @@ class RemoteEmbedder:
             dimensions=dimensions,
             encoding=encoding,
             timeout_s=timeout_s,
+            directory=directory,
             prefix=prefix,
             revision=revision,
             window=window,
@@ -205,6 +211,7 @@ class RemoteEmbedder:
         dimensions: int | None,
         encoding: str | None,
         timeout_s: float,
+        directory: Path | None,
         **options: Any,
     ) -> RemoteEmbedder:
         from semcache_async.embed.asking import open_service
@@ -215,7 +222,7 @@ class RemoteEmbedder:
                 open_service(url, key=key, options=asked, timeout_s=timeout_s)
             )
             embedder = cls(service, model=model, timeout_s=timeout_s, **options)
-            await embedder._begin((encoding,) if encoding else ("base64", "float"))
+            await embedder._begin((encoding,) if encoding else ("base64", "float"), directory)
             embedder._closing = stack.pop_all()
         unsafe = " without encryption" if url.startswith("http://") else ""
         _log.warning(
@@ -347,36 +354,58 @@ class RemoteEmbedder:
         self.tokens += sum(map(self.estimate, texts)) if answer.tokens is None else answer.tokens
         return answer
 
-    async def _begin(self, encodings: Sequence[str]) -> None:
-        """Ask for both probes together, and for one alone, which has to be the same."""
-        for encoding in encodings:
-            self._service.options["encoding_format"] = encoding
-            try:
-                alone = await self._ask(_PROBES[1:])
-                break
-            except (PromptError, EmbedderUnavailableError) as error:
-                said = getattr(error, "said", "")
-                if isinstance(error, PromptError) and encoding != encodings[-1]:
-                    continue
-                if isinstance(error, PromptError) or said:
-                    raise ModelError(
-                        f"{self._service.name} does not embed with {self.model!r}: {said or error}"
-                    ) from None
-                raise EmbedderUnavailableError(
-                    f"{error} It has to be there at the start, where the length of its vectors is "
-                    "learnt."
-                ) from None
+    async def _begin(self, encodings: Sequence[str], directory: Path | None) -> None:
+        """Ask for one probe alone and for both together, where it has to be the same; of a service
+        that is down, recall what it gave before."""
+        try:
+            alone = await self._first(encodings)
+        except EmbedderUnavailableError as error:
+            if directory is None or not self._recall(encodings, directory):
+                raise
+            _log.warning("%s It is expected to come back as it was.", error)
+            return
         self.dim = alone.vectors.shape[1]
-        self.probe = alone.vectors[0]
         self._name(alone.model)
         pair = await self._both()
-        if not _same(pair[1], self.probe) or _same(pair[0], self.probe):
+        if not _same(pair[1], alone.vectors[0]) or _same(pair[0], pair[1]):
             raise EmbeddingError(
                 f"{self._service.name} gives a text another vector in company than alone, or all "
                 "texts the same; it cannot be used."
             )
-        self._known = pair
+        self._know(pair)
         self._checked_at = time.monotonic()
+        if directory is not None:
+            kept.write(directory, self._asked, pair)
+
+    async def _first(self, encodings: Sequence[str]) -> Answer:
+        """A probe's vector, in the first form that is not refused."""
+        for encoding in encodings:
+            self._service.options["encoding_format"] = encoding
+            try:
+                return await self._ask(_PROBES[1:])
+            except (PromptError, EmbedderUnavailableError) as error:
+                words = getattr(error, "said", "")  # about the probe, and nobody's text
+                told = f"{error} It says: {words}" if words else str(error)
+                if isinstance(error, EmbedderUnavailableError):
+                    raise EmbedderUnavailableError(told) from None
+        raise ModelError(f"{self._service.name} does not embed with {self.model!r}. {told}")
+
+    def _know(self, pair: NDArray[np.float32]) -> None:
+        self._known, self.probe, self.dim = pair, pair[1], pair.shape[1]
+
+    def _recall(self, encodings: Sequence[str], directory: Path) -> bool:
+        for encoding in encodings:
+            self._service.options["encoding_format"] = encoding
+            pair = kept.read(directory, self._asked, len(_PROBES))
+            if pair is not None:
+                self._know(pair)
+                return True
+        return False
+
+    @property
+    def _asked(self) -> list[object]:
+        """Of whom which vectors are asked."""
+        return [self._service.url, self._service.options, self._prefix, self._revision]
 
     async def _both(self) -> NDArray[np.float32]:
         rows = [(await self._ask(part)).vectors for part in self._parts(_PROBES)]

@@ -341,11 +341,15 @@ async def open_vectors(
     embedder: Embedder, *, remembered: int, wait_s: float = math.inf
 ) -> AsyncIterator[Vectors]:
     """``Vectors`` on worker threads that end with it; ``wait_s``: how long a text may wait. Raises
-    ``EmbeddingError`` where the embedder does not do what its ``dim`` says."""
+    ``EmbeddingError`` where the embedder does not do what its ``dim`` says; one that is down may
+    come back."""
     executor = _Executor(int(getattr(embedder, "streams", 1)))
     vectors = Vectors(embedder, remembered=remembered, wait_s=wait_s, executor=executor)
     try:
-        await vectors.probe()
+        try:
+            await vectors.probe()
+        except EmbedderUnavailableError as error:
+            vectors.breaker.note(error)
         yield vectors
     finally:
         await vectors.aclose()

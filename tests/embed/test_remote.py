@@ -234,9 +234,10 @@ async def test_what_cannot_be_opened(options: dict[str, Any], kind: type[Excepti
 
 
 async def test_a_model_that_is_refused_is_told_in_the_services_words(service: Fake) -> None:
-    service.always = lambda _: refused(404, "The model `m` does not exist for sk-secret")
-    with pytest.raises(ModelError, match=r"The model `m` does not exist for \(the key\)"):
-        await RemoteEmbedder.open(service.url, model="m", key="sk-secret")
+    for status, kind in ((404, EmbedderUnavailableError), (400, ModelError)):
+        service.always = lambda _, status=status: refused(status, "no model `m` for sk-secret")
+        with pytest.raises(kind, match=r"no model `m` for \(the key\)"):
+            await RemoteEmbedder.open(service.url, model="m", key="sk-secret")
 
 
 async def test_a_service_that_mixes_texts_up_is_not_opened(service: Fake) -> None:
@@ -465,6 +466,44 @@ async def test_down_means_the_exact_tier_alone_and_back_means_all(
         stats = check_sums(cache)
         assert stats.embed_tokens == embedder.tokens > 0
         assert stats.embed_usd == pytest.approx(embedder.tokens * 1e-6)
+
+
+async def test_it_may_be_down_at_a_later_start(service: Fake, tmp_path: Path) -> None:
+    llm = GatedLLM(opened=True)
+    store = MemoryStore()
+
+    @asynccontextmanager
+    async def started(**options: Any) -> AsyncIterator[SemanticCache]:
+        config = CacheConfig(max_distance=0.01, guards=())
+        async with (
+            opened(service, directory=tmp_path / "kept", **options) as embedder,
+            SemanticCache.open(store=store, embedder=embedder, config=config) as cache,
+        ):
+            yield cache
+
+    service.answers.append(lambda _: refused(422))  # no base64
+    async with started() as cache:
+        await cache.get_or_generate("x at 10", llm)
+    service.always = lambda _: refused(401)
+    with pytest.raises(EmbedderUnavailableError):
+        async with started(revision="2"):
+            pass
+    async with started() as cache:
+        assert not cache.stats().embedder_up
+        assert (await cache.get_or_generate("x at 10", llm)).source is Source.EXACT
+        service.always, service.turned = None, True
+        asked = len(service.bodies)
+        await until(lambda: len(service.bodies) > asked + 1)
+        assert not cache.stats().embedder_up  # another model is not taken for it
+        service.turned = False
+        await until(lambda: cache.stats().embedder_up)
+        assert (await cache.get_or_generate("y at 11", llm)).source is Source.SEMANTIC
+    for path in (tmp_path / "kept").iterdir():
+        path.write_bytes(b"damaged")
+    service.always = lambda _: refused(401)
+    with pytest.raises(EmbedderUnavailableError):
+        async with started():
+            pass
 
 
 async def test_a_thousand_callers_at_once(service: Fake) -> None:

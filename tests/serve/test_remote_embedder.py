@@ -3,6 +3,7 @@ out of reach."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,12 @@ pytestmark = pytest.mark.anyio
 OPENAI = "https://api.openai.com/v1"
 AZURE = "https://us.openai.azure.com/openai/deployments/d?api-version=2024-10-21"
 KEYS = {"OPENAI_API_KEY": "sk-openai", "AZURE_OPENAI_API_KEY": "azure"}
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept is the test's own."""
+    monkeypatch.setenv("SEMCACHE_CACHE_DIR", str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +62,7 @@ def test_a_url_and_a_model_go_together() -> None:
         Settings(embeddings_url="https://user:pw@a/v1", embeddings_model="m")
 
 
-def test_a_key_does_not_belong_into_a_file(tmp_path: Any) -> None:
+def test_a_key_does_not_belong_into_a_file(tmp_path: Path) -> None:
     path = tmp_path / "semcache.toml"
     path.write_text('embeddings_key = "k"\n')
     with pytest.raises(ConfigError, match="SEMCACHE_EMBEDDINGS_KEY"):
