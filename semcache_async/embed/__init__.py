@@ -1,7 +1,7 @@
 """Texts to unit vectors. In reading order: ``loading`` finds or builds a model (``models``, from
 what ``encoder`` reads), ``runtimes`` picks what runs it on this CPU, and ``embedder`` is what
-callers hold; ``verifier`` compares two texts by a model of the same kind. ``remote`` leaves the work
-to a service, by what ``asking`` says to it.
+callers hold; ``verifier`` compares two texts by a model of the same kind. ``remote`` leaves the
+work to a service, by what ``asking`` says to it.
 """
 
 from __future__ import annotations

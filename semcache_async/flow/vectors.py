@@ -220,7 +220,9 @@ class Vectors:
         return self._kept(items, self._checked(vectors, len(items)))
 
     async def _embed_texts(self, items: list[_Text]) -> Sequence[Vector | Exception]:
-        found = await in_halves(self._embed_all, [item.text for item in items])
+        found = await in_halves(
+            *(self._embed_all, [item.text for item in items]), together=self._batched is not None
+        )
         for outcome in found:
             if isinstance(outcome, EmbedderUnavailableError):  # whoever still waits
                 asyncio.get_running_loop().call_soon(self.breaker.note, outcome)
@@ -272,14 +274,17 @@ class Vectors:
 
 
 async def in_halves(
-    call: Callable[[list[T]], Awaitable[Sequence[V | Exception]]], items: list[T]
+    call: Callable[[list[T]], Awaitable[Sequence[V | Exception]]],
+    items: list[T],
+    *,
+    together: bool = False,
 ) -> list[V | Exception]:
     """An outcome for each item, where one that makes ``call`` raise gets the error to itself.
 
-    A call that raised is made again for each half, both at once, and so on: about twice log2(n)
-    calls for one bad item, never many more than n. Where both halves raise the same and none has
-    succeeded yet, what is called is taken to be down, and everybody gets the error; ``ValueError``
-    and ``TypeError`` speak of the items, and are looked into further.
+    A call that raised is made again for each half, and so on: about twice log2(n) calls for one
+    bad item, never many more than n; ``together``: for both halves at once. Where both halves raise
+    the same and none has succeeded yet, what is called is taken to be down, and everybody gets the
+    error; ``ValueError`` and ``TypeError`` speak of the items, and are looked into further.
     ``EmbedderUnavailableError`` says that it is down.
     """
     outcomes: list[V | Exception] = [EmbeddingError("not tried")] * len(items)
@@ -304,7 +309,10 @@ async def in_halves(
         if end - start < 2 or spent >= max(len(items), 8):
             continue
         middle = (start + end) // 2
-        first, second = await asyncio.gather(attempt(start, middle), attempt(middle, end))
+        if together:
+            first, second = await asyncio.gather(attempt(start, middle), attempt(middle, end))
+        else:
+            first, second = await attempt(start, middle), await attempt(middle, end)
         same = first is not None and type(first) is type(second)
         if same and not alive and not isinstance(first, ValueError | TypeError):
             break
