@@ -708,8 +708,8 @@ def _say_unmeasured(embedder: Embedder, config: CacheConfig) -> None:
     _said.add(embedder.fingerprint)
     _log.warning(
         "No distance was measured for %r: another prompt's answer is served within %g only. Find "
-        "the one that suits your questions (semcache calibrate FILE --model NAME) and give it as "
-        "max_distance.",
+        "the one that suits your questions (semcache calibrate FILE, for this model) and give it "
+        "as max_distance.",
         *(embedder, STRICT_DISTANCE),
     )
 

@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "live": {"shell", "testing", "workload"},
     "demo": {"cache", "data", "embed", "live", "stats", "testing", "workload"},
     "report": {"demo", "live"},
-    "tune": {"bounds", "embed", "shell", "text"},
+    "tune": {"bounds", "embed", "serve.settings", "shell", "text"},
     "load": {"cache", "data", "embed", "shell", "stats", "testing", "text", "workload"},
     "shell": set(),
     "worker": {"shell", "store", "text"},

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,7 +59,17 @@ def calibrate(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(show_default="the default model", help="Directory of the embedding model."),
+        typer.Option(
+            show_default="as the service has it", help="Name or directory of the embedding model."
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="SEMCACHE_CONFIG",
+            show_default="none",
+            help="The service's TOML file. If it names a remote embedder, every text is sent there.",
+        ),
     ] = None,
     verifier: Annotated[
         str | None,
@@ -99,17 +112,17 @@ def calibrate(
         if curve is not None:
             need_matplotlib()
         pairs = read_pairs(file)
-        embedder = _embedder(model)
-        found = calibrate_pairs(
-            pairs,
-            embedder.embed,
-            target=precision,
-            confidence=confidence,
-            by_scope=by_scope,
-            too_long=_too_long(embedder),
-            score=None if verifier is None else _verifier(verifier).score,
-            max_distance=CEILING if max_distance is None else max_distance,
-        )
+        with _opened(model, config) as (embed, too_long):
+            found = calibrate_pairs(
+                pairs,
+                embed,
+                target=precision,
+                confidence=confidence,
+                by_scope=by_scope,
+                too_long=too_long,
+                score=None if verifier is None else _verifier(verifier).score,
+                max_distance=CEILING if max_distance is None else max_distance,
+            )
         if as_json:
             typer.echo(json.dumps(found.as_json(), allow_nan=False))
         else:
@@ -124,6 +137,28 @@ def calibrate(
                     set_number(write, name, value)
                     if not as_json:
                         typer.echo(f"{write}: {name} = {value:.9g} under [cache].")
+
+
+@contextmanager
+def _opened(model: str | None, config: Path | None) -> Iterator[tuple[Any, Any]]:
+    """How texts are embedded, and which the model does not read: by the model that is named, else
+    as the service would."""
+    from semcache_async.serve.settings import read_settings
+
+    remote = read_settings({}, file=config, asks_llm=False).remote if model is None else None
+    if remote is None:
+        embedder = _embedder(model)
+        yield embedder.embed, _too_long(embedder)
+        return
+    from anyio.from_thread import start_blocking_portal
+
+    from semcache_async.embed import RemoteEmbedder
+
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(RemoteEmbedder.open(**remote)) as there,
+    ):
+        yield partial(portal.call, there.embed), lambda text: there.estimate(text) > there.window
 
 
 def _embedder(model: str | None) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from anyio.from_thread import start_blocking_portal
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
@@ -25,6 +26,7 @@ from semcache_async.tune import command
 from semcache_async.tune.calibrate import Calibration, calibrate_pairs, distances
 from semcache_async.tune.curve import save_curve, table
 from semcache_async.tune.pairs import CalibrationError, Pair
+from tests.embed.service import fake
 
 embedder = AngleEmbedder()
 
@@ -178,6 +180,24 @@ def pairs_file(tmp_path: Path) -> Path:
     rows = [{"text_a": p.text_a, "text_b": p.text_b, "label": int(p.right)} for p in angled(4_000)]
     path.write_text("\n".join(map(json.dumps, rows)))
     return path
+
+
+def test_the_service_that_embeds_is_asked(
+    app: typer.Typer, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``semcache serve`` would have it: a distance of the model here would be another's."""
+    monkeypatch.setattr(command, "_embedder", None)
+    monkeypatch.setenv("SEMCACHE_CACHE_DIR", str(tmp_path))
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(fake()) as service,
+    ):
+        toml = tmp_path / "semcache.toml"
+        toml.write_text(f'embeddings_url = "{service.url}"\nembeddings_model = "m"\n')
+        done = asked(app, pairs_file, "--precision", 0.97, "--config", toml, "--json")
+        assert done.exit_code == 0, done.output
+        assert len(service.bodies) > 10
+    assert json.loads(done.stdout)["max_distance"] > 0.0
 
 
 def test_the_command(app: typer.Typer, pairs_file: Path, tmp_path: Path) -> None:
