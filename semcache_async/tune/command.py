@@ -68,7 +68,7 @@ def calibrate(
         typer.Option(
             envvar="SEMCACHE_CONFIG",
             show_default="none",
-            help="The service's TOML file. If it names a remote embedder, every text is sent there.",
+            help="The service's TOML file; to a remote embedder there every text is sent.",
         ),
     ] = None,
     verifier: Annotated[
