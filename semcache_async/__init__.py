@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from semcache_async import errors as _errors
 from semcache_async.bounds.choice import Choice
 from semcache_async.cache import SemanticCache
-from semcache_async.config import CacheConfig, TTLRule
+from semcache_async.config import CacheConfig, ModelRule, TTLRule
 from semcache_async.errors import *  # noqa: F403 - every error is public
 from semcache_async.protocols import (
     Embedder,
@@ -61,6 +61,7 @@ __all__ = [
     "Generate",
     "GenerateStream",
     "Judge",
+    "ModelRule",
     "Neighbour",
     "Produce",
     "Produced",

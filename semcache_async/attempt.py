@@ -42,6 +42,7 @@ class Attempt:
         "search_s",
         "served",
         "shadow",
+        "unready",
         "vector",
     )
 
@@ -57,6 +58,8 @@ class Attempt:
         """The embedder has answered; ``vector`` is None for a prompt that it cannot read whole."""
         self.embed_failed = False
         """It failed or was late; it is asked once more when there is something to store."""
+        self.unready = False
+        """There was no embedder yet."""
         self.asked: tuple[str, ...] = ()
         """The prompts that a verifier was asked to compare it with."""
         self.ask_until = 0.0
@@ -80,7 +83,7 @@ class Attempt:
         """Another attempt at the same query, which knows what this one knows of it."""
         other = Attempt(self.query)
         other.vector, other.embedded = self.vector, self.embedded
-        other.embed_failed = self.embed_failed
+        other.embed_failed, other.unready = self.embed_failed, self.unready
         other.near, other.served, other.shadow = self.near, self.served, self.shadow
         other.asked, other.ask_until = self.asked, self.ask_until
         other.replaces = self.renews

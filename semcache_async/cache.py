@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import (
     AsyncGenerator,
@@ -15,7 +14,9 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from threading import get_ident
 from types import TracebackType
 from typing import Any, TypeVar
@@ -30,7 +31,14 @@ from semcache_async.config import STRICT_DISTANCE, CacheConfig, check_limit
 from semcache_async.errors import ConfigError, OverloadedError, PromptError, WrongLoopError
 from semcache_async.evidence.judging import Judging
 from semcache_async.evidence.learner import Learner
-from semcache_async.flow.vectors import Vectors, open_vectors
+from semcache_async.flow.models import (
+    Load,
+    Models,
+    measured_of,
+    open_models,
+    say_unmeasured,
+    weighed,
+)
 from semcache_async.flow.verifying import Verifying
 from semcache_async.protocols import (
     Embedder,
@@ -47,11 +55,19 @@ from semcache_async.stats import Counters, Stats
 from semcache_async.text.guards import analyse
 from semcache_async.text.prompt import check_text, normalise
 from semcache_async.tiers import Tiers
-from semcache_async.types import Affected, Answer, Entry, Neighbour, Scope, Source, Vector
+from semcache_async.types import (
+    Affected,
+    Answer,
+    Entry,
+    ModelState,
+    Neighbour,
+    Scope,
+    Source,
+    Vector,
+)
 
 __all__ = ["Opening", "SemanticCache"]
 
-_log = logging.getLogger("semcache_async")
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -59,9 +75,6 @@ V = TypeVar("V")
 
 _BULK_AT_ONCE = 256
 """Items of one ``lookup_many`` under way: enough for full packs, few enough to wait behind."""
-
-_said: set[str] = set()
-"""Fingerprints of embedders of which nothing was measured, as was said."""
 
 _forks = 0
 """How often this process is a fork of one that had imported this."""
@@ -87,6 +100,7 @@ class Opening:
         store: Store | None,
         judge: Judge | None,
         verifier: Verifier | str | None,
+        load: Load | None,
     ) -> None:
         self._redis_url = redis_url
         self._config = config
@@ -94,6 +108,7 @@ class Opening:
         self._store = store
         self._judge = judge
         self._verifier = verifier
+        self._load = load
         self._cache: SemanticCache | None = None
 
     def __await__(self) -> Generator[Any, None, SemanticCache]:
@@ -117,7 +132,7 @@ class Opening:
         cache = await closing.enter_async_context(
             _opened(
                 *(self._redis_url, self._config, self._embedder, self._store),
-                *(self._judge, self._verifier),
+                *(self._judge, self._verifier, self._load),
             )
         )
         cache._closing = closing
@@ -132,15 +147,18 @@ async def _opened(
     store: Store | None,
     judge: Judge | None,
     verifier: Verifier | str | None,
+    load: Load | None,
 ) -> AsyncIterator[SemanticCache]:
     async with AsyncExitStack() as stack:
+        if load is None:
+            load = _load
         if embedder is None:
-            from semcache_async.embed import default_embedder
-
-            embedder = await anyio.to_thread.run_sync(default_embedder)
-        measured = getattr(embedder, "max_distance", None)
-        if measured is None:
-            _say_unmeasured(embedder, config)
+            made, grown = await anyio.to_thread.run_sync(weighed, partial(load, config.model))
+        else:
+            made, grown = embedder, 0
+        measured = measured_of(made)
+        if measured is None and config.for_model(None).max_distance == STRICT_DISTANCE:
+            say_unmeasured(made)
         config = config.for_model(measured)
         if isinstance(verifier, str):
             from semcache_async.embed import load_verifier
@@ -148,22 +166,23 @@ async def _opened(
             verifier = await anyio.to_thread.run_sync(load_verifier, verifier)
         if config.guards:
             await anyio.to_thread.run_sync(_warm_guards)
-        vectors = await stack.enter_async_context(
-            open_vectors(
-                embedder, remembered=config.embedding_cache_size, wait_s=config.lookup_budget_s / 2
-            )
-        )
+        models = await stack.enter_async_context(open_models(made, grown, config))
         kept_in: Store
         if store is not None:
             kept_in = store
         else:
             from semcache_async.store import open_redis
 
-            redis_url, kept_in = await stack.enter_async_context(
-                open_redis(redis_url, embedder, config)
-            )
+            redis_url, own = await stack.enter_async_context(open_redis(redis_url, made, config))
+            models.own.reader.size = own.size
+            kept_in = own
+            if config.models:
+                from semcache_async.store.models import ModelStores
+
+                stores = kept_in = ModelStores(own, models.name_of)
+                await stack.enter_async_context(models.loading(load, stores.add))
         cache = SemanticCache(
-            vectors=vectors,
+            models=models,
             store=kept_in,
             config=config,
             redis_url=redis_url,
@@ -188,7 +207,7 @@ class SemanticCache:
     def __init__(
         self,
         *,
-        vectors: Vectors,
+        models: Models,
         store: Store,
         config: CacheConfig,
         redis_url: str | None,
@@ -203,20 +222,20 @@ class SemanticCache:
         self._forks = _forks
         self._closing: AsyncExitStack | None = None
         self._counters = Counters()
+        self._models = models
         verifying: Verifying | None = None
         if verifier is not None:
             verifying = Verifying(
                 verifier, min_score=config.min_score, timeout_s=config.lookup_budget_s
             )
-        self._tiers = Tiers(vectors, store, config, self._counters, verifying)
+        self._tiers = Tiers(models, store, config, self._counters, verifying)
         self._learner = Learner(
-            *(store, config, self._counters, self._tiers.words),
+            *(store, config, self._counters, models),
             Judging(judge, self._tiers.agree, self._counters, rate=config.judge_rate),
             judged=judge is not None,
             busy=lambda: self._tiers.busy,
             verifying=verifying,
             quotas=self._tiers.quotas,
-            measured=getattr(vectors.embedder, "max_distance", None) is not None,
             validated=self._tiers.ageing.validate,
         )
         self._answering: Answering[Any] = Answering(
@@ -229,29 +248,41 @@ class SemanticCache:
         redis_url: str | None = None,
         *,
         config: CacheConfig | None = None,
+        model: str | Path | None = None,
         embedder: Embedder | None = None,
         store: Store | None = None,
         judge: Judge | None = None,
         verifier: Verifier | str | None = None,
+        load: Load | None = None,
     ) -> Opening:
         """A cache for as long as the ``async with`` lasts; or ``await`` it, where nothing can be
         nested, and ``aclose`` it in the end.
 
         ``redis_url``: None for an embedded Redis that ends with the cache, ``"embedded:DIRECTORY"``
         for one that persists there and is shared by every process that names it, or the URL of
-        your own Redis with Search. ``embedder``: None for the default model. ``store``: one you
-        opened yourself, instead of Redis. ``judge``: says whether stored answers near a miss, and
-        a share of the hits, are right, after callers have been answered (``CacheConfig.judge_rate``
-        bounds its calls). ``verifier``: compares the two prompts before an answer is served by
-        meaning, where distance and guards allow it, and refuses below ``CacheConfig.min_score``;
-        or the name or directory of a cross-encoder. What it cannot say in time counts as no.
+        your own Redis with Search. ``model``: what embeds, in place of ``CacheConfig.model``;
+        ``embedder``: one of your own instead. ``load`` gives the embedders of models by their names
+        (None: the default one), in a thread, in place of ``embed.load_embedder``. ``store``: one
+        you opened yourself, instead of Redis. ``judge``: says whether stored answers near a miss,
+        and a share of the hits, are right, after callers have been answered
+        (``CacheConfig.judge_rate`` bounds its calls). ``verifier``: compares the two prompts before
+        an answer is served by meaning, where distance and guards allow it, and refuses below
+        ``CacheConfig.min_score``; or the name or directory of a cross-encoder. What it cannot say
+        in time counts as no.
 
         Raises ``ConfigError``; opening raises ``ModelError``, ``EmbeddingError``,
         ``EmbeddedRedisError`` or a ``StoreError``, each with what to do about it.
         """
         if store is not None and redis_url is not None:
             raise ConfigError("Give a redis_url or a store, not both.")
-        return Opening(redis_url, config or CacheConfig(), embedder, store, judge, verifier)
+        config = config or CacheConfig()
+        if model is not None:
+            config = replace(config, model=str(model))
+            if embedder is not None:
+                raise ConfigError("Give a model or an embedder, not both.")
+        if store is not None and config.models:
+            raise ConfigError("Several models need Redis; leave store away, or config.models.")
+        return Opening(redis_url, config, embedder, store, judge, verifier, load)
 
     async def aclose(self) -> None:
         """Close what ``await SemanticCache.open(...)`` opened; a second time does nothing."""
@@ -263,6 +294,11 @@ class SemanticCache:
     def embedder(self) -> Embedder:
         """What turns prompts into vectors."""
         return self._tiers.embedder
+
+    @property
+    def embedders(self) -> dict[str, Embedder]:
+        """Those of all models that are loaded, by their names in ``config.model_names``."""
+        return {reader.shown: vectors.embedder for reader, vectors in self._models.ready()}
 
     # -- the flow
 
@@ -516,17 +552,23 @@ class SemanticCache:
             )
         self._thread = get_ident()
 
-    async def embed(self, texts: Sequence[str], *, scope: Scope = Scope()) -> list[Vector | None]:
-        """Each text's vector, in packs shared with everybody's prompts; None for a text that the
-        model cannot read whole. Vectors are remembered for the scope's tenant alone. Raises
-        ``PromptError`` or ``EmbeddingError``."""
+    async def embed(
+        self, texts: Sequence[str], *, scope: Scope = Scope(), model: str | None = None
+    ) -> list[Vector | None]:
+        """Each text's vector, by the model that reads the scope or the one of ``embedders`` that is
+        named, in packs shared with everybody's prompts; None for a text that the model cannot read
+        whole, or while it is not loaded. Vectors are remembered for the scope's tenant alone.
+        Raises ``PromptError`` or ``EmbeddingError``."""
         self._check_loop()
         if isinstance(texts, str):
             raise PromptError("embed takes a sequence of texts; wrap the one text in a list.")
         checked = [check_text("text", text) for text in texts]
-        tenant = check_scope(scope).tenant
+        reader, tenant = self._models.of(check_scope(scope)).reader, scope.tenant
+        if model is not None:
+            reader = next(one for one, _ in self._models.ready() if one.shown == model)
+        bulk = len(checked) > 1
         return await _each(
-            partial(self._tiers.vector, tenant=tenant, bulk=len(checked) > 1), checked
+            partial(self._tiers.vector, reader=reader, tenant=tenant, bulk=bulk), checked
         )
 
     # -- writing and looking from outside
@@ -626,9 +668,10 @@ class SemanticCache:
         text, entry_id = check_text("prompt", prompt), check_text("entry_id", entry_id)
         if not isinstance(right, bool):
             raise ConfigError(f"right={right!r}: must be True or False.")
-        entry = await self._learner.entry(entry_id)
-        if entry is None or (seen_at is not None and entry.created_at > seen_at):
+        found = await self._learner.entry(entry_id)
+        if found is None or (seen_at is not None and found[0].created_at > seen_at):
             return False
+        entry, owner = found
         if normalise(text) == normalise(entry.prompt):
             self._counters.count_feedback(right)
             if not right:
@@ -636,7 +679,7 @@ class SemanticCache:
             else:
                 await self._tiers.ageing.validate(entry)
             return True
-        distance = await self._tiers.distance(text, entry.prompt)
+        distance = await self._tiers.distance(text, entry.prompt, owner.model)
         if distance is not None and not await self._learner.said(text, entry, distance, right):
             return False
         self._counters.count_feedback(right)
@@ -656,6 +699,14 @@ class SemanticCache:
         """``reach`` of each scope that this process has served, as far as it knows."""
         return self._learner.choices()
 
+    def ceiling(self, scope: Scope = Scope()) -> float:
+        """The ``max_distance`` that the model of a scope has."""
+        return self._models.of(check_scope(scope)).max_distance
+
+    def ceilings(self) -> list[float]:
+        """Of all models, as each rule has it."""
+        return [room.max_distance for room in self._models.rooms]
+
     def serves_up_to(self, scope: Scope = Scope()) -> float:
         """The distance up to which a scope serves other wordings now; negative: none."""
         return self._learner.policy(check_scope(scope)).max_distance
@@ -665,6 +716,20 @@ class SemanticCache:
         named, those that carry one. Raises ``StoreError`` where the store fails."""
         self._check_loop()
         return await self._tiers.browse(check_tags(tags), check_limit(limit, 1_000))
+
+    def models(self) -> list[ModelState]:
+        """What each model is doing, the cache's own first."""
+        return [reader.state() for reader in self._models.readers]
+
+    async def measured_models(self) -> list[ModelState]:
+        """The same, with what the index of each holds. Raises a ``StoreError``."""
+        self._check_loop()
+        return [await reader.measured() for reader in self._models.readers]
+
+    async def loaded(self) -> None:
+        """Wait until each of the config's ``models`` is ready, or has failed to be."""
+        self._check_loop()
+        await self._models.tried.wait()
 
     async def check(self) -> None:
         """Raise a ``StoreError`` unless the store answers and its index is as it has to be."""
@@ -701,17 +766,10 @@ def _check_conditions(
         raise ConfigError("Nothing named to invalidate; give a scope, tenant, tags or entry_ids.")
 
 
-def _say_unmeasured(embedder: Embedder, config: CacheConfig) -> None:
-    """Once for each embedder, unless its distance is given or found by evidence."""
-    if config.for_model(None).max_distance != STRICT_DISTANCE or embedder.fingerprint in _said:
-        return
-    _said.add(embedder.fingerprint)
-    _log.warning(
-        "No distance was measured for %r: another prompt's answer is served within %g only. Find "
-        "the one that suits your questions (semcache calibrate FILE, for this model) and give it "
-        "as max_distance.",
-        *(embedder, STRICT_DISTANCE),
-    )
+def _load(model: str | None) -> Embedder:
+    from semcache_async.embed import load_embedder
+
+    return load_embedder(model)
 
 
 def _warm_guards() -> None:

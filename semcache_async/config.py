@@ -15,7 +15,7 @@ import msgspec
 from semcache_async.errors import ConfigError
 from semcache_async.types import WIDENABLE
 
-__all__ = ["GUARDS", "CacheConfig", "TTLRule"]
+__all__ = ["GUARDS", "CacheConfig", "ModelRule", "TTLRule"]
 
 GUARDS = (
     *("versions", "dates", "identifiers", "units", "numbers", "code", "negation", "comparison"),
@@ -24,6 +24,8 @@ GUARDS = (
 )
 """Every guard there is; ``text.guards`` says what each refuses."""
 
+DEFAULT_MODEL = "default"
+"""What a cache's own model is called where it has no name."""
 DEFAULT_DISTANCE, LEARNT_CEILING = 0.12, 0.3
 """``max_distance`` where it is not given: without evidence, and with."""
 STRICT_DISTANCE = 0.02
@@ -54,6 +56,22 @@ class _Default(float):
     """A distance that nobody gave."""
 
 
+class ModelRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whose prompts another model reads: those of a scope that meets every condition named, each by
+    any of its shell patterns. Of several rules the first one counts."""
+
+    model: str
+    """Its name on the hub, or a directory."""
+    tenants: tuple[str, ...] = ()
+    locales: tuple[str, ...] = ()
+    llms: tuple[str, ...] = ()
+    """Patterns of the scope's model."""
+    namespaces: tuple[str, ...] = ()
+    max_distance: float | None = None
+    """In place of the config's, which means nothing for another model; None: what was measured of
+    it, or a strict one where nothing was."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CacheConfig:
     """How a cache decides, keeps and waits. Raises ``ConfigError`` on nonsense.
@@ -64,6 +82,12 @@ class CacheConfig:
 
     name: str = "semcache"
     """Prefix of every key and of the index: letters, digits, ``_ . : -``, at most 64."""
+    model: str | None = None
+    """What embeds: a model's name on the hub, or a directory; None: what SEMCACHE_MODEL says, else
+    the default one."""
+    models: tuple[ModelRule, ...] = ()
+    """Further models, each with an index of its own, for the scopes that its rules name. They are
+    loaded in the background: until one is ready, its scopes have the exact tier only."""
     max_distance: float = _Default(DEFAULT_DISTANCE)
     """Largest cosine distance (0..2) at which another prompt's answer may be served, if no guard
     speaks against it. Where it is not given: 0.12 with the default model, for traffic that
@@ -221,13 +245,29 @@ class CacheConfig:
     reads them needs as well: without it they are misses); None: none. Sizes tell more of what is
     sealed then: whoever sees them, and may choose a part of a prompt, can try to guess the rest."""
 
+    @property
+    def has_distance(self) -> bool:
+        """Did somebody give ``max_distance``?"""
+        return not isinstance(self.max_distance, _Default)
+
     def for_model(self, measured: float | None) -> CacheConfig:
         """With what was ``measured`` of an embedding model, or a strict distance where nothing was,
         in place of one that nobody gave. What evidence finds is the same for any model."""
-        if not isinstance(self.max_distance, _Default):
+        if self.has_distance:
             return self
-        strict = STRICT_DISTANCE if measured is None else measured
-        return replace(self, max_distance=LEARNT_CEILING if self.learns else strict)
+        return replace(self, max_distance=self.distance_of(measured))
+
+    def distance_of(self, measured: float | None) -> float:
+        """``max_distance`` where nobody gave it, for a model of which ``measured`` is known."""
+        if self.learns:
+            return LEARNT_CEILING
+        return STRICT_DISTANCE if measured is None else measured
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Of all models, the cache's own first."""
+        named = (self.model or DEFAULT_MODEL, *(rule.model for rule in self.models))
+        return tuple(dict.fromkeys(named))
 
     @property
     def learns(self) -> bool:
@@ -239,7 +279,7 @@ class CacheConfig:
             raise ConfigError(
                 f"name={self.name!r}: use 1 to 64 letters, digits or any of '_', '.', ':', '-'."
             )
-        if isinstance(self.max_distance, _Default) and self.learns:
+        if not self.has_distance and self.learns:
             object.__setattr__(self, "max_distance", _Default(LEARNT_CEILING))
         check_max_distance(self.max_distance)
         if self.target_precision is not None and self.verified is not None:
@@ -270,6 +310,7 @@ class CacheConfig:
         elif self.sliding_ttl:
             raise ConfigError("sliding_ttl needs max_ttl_s, so that no answer lives for ever.")
         object.__setattr__(self, "ttl_rules", _check_rules(self.ttl_rules))
+        object.__setattr__(self, "models", _check_models(self.models))
         stale = [self.stale_ttl_s, *(rule.stale_ttl_s or 0.0 for rule in self.ttl_rules)]
         if self.max_ttl_s is not None and max(stale) >= self.max_ttl_s:
             raise ConfigError(
@@ -408,6 +449,21 @@ def _check_rules(value: object) -> tuple[TTLRule, ...]:
         if not any(named) or any(isinstance(part, str) for part in named):
             raise ConfigError(
                 f"ttl_rules[{n}] must name tags, models, namespaces or words, each as a list."
+            )
+    return tuple(value)
+
+
+def _check_models(value: object) -> tuple[ModelRule, ...]:
+    if not isinstance(value, Collection) or not all(isinstance(one, ModelRule) for one in value):
+        raise ConfigError("models must be a collection of ModelRule.")
+    for n, rule in enumerate(value):
+        if rule.max_distance is not None:
+            _check_range(f"models[{n}].max_distance", rule.max_distance, 0.0, 2.0)
+        named = (rule.tenants, rule.locales, rule.llms, rule.namespaces)
+        if not rule.model or not any(named) or any(isinstance(part, str) for part in named):
+            raise ConfigError(
+                f"models[{n}] must name a model, and tenants, locales, llms or namespaces, each as "
+                "a list."
             )
     return tuple(value)
 

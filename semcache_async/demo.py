@@ -19,7 +19,7 @@ from rich.console import Console
 from semcache_async.cache import SemanticCache
 from semcache_async.config import CacheConfig
 from semcache_async.data import banking77
-from semcache_async.embed import TextEmbedder, default_embedder
+from semcache_async.embed import TextEmbedder, load_embedder
 from semcache_async.live import Outcome, Traffic, shown
 from semcache_async.stats import Stats
 from semcache_async.testing import SimulatedLLM
@@ -44,6 +44,8 @@ class DemoOptions:
     seed: int
     redis_url: str | None
     max_distance: float | None
+    model: str | None = None
+    """None: the default one."""
     burst_s: float = 2.0
     """How long each closed-loop burst of lookups at the end lasts."""
 
@@ -117,7 +119,7 @@ async def run_demo(options: DemoOptions, console: Console) -> DemoResult:
         f"{options.rate:g}/s, simulated LLM (median {options.llm_ms:g} ms), max_distance "
         f"{config.max_distance:g}, seed {options.seed}. Opening the embedder and Redis ..."
     )
-    embedder = await anyio.to_thread.run_sync(default_embedder)
+    embedder = await anyio.to_thread.run_sync(load_embedder, options.model)
     async with SemanticCache.open(options.redis_url, config=config, embedder=embedder) as cache:
         scope = Scope(tenant=f"demo-{secrets.token_hex(8)}")
         try:

@@ -135,6 +135,7 @@ class Stats(Counters, Mapping[str, Any]):
     verifier_failed: int = _counter(
         "Near prompts refused unscored: the verifier raised, was late or gave no score"
     )
+    unready: int = _counter("Prompts that had the exact tier only: their model was not loaded yet")
     unopened: int = _counter(
         "What lay in Redis and did not open, for want of a key or of zstd: misses"
     )

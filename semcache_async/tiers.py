@@ -40,12 +40,11 @@ from semcache_async.errors import (
 from semcache_async.flow.batcher import MicroBatcher
 from semcache_async.flow.breaker import PROBE, Breaker
 from semcache_async.flow.limiter import Limiter
+from semcache_async.flow.models import Models, Reader
 from semcache_async.flow.quotas import Quotas
 from semcache_async.flow.recent import Recent, RecentAnswers
-from semcache_async.flow.vectors import Vectors
 from semcache_async.flow.verifying import Verifying
 from semcache_async.flow.versions import Versions
-from semcache_async.flow.wording import Wording
 from semcache_async.protocols import (
     AmendingStore,
     BrowsableStore,
@@ -111,13 +110,13 @@ class Tiers:
 
     def __init__(
         self,
-        vectors: Vectors,
+        models: Models,
         store: Store,
         config: CacheConfig,
         counters: Counters,
         verifying: Verifying | None = None,
     ) -> None:
-        self._vectors = vectors
+        self._models = models
         self._verifying = verifying
         self._store = store
         self._config = config
@@ -128,9 +127,6 @@ class Tiers:
             raise ConfigError("tenant_entries needs a store with count(), as Redis's has.")
         self.quotas = Quotas(config)
         """What each tenant has used."""
-        self._wording = Wording(
-            vectors.embedder, lenient=config.lenient_typing, guards=config.guards
-        )
         timeout_s = config.store_timeout_s
         self._fetches: MicroBatcher[EntryKey, Entry | None] = MicroBatcher(
             store.fetch, budget=_FETCH_BATCH, timeout_s=timeout_s
@@ -170,8 +166,8 @@ class Tiers:
 
     @property
     def embedder(self) -> Embedder:
-        """What turns prompts into vectors."""
-        return self._vectors.embedder
+        """What turns prompts into vectors, where no rule names another model."""
+        return self._models.vectors.embedder
 
     @property
     def sharing(self) -> SharingStore | None:
@@ -185,14 +181,9 @@ class Tiers:
         return not self._breaker.is_open
 
     @property
-    def words(self) -> Wording:
-        """What the words of two prompts say."""
-        return self._wording
-
-    @property
     def busy(self) -> bool:
-        """Do texts queue for the embedder by the pack?"""
-        return self._vectors.queued >= _BUSY
+        """Do texts queue for an embedder by the pack?"""
+        return any(vectors.queued >= _BUSY for _, vectors in self._models.ready())
 
     def now(self) -> float:
         """Unix seconds by the store's clock."""
@@ -410,12 +401,21 @@ class Tiers:
         return None
 
     async def vector(
-        self, text: str, *, tenant: str | None = None, bulk: bool = False
+        self,
+        text: str,
+        *,
+        reader: Reader | None = None,
+        tenant: str | None = None,
+        bulk: bool = False,
     ) -> Vector | None:
-        """None for a text that the model cannot read whole; raises ``EmbeddingError``. ``tenant``:
-        whose text it is; None for the cache's own purposes."""
+        """None for a text that the model (None: the cache's own) cannot read whole, or while it is
+        still to come; raises ``EmbeddingError``. ``tenant``: whose text it is; None for the cache's
+        own purposes."""
+        vectors = self._models.vectors if reader is None else reader.vectors
+        if vectors is None:
+            return None
         try:
-            return await self._vectors.vector(text, tenant=tenant, bulk=bulk)
+            return await vectors.vector(text, tenant=tenant, bulk=bulk)
         except (EmbeddingError, CacheClosedError, OverloadedError):
             raise
         except Exception as error:
@@ -424,20 +424,28 @@ class Tiers:
                 f"The embedder failed with {type(error).__name__}; the log says where."
             ) from None
 
-    async def distance(self, one: str, other: str) -> float | None:
-        """The cosine distance of two texts; None where the model cannot read both. Raises as
-        ``vector`` does."""
-        first, second = await self.vector(one), await self.vector(other)
+    async def distance(self, one: str, other: str, model: str = "") -> float | None:
+        """The cosine distance of two texts as a model has it; None where it cannot read both.
+        Raises as ``vector`` does."""
+        reader = self._models.named(model)
+        first = await self.vector(one, reader=reader)
+        second = await self.vector(other, reader=reader)
         if first is None or second is None:
             return None
         return cosine_distance(first, second)
+
+    async def _read(self, query: Query) -> Vector | None:
+        scope = query.key.scope
+        reader = self._models.of(scope).reader
+        reader.unready += reader.vectors is None
+        return await self.vector(query.prompt, reader=reader, tenant=scope.tenant)
 
     async def agree(self, one: str, other: str) -> bool | None:
         """Do two answers say the same, as far as their vectors and words show?"""
         distance = await self.distance(one, other)
         if distance is None:
             return None
-        return distance <= _AGREE and not self._wording.objects(one, other)
+        return distance <= _AGREE and not self._models.own.reader.wording.objects(one, other)
 
     async def exact(self, query: Query) -> Entry | None:
         """What the exact tier has; raises a ``StoreError`` where the store fails."""
@@ -447,7 +455,7 @@ class Tiers:
         """The nearest entries at whatever distance, each with what speaks against it; raises
         ``EmbeddingError`` or a ``StoreError``."""
         query = await self.pin(query)
-        vector = await self.vector(query.prompt, tenant=query.key.scope.tenant)
+        vector = await self._read(query)
         if vector is None:
             return ()
         asked = VectorQuery(query.key.scope, vector, limit, widen=query.widen)
@@ -580,7 +588,7 @@ class Tiers:
         query = query.pinned(await self.newest(query.key.scope))
         await self._may_write(query)
         started_at = self._store.now()
-        vector = await self.vector(query.prompt, tenant=query.key.scope.tenant)
+        vector = await self._read(query)
         try:
             return await self._put(query, text, vector, started_at, query.tags)
         except TimeoutError as error:
@@ -606,8 +614,10 @@ class Tiers:
 
     def stats(self, *, flights: int, waiting: int, judging: int, limiter: Limiter) -> Stats:
         """A snapshot of every counter and gauge."""
-        packer = self._vectors.packer
         batchers = (self._fetches, self._searches, self._puts)
+        readers = self._models.readers
+        vectors = [one for _, one in self._models.ready()]
+        packs = sum(one.packs for one in vectors)
         return Stats(
             **asdict(self._counters),
             requests=self._counters.all_requests(),
@@ -617,13 +627,14 @@ class Tiers:
             judging=judging,
             llm_limit=limiter.limit,
             llm_waiting=limiter.waiting,
-            queued=self._vectors.queued
-            + sum(batcher.queued for batcher in batchers)
+            queued=sum(one.queued for one in vectors)
+            + sum(one.queued for one in batchers)
             + getattr(self._verifying, "queued", 0),
             connections=self._store.connections,
-            erased=self._wording.erased,
-            guarded=self._wording.guarded,
-            doubted=self._wording.doubted,
+            erased=sum(one.wording.erased for one in readers),
+            guarded=sum(one.wording.guarded for one in readers),
+            doubted=sum(one.wording.doubted for one in readers),
+            unready=sum(one.unready for one in readers),
             verifier_asked=getattr(self._verifying, "asked", 0),
             verifier_refused=getattr(self._verifying, "refused", 0),
             verifier_failed=getattr(self._verifying, "failed", 0),
@@ -635,12 +646,12 @@ class Tiers:
             store_skips=self._breaker.skipped,
             embedder=getattr(self.embedder, "backend", type(self.embedder).__name__),
             hint=getattr(self.embedder, "hint", None),
-            embedded_texts=self._vectors.texts,
-            embed_batches=self._vectors.packs,
-            embed_fill=packer.fill,
-            embed_remembered=self._vectors.hits,
-            embedder_up=not self._vectors.breaker.is_open,
-            embed_skips=self._vectors.breaker.skipped,
+            embedded_texts=sum(one.texts for one in vectors),
+            embed_batches=packs,
+            embed_fill=sum(one.packer.fill * one.packs for one in vectors) / (packs or 1),
+            embed_remembered=sum(one.hits for one in vectors),
+            embedder_up=not self._models.vectors.breaker.is_open,
+            embed_skips=self._models.vectors.breaker.skipped,
             embed_requests=getattr(self.embedder, "requests", 0),
             embed_retries=getattr(self.embedder, "retries", 0),
             embed_tokens=getattr(self.embedder, "tokens", 0),
@@ -693,10 +704,16 @@ class Tiers:
     async def _embed(self, attempt: Attempt) -> None:
         if attempt.embedded:
             return
+        query = attempt.query
+        reader = (self._models.only or self._models.of(query.key.scope)).reader
+        vectors = reader.vectors
+        if vectors is None:
+            reader.unready += not attempt.unready
+            attempt.unready = True
+            return
         began = time.perf_counter()
         try:
-            query = attempt.query
-            attempt.vector = await self._vectors.vector(
+            attempt.vector = await vectors.vector(
                 query.prompt, tenant=query.key.scope.tenant, bulk=attempt.bulk
             )
             attempt.embedded = True

@@ -21,6 +21,7 @@ __all__ = [
     "Entry",
     "EntryKey",
     "Letter",
+    "ModelState",
     "Neighbour",
     "Piece",
     "Produced",
@@ -299,6 +300,25 @@ class Owner(NamedTuple):
 
     scope: str
     tenant: str
+    model: str = ""
+    """Which of several models' distances it is of; "": the cache's own."""
+
+
+class ModelState(msgspec.Struct, frozen=True, kw_only=True):
+    """One of a cache's models at a moment."""
+
+    name: str
+    ready: bool
+    trouble: str | None
+    """Why it could not be loaded, where it could not; it is tried again."""
+    memory_bytes: int
+    """By how much this process grew while it was loaded."""
+    unready: int
+    """Prompts that had the exact tier only, as it was not ready."""
+    embedded_texts: int
+    entries: int | None = None
+    index_bytes: int | None = None
+    """None where the store was not asked, or does not say."""
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):

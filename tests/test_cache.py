@@ -521,7 +521,7 @@ async def test_a_model_of_which_nothing_was_measured_starts_strictly(
     """And says so once, with what to do; unless a distance is given, or found by evidence."""
     embedder = AngleEmbedder()
     embedder.max_distance = None
-    monkeypatch.setattr("semcache_async.cache._said", set())
+    monkeypatch.setattr("semcache_async.flow.models._said", set())
     for _ in range(2):
         store = MemoryStore()
         async with SemanticCache.open(store=store, embedder=embedder, config=config) as cache:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcache_async.cli.flags import Debug, MaxDistance, RedisUrl
+from semcache_async.cli.flags import Debug, EmbeddingModel, MaxDistance, RedisUrl
 from semcache_async.shell import one_line_errors, run
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def ask(
         float | None,
         typer.Option(show_default="1 h exact, 4 h semantic", help="Seconds to keep the answer."),
     ] = None,
+    embedding_model: EmbeddingModel = None,
     max_distance: MaxDistance = None,
     redis_url: RedisUrl = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
@@ -56,7 +57,8 @@ def ask(
         from semcache_async.types import Scope
 
         scope = Scope(tenant=tenant, model=model, locale=locale, system_prompt=system_prompt)
-        settings = read_settings({"max_distance": max_distance}, asks_llm=False)
+        flags = {"max_distance": max_distance, "model": embedding_model}
+        settings = read_settings(flags, asks_llm=False)
         url = redis_url or f"embedded:{_data_directory() / 'redis'}"
 
         async def once() -> Answer:
@@ -70,7 +72,7 @@ def ask(
                 return await simulated(asked) if answer is None else answer
 
             async with (
-                open_embedder(settings.remote) as embedder,
+                open_embedder(settings.remote, model=settings.cache.model) as embedder,
                 SemanticCache.open(url, config=settings.cache, embedder=embedder) as cache,
             ):
                 return await cache.get_or_generate(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from semcache_async.cli.flags import Debug, MaxDistance, RedisUrl
+from semcache_async.cli.flags import Debug, MaxDistance, Model, RedisUrl
 from semcache_async.shell import one_line_errors, run
 
 __all__ = ["demo"]
@@ -29,6 +29,7 @@ def demo(
         float, typer.Option(min=0.0, max=600_000, help="Median time of the simulated LLM, in ms.")
     ] = 800.0,
     seed: Annotated[int, typer.Option(min=0, help="One seed, one traffic.")] = 0,
+    model: Model = None,
     max_distance: MaxDistance = None,
     redis_url: RedisUrl = None,
     debug: Debug = False,
@@ -63,6 +64,7 @@ def demo(
             seed=seed,
             redis_url=redis_url or None,
             max_distance=max_distance,
+            model=model,
         )
         result = run(lambda: run_demo(options, console))
         print_report(result, console)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcache_async.cli.flags import CacheUrl, Config, Debug, Name, attributes_of
+from semcache_async.cli.flags import CacheUrl, Config, Debug, EmbeddingModel, Name, attributes_of
 from semcache_async.shell import one_line_errors, run
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def import_answers(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave bad lines out, and say which.")
     ] = False,
+    embedding_model: EmbeddingModel = None,
     name: Name = None,
     config: Config = None,
     debug: Debug = False,
@@ -99,7 +100,7 @@ def import_answers(
     """
     with one_line_errors(debug):
         from semcache_async.cli.lines import Fields, LineError, read_lines
-        from semcache_async.cli.remote import settings_of
+        from semcache_async.cli.remote import settings_of_one_model
         from semcache_async.config import check_ttl
         from semcache_async.query import check_tags
 
@@ -113,7 +114,7 @@ def import_answers(
             "attributes": attributes_of(attribute or []),
         }
         scope = {field: value for field, value in named.items() if value is not None}
-        settings = settings_of(name, config)
+        settings = settings_of_one_model(name, config, embedding_model, "--embedding-model")
         tags = check_tags(tag or ())
         if ttl_s is not None:
             check_ttl("ttl_s", ttl_s)
@@ -173,7 +174,7 @@ async def _store(
     config = settings.cache
     patient = replace(config, lookup_budget_s=max(config.lookup_budget_s, _PATIENCE_S))
     async with (
-        open_embedder(settings.remote) as embedder,
+        open_embedder(settings.remote, model=config.model) as embedder,
         open_redis(url, embedder, patient) as (_, store),
         SemanticCache.open(store=store, embedder=embedder, config=patient) as cache,
     ):

@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["CacheUrl", "Config", "Debug", "MaxDistance", "Name", "RedisUrl", "attributes_of"]
+__all__ = [
+    *("CacheUrl", "Config", "Debug", "EmbeddingModel", "MaxDistance", "Model", "Name"),
+    *("RedisUrl", "attributes_of"),
+]
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 MaxDistance = Annotated[
@@ -21,6 +24,23 @@ MaxDistance = Annotated[
         help="Largest cosine distance at which another prompt's answer is served.",
     ),
 ]
+_MODEL_HELP = "What embeds: a model's name on the hub, or a directory."
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", envvar="SEMCACHE_MODEL", show_default="the default model", help=_MODEL_HELP
+    ),
+]
+EmbeddingModel = Annotated[
+    str | None,
+    typer.Option(
+        "--embedding-model",
+        envvar="SEMCACHE_MODEL",
+        show_default="the default model",
+        help=_MODEL_HELP,
+    ),
+]
+"""Where --model is the LLM of a scope."""
 RedisUrl = Annotated[
     str | None,
     typer.Option(

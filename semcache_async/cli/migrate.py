@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semcache_async.cli.flags import CacheUrl, Config, Debug, Name
+from semcache_async.cli.flags import CacheUrl, Config, Debug, Model, Name
 from semcache_async.errors import SemcacheError
 from semcache_async.shell import one_line_errors, run
 
@@ -54,6 +54,7 @@ def migrate(
         bool,
         typer.Option("--drop-old", help="When all is moved, delete the old entries and index."),
     ] = False,
+    model: Model = None,
     name: Name = None,
     config: Config = None,
     debug: Debug = False,
@@ -71,9 +72,9 @@ def migrate(
       semcache migrate --config semcache.toml --rate 200 --drop-old
     """
     with one_line_errors(debug):
-        from semcache_async.cli.remote import settings_of
+        from semcache_async.cli.remote import settings_of_one_model
 
-        settings = settings_of(name, config)
+        settings = settings_of_one_model(name, config, model, "--model")
         typer.echo(run(lambda: _migrate(redis_url, settings, source, rate, dry_run, drop_old)))
 
 
@@ -95,7 +96,7 @@ async def _migrate(
     config = settings.cache
     patient = replace(config, store_timeout_s=max(config.store_timeout_s, _PATIENCE_S))
     async with (
-        open_embedder(settings.remote) as embedder,
+        open_embedder(settings.remote, model=config.model) as embedder,
         redis_at(url) as found,
         redis_stores(
             found,

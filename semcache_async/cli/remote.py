@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ __all__ = [
     "redis_invalidate",
     "redis_stats",
     "settings_of",
+    "settings_of_one_model",
     "service_bump",
     "service_feedback",
     "service_invalidate",
@@ -182,6 +184,7 @@ async def redis_feedback(
     from semcache_async.cache import SemanticCache
 
     async with SemanticCache.open(url, config=config) as cache:
+        await cache.loaded()
         if not await cache.feedback(prompt, entry_id, right=right):
             raise ServiceError("There is no such entry, or it is no longer kept.")
 
@@ -199,6 +202,20 @@ def settings_of(name: str | None, file: Path | None) -> Settings:
     return read_settings({"name": name}, file=file, asks_llm=False)
 
 
+def settings_of_one_model(
+    name: str | None, file: Path | None, model: str | None, flag: str
+) -> Settings:
+    """The same for what concerns one model, which ``flag`` names where there are several."""
+    settings = settings_of(name, file)
+    options = settings.cache
+    if options.models and model is None:
+        raise ConfigError(f"Name one with {flag}: {', '.join(options.model_names)}.")
+    cache = replace(options, model=model or options.model, models=())
+    if model is None:
+        return replace(settings, cache=cache)
+    return replace(settings, cache=cache, embeddings_url=None, embeddings_model=None)
+
+
 async def _hash_bytes(server: RedisPipelines, dialect: Dialect | None, index: str) -> float | None:
     """The mean size of some entries' hashes; None without entries, or where the user may not ask
     for it."""
@@ -213,12 +230,14 @@ async def _hash_bytes(server: RedisPipelines, dialect: Dialect | None, index: st
 
 
 def _index(info: Mapping[bytes, Any], hashes: float | None) -> dict[str, Any]:
-    entries = int(float(info.get(b"num_docs", 0)))
-    tables = (info.get(b"vector_index_sz_mb", 0), info.get(b"total_index_memory_sz_mb", 0))
-    indexed = sum(map(float, tables)) * 2**20 / max(1, entries)
+    from semcache_async.store.entries.schema import size_of
+
+    entries, indexed = size_of(info)
+    each = indexed / max(1, entries)
     return {
         "entries": entries,
-        "bytes_per_entry": None if hashes is None else round(hashes + indexed),
+        "index_bytes": indexed,
+        "bytes_per_entry": None if hashes is None else round(hashes + each),
         "indexing_failures": int(float(info.get(b"hash_indexing_failures", 0))),
         "percent_indexed": round(float(info.get(b"percent_indexed", 0)) * 100, 1),
     }

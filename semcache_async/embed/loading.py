@@ -60,12 +60,15 @@ def default_embedder() -> TextEmbedder:
 
 @asynccontextmanager
 async def open_embedder(
-    remote: Mapping[str, Any] | None = None, *, threads: int | None = None
+    remote: Mapping[str, Any] | None = None,
+    *,
+    model: str | None = None,
+    threads: int | None = None,
 ) -> AsyncIterator[TextEmbedder | RemoteEmbedder]:
     """The embedder of a service or a command: a remote one where ``remote`` has the arguments of
-    ``RemoteEmbedder.open``, else that of the default model on so many CPUs. Raises as those do."""
+    ``RemoteEmbedder.open``, else ``load_embedder``'s. Raises as those do."""
     if remote is None:
-        yield await anyio.to_thread.run_sync(lambda: load_embedder(threads=threads))
+        yield await anyio.to_thread.run_sync(lambda: load_embedder(model, threads=threads))
     else:
         async with RemoteEmbedder.open(
             **remote, directory=cache_directory() / "remote"

@@ -15,7 +15,7 @@ from contextvars import Context, copy_context
 from enum import Enum
 from functools import lru_cache, partial
 from hashlib import blake2b
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from semcache_async.bounds.choice import Choice, choose
 from semcache_async.bounds.histogram import Histogram, Sample, periods
@@ -27,15 +27,17 @@ from semcache_async.errors import CacheClosedError, OverloadedError
 from semcache_async.evidence.judging import Judging, Label, same
 from semcache_async.evidence.local import LocalEvidence
 from semcache_async.evidence.verdicts import Verdicts, pair_of, read_verdicts, write_verdicts
+from semcache_async.flow.models import Models, Room
 from semcache_async.flow.quotas import Quotas
 from semcache_async.flow.recent import Recent
 from semcache_async.flow.verifying import Verifying
+from semcache_async.flow.wording import Wording
 from semcache_async.protocols import EvidenceStore, Store
 from semcache_async.stats import Counters
 from semcache_async.text.decide import Candidate, Policy, Standing
 from semcache_async.types import Case, Entry, Neighbour, Owner, Produced, Scope
 
-__all__ = ["Call", "Learner", "Words"]
+__all__ = ["Call", "Learner"]
 
 Call: TypeAlias = Callable[[], Awaitable[Produced]]
 """An LLM call."""
@@ -61,16 +63,6 @@ _FEW = 100.0
 """Samples below which the curve of the tenant's scopes is asked."""
 _POOLED = 500.0
 """Samples up to which a scope adds to the curve of its tenant's scopes: none makes it alone."""
-
-
-class Words(Protocol):
-    """What two prompts' words say: ``flow.wording.Wording``."""
-
-    def refusal(
-        self, prompt: str, candidate: str, /, *, tenant: str | None = None
-    ) -> str | None: ...
-    def erases(self, prompt: str, candidate: str, /, *, tenant: str | None = None) -> bool: ...
-    def objects(self, prompt: str, candidate: str, /, *, tenant: str | None = None) -> bool: ...
 
 
 class _How(Enum):
@@ -132,20 +124,18 @@ class Learner:
         store: Store,
         config: CacheConfig,
         counters: Counters,
-        words: Words,
+        models: Models,
         judging: Judging,
         *,
         judged: bool,
         busy: Callable[[], bool],
         verifying: Verifying | None = None,
         quotas: Quotas,
-        measured: bool,
         validated: Callable[[Entry], Awaitable[None]],
         draw: Callable[[], float] = random.random,
     ) -> None:
         """``validated`` is told of answers that were found right. ``judged``: is there a judge?
-        ``busy``: is there so much to do that learning waits? ``measured``: is anything known of the
-        distances of the embedding model?"""
+        ``busy``: is there so much to do that learning waits?"""
         self._local: LocalEvidence | None = None
         self._keeper: EvidenceStore | LocalEvidence
         if isinstance(store, EvidenceStore):
@@ -155,7 +145,7 @@ class Learner:
         self._now = store.now
         self._config = config
         self._counters = counters
-        self._words = words
+        self._models = models
         self._verifying = verifying
         self._judging = judging
         self._busy = busy
@@ -173,15 +163,11 @@ class Learner:
         self._scopes: Recent[Scope, _Known] = Recent(_SCOPES)
         self._stale: dict[_Known, None] = {}
         self._renewing = False
-        self._blank: Choice | None = None
-        """What a scope without any evidence comes to."""
+        self._blank: dict[float, Choice] = {}
+        """What a scope without any evidence comes to, by the most that its model's may serve."""
         self._closed = False
         self._salt = repr(draw()).encode()
         self._complaints = Complaints()
-        start = config.max_distance
-        if config.target_precision is not None:
-            start = min(start, _UNPROVEN if measured else STRICT_DISTANCE)
-        self._start = Policy(start, words.refusal, self.standing, config.max_distance)
         self._start_of = lru_cache(maxsize=_TENANTS)(self._start_for)
 
     # -- what requests ask
@@ -189,20 +175,28 @@ class Learner:
     def policy(self, scope: Scope) -> Policy:
         """What a neighbour of this scope has to meet now."""
         if self._config.target_precision is None:
-            return self._start_of(scope.tenant)
+            return self._start_of(scope.tenant, self._models.only or self._models.of(scope))
         known = self._known(scope)
         if time.monotonic() >= known.due:
             self._renew(known)
         return known.policy
 
-    def _start_for(self, tenant: str) -> Policy:
+    def _start_for(self, tenant: str, room: Room) -> Policy:
         """Before there is evidence; the readings of a tenant's prompts are its own."""
-        policy = self._start._replace(refusal=partial(self._words.refusal, tenant=tenant))
+        words, start = room.reader.wording, room.max_distance
+        if self._config.target_precision is not None:
+            start = min(start, _UNPROVEN if room.measured else STRICT_DISTANCE)
+        policy = Policy(
+            start,
+            partial(words.refusal, tenant=tenant),
+            partial(self._standing, words),
+            room.max_distance,
+        )
         if self._verifying is None:
             return policy
         return policy._replace(verifier=partial(self._verifying.refusal, tenant=tenant))
 
-    def standing(self, prompt: str, candidate: Candidate) -> Standing:
+    def _standing(self, words: Wording, prompt: str, candidate: Candidate) -> Standing:
         """What is known of serving a candidate's answer to a prompt."""
         if candidate.notes is None and self._by_notes_alone:
             return Standing.OPEN
@@ -212,7 +206,7 @@ class Learner:
         found = Standing.OPEN
         if verdicts is not None:
             found = verdicts.standing(pair_of(prompt), candidate.distance)
-            if found is Standing.RIGHT and self._words.erases(prompt, candidate.prompt):
+            if found is Standing.RIGHT and words.erases(prompt, candidate.prompt):
                 found = Standing.OPEN
         if found is not Standing.OPEN or self._verified is None:
             return found
@@ -273,11 +267,11 @@ class Learner:
 
     # -- what people say
 
-    async def entry(self, entry_id: str) -> Entry | None:
-        """A live entry; raises a ``StoreError`` where the store fails."""
+    async def entry(self, entry_id: str) -> tuple[Entry, Owner] | None:
+        """A live entry and whose it is; raises a ``StoreError`` where the store fails."""
         self._check_open()
         found = await self._keeper.noted(entry_id)
-        return None if found is None else found[0]
+        return None if found is None else found[:2]
 
     async def said(self, prompt: str, entry: Entry, distance: float, right: bool) -> bool:
         """Keep somebody's verdict; it holds on return. False where the entry has gone meanwhile.
@@ -381,7 +375,8 @@ class Learner:
 
     async def _worth_judging(self, pending: _Pending) -> tuple[Neighbour, bool] | None:
         """The neighbour, and whether words or the verifier speak against it."""
-        words, prompt, tenant = self._words, pending.prompt, pending.scope.tenant
+        words = self._models.of(pending.scope).reader.wording
+        prompt, tenant = pending.prompt, pending.scope.tenant
         if pending.how is not _How.MISSED:
             return pending.near[0], False
         seen = [one for one in pending.near if not words.erases(prompt, one.prompt, tenant=tenant)]
@@ -498,7 +493,7 @@ class Learner:
     def _known(self, scope: Scope) -> _Known:
         known = self._scopes.get(scope)
         if known is None:
-            known = _Known(scope, self._start_of(scope.tenant))
+            known = _Known(scope, self._start_of(scope.tenant, self._models.of(scope)))
             if self._config.target_precision is not None:
                 known.watched = needed(self._config.target_precision)
             self._scopes.put(scope, known)
@@ -552,26 +547,27 @@ class Learner:
         known.basis, known.wait_s = (counted[0][0], found), _REFRESH_S
         own, like = (_summed(parts, [weight for _, weight in counted]) for parts in found)
         known.total = own.total
-        known.choice = self._chosen(own, like, config.target_precision)
+        start = self._start_of(known.scope.tenant, self._models.of(known.scope))
+        known.choice = self._chosen(own, like, config.target_precision, start)
         reach = known.choice.max_distance
         policy = known.policy._replace(max_distance=-1.0 if reach is None else reach)
-        if policy.max_distance > max(self._start.max_distance, known.policy.max_distance):
+        if policy.max_distance > max(start.max_distance, known.policy.max_distance):
             known.watched = needed(config.target_precision)
         known.policy = policy
 
-    def _chosen(self, own: Histogram, like: Histogram, target: float) -> Choice:
+    def _chosen(self, own: Histogram, like: Histogram, target: float, start: Policy) -> Choice:
         blank = not (own.total or like.total)
-        if blank and self._blank is not None:
-            return self._blank
+        if blank and (known := self._blank.get(start.ceiling)) is not None:
+            return known
         choice = choose(
             own,
             like if own.total < _FEW else None,
             target=target,
-            default=self._start.max_distance,
-            ceiling=self._config.max_distance,
+            default=start.max_distance,
+            ceiling=start.ceiling,
         )
         if blank:
-            self._blank = choice
+            self._blank[start.ceiling] = choice
         return choice
 
     def _verdicts(self, near: Neighbour) -> Verdicts | None:

@@ -30,15 +30,26 @@ class Wording:
     questions).
     """
 
-    def __init__(self, embedder: Embedder, *, lenient: bool, guards: Collection[str]) -> None:
-        guarded = getattr(embedder, "guarded", True)
-        self._pieces = list(_pieces_of(embedder, guarded))
+    def __init__(
+        self, embedder: Embedder | None, *, lenient: bool, guards: Collection[str]
+    ) -> None:
+        """``embedder``: None where none reads them yet (``read_by``)."""
         self._lenient = lenient
-        self._guards = frozenset(guards) if guarded else frozenset()
+        self._guards = frozenset(guards)
+        self._pieces: list[Callable[[str], Sequence[Piece]]] = []
         self._readings = Recent[tuple[str | None, str], tuple[Reading, ...]](_REMEMBERED)
         self._analyses = Recent[tuple[str | None, str], Analysis](_REMEMBERED)
         self.erased = self.guarded = self.doubted = 0
         """Candidates refused, by kind."""
+        if embedder is not None:
+            self.read_by(embedder)
+
+    def read_by(self, embedder: Embedder) -> None:
+        """From now on."""
+        guarded = getattr(embedder, "guarded", True)
+        self._pieces = list(_pieces_of(embedder, guarded))
+        if not guarded:
+            self._guards = frozenset()
 
     def refusal(self, prompt: str, candidate: str, *, tenant: str | None = None) -> str | None:
         """``erased`` where the two differ in what the embedder drops, the name of the guard that

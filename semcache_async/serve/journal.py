@@ -105,7 +105,7 @@ async def open_journal(
             log = partial(RedisLog, pipelines, name, sealer=sealer_of(cache.config))
             near = log("near", keep=keep, ttl_s=NEAR_TTL_S)
             reviews = log("reviews", keep=REVIEWS_KEPT, ttl_s=REVIEWS_TTL_S)
-        floor = 0.0 if cache.config.learns else fraction * cache.config.max_distance
+        floor = 0.0 if cache.config.learns else fraction * min(cache.ceilings())
         journal = Journal(near, reviews, keep=keep, floor=floor, metrics=metrics)
         writing = asyncio.create_task(journal.write())
         try:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from semcache_async.cache import SemanticCache
+from semcache_async.errors import StoreError
 from semcache_async.serve.completions.flow import Completions
 from semcache_async.serve.journal import Journal
 from semcache_async.serve.keys import KeyRing
@@ -12,6 +16,7 @@ from semcache_async.serve.metrics.metrics import Metrics
 from semcache_async.serve.readiness import Readiness
 from semcache_async.serve.settings import Settings
 from semcache_async.serve.upstream.routing import Upstreams
+from semcache_async.types import ModelState
 
 __all__ = ["Service"]
 
@@ -36,3 +41,11 @@ class Service:
             self.cache, self.upstreams, self.settings, self.metrics, self.journal
         )
         self.readiness = Readiness(self.cache)
+
+    async def measured(self) -> Sequence[ModelState]:
+        """The models with what their indexes hold; none where the store does not say in time."""
+        if self.cache.stats().store_up:
+            with suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(self.cache.config.store_timeout_s):
+                    return await self.cache.measured_models()
+        return ()

@@ -452,6 +452,8 @@ class Settings:
                 "Give embeddings_url and embeddings_model together, or neither; without a URL the "
                 "model of this process is used."
             )
+        if self.embeddings_url is not None and self.cache.model is not None:
+            raise ConfigError("Give model or embeddings_url, not both.")
         if self.simulate_llm and (self.upstream_url is not None or self.upstreams):
             raise ConfigError("Give upstream_url and upstreams, or simulate_llm, not both.")
         _check_upstreams(self.upstreams)
@@ -526,6 +528,11 @@ class Settings:
 
 _CACHE_FLAGS = {
     "name": Option(help="Prefix of the cache's keys in Redis.", group=_CACHE),
+    "model": Option(
+        help="What embeds: a model's name on the hub, or a directory.",
+        group=_CACHE,
+        shown="the default one",
+    ),
     "max_distance": Option(
         help="Largest cosine distance at which another prompt's answer is served.",
         group=_CACHE,

@@ -40,7 +40,8 @@ async def open_redis(
             probe=getattr(embedder, "probe", None),
         ) as store,
     ):
-        _warn_of_unmoved(store.unmoved, config.name)
+        if not config.models:
+            _warn_of_unmoved(store.unmoved, config.name)
         yield found, store
 
 

@@ -112,6 +112,10 @@ class KeySpace:
             space.prefix = f"{space.index}:"
         return space
 
+    def of_model(self, fingerprint: str) -> KeySpace:
+        """Beside this, for the vectors of another model."""
+        return self._again(fingerprint)
+
     @property
     def tenants_prefix(self) -> str:
         """What the keys of all entries begin with that are in indexes of their tenants."""

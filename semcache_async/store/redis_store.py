@@ -30,6 +30,7 @@ from semcache_async.store.entries.schema import (
     can_be_purged,
     ensure_index,
     is_missing_index,
+    size_of,
 )
 from semcache_async.store.entries.searching import Searcher, each
 from semcache_async.store.entries.source import Source
@@ -209,16 +210,26 @@ class RedisStore:
     def of_tenant(self, digest: str) -> RedisStore:
         """A store beside this one, for what one tenant has in an index of its own: ``make_index``
         makes it, and nothing else does."""
-        store = RedisStore(
-            *(self._pipelines, self._writing, self._noting, self._keys.of_tenant(digest)),
-            *(self._shape, self._fences, self._clock),
-            lease_s=self._lease_s,
-            sealer=self._sealer,
-            reach=self._reach,
-        )
+        store = self._beside(self._keys.of_tenant(digest), self._shape, self._reach)
         store._dialect = self._dialect
         store.others.inherit(self.others)
         return store
+
+    async def of_model(self, dim: int, fingerprint: str, reach: float) -> RedisStore:
+        """A store beside this one for another model's vectors, which has proved that it works."""
+        shape = self._shape._replace(dim=dim)
+        store = self._beside(self._keys.of_model(shape.fingerprint(fingerprint)), shape, reach)
+        await store.prepare()
+        return store
+
+    def _beside(self, keys: KeySpace, shape: IndexShape, reach: float) -> RedisStore:
+        return RedisStore(
+            *(self._pipelines, self._writing, self._noting, keys),
+            *(shape, self._fences, self._clock),
+            lease_s=self._lease_s,
+            sealer=self._sealer,
+            reach=reach,
+        )
 
     async def tenants(self) -> list[str]:
         """The digests of those that have indexes of their own."""
@@ -362,6 +373,10 @@ class RedisStore:
         (reply,) = await self._timed([command])
         rows = read_results(checked(reply))
         return read_entries(rows, self._prefix, self._clock.now(), self._sealer)
+
+    async def size(self) -> tuple[int, int]:
+        """Entries of the index, and bytes that the index has beside their hashes."""
+        return size_of(await self._one("FT.INFO", self._keys.index))
 
     async def count(self, tenant: str) -> int:
         """Entries of a tenant in the index."""

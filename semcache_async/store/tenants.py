@@ -146,6 +146,18 @@ class TenantStores(Holding):
         own = self._of(self._common.digest_of(tenant))
         return await _unless_missing(own.store.count(tenant)) or 0
 
+    async def of_model(self, dim: int, fingerprint: str, reach: float) -> TenantStores:
+        """Beside this, for another model's vectors."""
+        return TenantStores(await self._common.of_model(dim, fingerprint, reach))
+
+    async def size(self) -> tuple[int, int]:
+        """Entries and bytes of all tenants' indexes."""
+        total, size = await self._common.size()
+        async for sizes in self._each(lambda store: store.size()):
+            total += sum(entries for entries, _ in sizes)
+            size += sum(bytes_ for _, bytes_ in sizes)
+        return total, size
+
     async def _at_home(self, scope: Scope, ask: Callable[[RedisStore], Awaitable[R]]) -> R:
         return await ask(self._of(self.owner(scope).tenant).store)
 

@@ -145,7 +145,10 @@ def _opened(model: str | None, config: Path | None) -> Iterator[tuple[Any, Any]]
     as the service would."""
     from semcache_async.serve.settings import read_settings
 
-    remote = read_settings({}, file=config, asks_llm=False).remote if model is None else None
+    remote = None
+    if model is None:
+        settings = read_settings({}, file=config, asks_llm=False)
+        remote, model = settings.remote, settings.cache.model
     if remote is None:
         embedder = _embedder(model)
         yield embedder.embed, _too_long(embedder)

@@ -27,7 +27,9 @@ def import_file(
     redis_url: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Import:
     """Imports these lines, objects or as they are."""
-    monkeypatch.setattr("semcache_async.embed.loading.load_embedder", lambda **_: AngleEmbedder())
+    monkeypatch.setattr(
+        "semcache_async.embed.loading.load_embedder", lambda *_, **__: AngleEmbedder()
+    )
     monkeypatch.setenv("SEMCACHE_STORE_TIMEOUT_S", "60")
     monkeypatch.setenv("SEMCACHE_REDIS_URL", redis_url)
     monkeypatch.setenv("SEMCACHE_NAME", name)

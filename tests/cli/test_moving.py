@@ -35,7 +35,9 @@ class OtherEmbedder(AngleEmbedder):
 @pytest.fixture
 def semcache(redis_url: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs a command."""
-    monkeypatch.setattr("semcache_async.embed.loading.load_embedder", lambda **_: OtherEmbedder())
+    monkeypatch.setattr(
+        "semcache_async.embed.loading.load_embedder", lambda *_, **__: OtherEmbedder()
+    )
     monkeypatch.setenv("SEMCACHE_STORE_TIMEOUT_S", "60")
     monkeypatch.setenv("SEMCACHE_REDIS_URL", redis_url)
     monkeypatch.setenv("SEMCACHE_NAME", name)

@@ -90,7 +90,7 @@ async def test_what_the_model_cannot_read_whole_has_the_exact_tier_only(
 
 
 def vectors_of(cache: SemanticCache) -> Vectors:
-    return cache._tiers._vectors
+    return cache._models.vectors
 
 
 class Falling(AngleEmbedder):

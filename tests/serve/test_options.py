@@ -58,6 +58,10 @@ TABLES = {
         '[{"name": "a", "url": "https://a.example/v1", "models": ["a-*"], "apis": ["chat"]}]',
         '[{name = "a", url = "https://a.example/v1", models = ["a-*"], apis = ["chat"]}]',
     ),
+    "models": (
+        '[{"model": "other", "locales": ["zh*"], "llms": ["gpt-*"], "max_distance": 0.05}]',
+        '[{model = "other", locales = ["zh*"], llms = ["gpt-*"], max_distance = 0.05}]',
+    ),
     "ttl_rules": (
         '[{"tags": ["price:*"], "words": ["opening hours"], "ttl_s": 900}]',
         '[{tags = ["price:*"], words = ["opening hours"], ttl_s = 900}]',

@@ -281,7 +281,7 @@ def move(notes: str, real: bool, options: list[str]) -> None:
     from semcache_async.embed import loading
 
     embedder: Any = model(real, notes)
-    loading.load_embedder = lambda **_: embedder
+    loading.load_embedder = lambda *_, **__: embedder
     from semcache_async.cli import app
 
     app(["migrate", *options])

@@ -11,6 +11,7 @@ import pytest
 
 from semcache_async.errors import StaleWriteError, StoreUnavailableError
 from semcache_async.protocols import BrowsableStore, Store, WatchableStore
+from semcache_async.store.models import ModelStores
 from semcache_async.store.redis_store import RedisStore
 from semcache_async.testing import AngleEmbedder, GatedStore, MemoryStore, store_conformance
 from semcache_async.testing.conformance import Check
@@ -47,6 +48,23 @@ async def test_an_index_for_each_tenant(redis_url: str, name: str, check: Check)
         return open_partitions(
             redis_url, name, 1, ahead=ahead, widenable=WIDENABLE, index_per_tenant=True
         )
+
+    await check(opened)
+
+
+@each
+async def test_several_models(redis_url: str, name: str, check: Check) -> None:
+    """Every second tenant's entries are another model's."""
+
+    def model_of(scope: Scope) -> str:
+        return ("", "other")[len(scope.tenant) % 2]
+
+    @asynccontextmanager
+    async def opened(ahead: Callable[[], float]) -> AsyncIterator[Store]:
+        async with open_store(redis_url, name, ahead=ahead, widenable=WIDENABLE) as own:
+            stores = ModelStores(own, model_of)
+            await stores.add("other", AngleEmbedder.dim, "other", 0.1)
+            yield stores
 
     await check(opened)
 

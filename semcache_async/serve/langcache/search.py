@@ -50,7 +50,7 @@ async def find(
     if is_longer(prompt, service.cache.config.max_prompt_bytes):
         return []  # nothing of that length is kept
     config = service.cache.config
-    limit = config.max_distance
+    limit = service.cache.ceiling(scope)
     if form.similarity_threshold is not None:
         limit = min(limit, distance_of(form.similarity_threshold))
     try:

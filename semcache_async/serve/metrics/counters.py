@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import NamedTuple
 
+from semcache_async.config import DEFAULT_MODEL
 from semcache_async.serve.bypass import Bypass, Unkept
 from semcache_async.serve.metrics.histogram import CELLS
 from semcache_async.serve.settings import DEFAULT
@@ -21,6 +22,9 @@ __all__ = [
     "COUNTERS",
     "DURATIONS",
     "GAUGES",
+    "INDEX_GAUGES",
+    "MODEL_COUNTERS",
+    "MODEL_GAUGES",
     "OWN",
     "PROTOCOLS",
     "RESULTS",
@@ -137,11 +141,30 @@ DURATIONS = (
 """Histograms that every service has."""
 
 
-class Layout:
-    """Where each number is in a row, for upstreams of these names."""
+MODEL_COUNTERS = (
+    Counted("unready", "Prompts that had the exact tier only: the model was not loaded yet"),
+    Counted("embedded_texts", "Texts that the model has run"),
+)
+MODEL_GAUGES = (
+    Counted("ready", "Processes in which the model is loaded"),
+    Counted("memory_bytes", "By how much the processes grew while they loaded the model"),
+)
+"""Of each model, besides what its index holds."""
+INDEX_GAUGES = (
+    Counted("entries", "Entries of the model's index"),
+    Counted("index_bytes", "Bytes of the model's index, without its entries"),
+)
+"""Of each model's index, which all processes share."""
 
-    def __init__(self, upstreams: Sequence[str] = (DEFAULT,)) -> None:
+
+class Layout:
+    """Where each number is in a row, for upstreams and models of these names."""
+
+    def __init__(
+        self, upstreams: Sequence[str] = (DEFAULT,), models: Sequence[str] = (DEFAULT_MODEL,)
+    ) -> None:
         names = tuple(upstreams)
+        self.models = tuple(models)
         self.tables = (
             PROTOCOLS,
             Table(
@@ -168,6 +191,11 @@ class Layout:
             for table in self.tables
             for row in table.rows
             for column in table.columns
+        }
+        self.of_models = {
+            (model, counted.name): self._take(1)
+            for model in self.models
+            for counted in (*MODEL_COUNTERS, *MODEL_GAUGES)
         }
         self.durations = {
             (family.name, value): self._take(CELLS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -15,9 +15,19 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from semcache_async import __version__
-from semcache_async.serve.metrics.counters import COUNTERS, GAUGES, OWN, RESULTS, Table
+from semcache_async.serve.metrics.counters import (
+    COUNTERS,
+    GAUGES,
+    INDEX_GAUGES,
+    MODEL_COUNTERS,
+    MODEL_GAUGES,
+    OWN,
+    RESULTS,
+    Table,
+)
 from semcache_async.serve.metrics.histogram import BOUNDS, Histogram
 from semcache_async.serve.metrics.metrics import Metrics
+from semcache_async.types import ModelState
 
 __all__ = ["expose"]
 
@@ -29,16 +39,17 @@ _BUCKETS = [(repr(bound), bisect_left(BOUNDS, bound * 0.999) + 1) for bound in _
 """Each bound, and how many of the fine buckets lie at or under it."""
 
 
-def expose(metrics: Metrics) -> bytes:
-    """The text format, version 0.0.4."""
+def expose(metrics: Metrics, sizes: Sequence[ModelState] = ()) -> bytes:
+    """The text format, version 0.0.4; ``sizes`` of the models' indexes."""
     registry = CollectorRegistry()
-    registry.register(_Collector(metrics))
+    registry.register(_Collector(metrics, sizes))
     return generate_latest(registry)
 
 
 class _Collector(Collector):
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, sizes: Sequence[ModelState]) -> None:
         self._metrics = metrics
+        self._sizes = sizes
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -62,6 +73,15 @@ class _Collector(Collector):
             yield _counter(family.name, family.meaning, family.label, metrics.own(family.name))
         for table in metrics.layout.tables:
             yield _table(table, metrics.table(table.name))
+        models = metrics.models(self._sizes)
+        for counted in (*MODEL_COUNTERS, *MODEL_GAUGES, *INDEX_GAUGES):
+            kind = CounterMetricFamily if counted in MODEL_COUNTERS else GaugeMetricFamily
+            name, meaning = f"semcache_model_{counted.name}", f"{counted.meaning}."
+            of_each = kind(name, meaning, labels=("model",))
+            for model, numbers in models.items():
+                if counted.name in numbers:
+                    of_each.add_metric((model,), numbers[counted.name])
+            yield of_each
         yield CounterMetricFamily(
             "semcache_saved_usd",
             "Estimated price of the saved tokens in US dollars.",

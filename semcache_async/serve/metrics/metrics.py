@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from semcache_async.bounds.intervals import measured
@@ -12,6 +12,8 @@ from semcache_async.serve.bypass import Bypass
 from semcache_async.serve.metrics.counters import (
     COUNTERS,
     GAUGES,
+    INDEX_GAUGES,
+    MODEL_COUNTERS,
     OWN,
     RESULTS,
     STATUSES,
@@ -20,7 +22,7 @@ from semcache_async.serve.metrics.counters import (
 from semcache_async.serve.metrics.histogram import CELLS, Histogram, observe
 from semcache_async.serve.metrics.shared_rows import SharedRows
 from semcache_async.serve.settings import Settings
-from semcache_async.types import Source, Timings
+from semcache_async.types import ModelState, Source, Timings
 
 __all__ = ["Metrics"]
 
@@ -33,7 +35,7 @@ class Metrics:
 
     def __init__(self, settings: Settings | None = None, rows: SharedRows | None = None) -> None:
         settings = settings or Settings()
-        self.layout = at = Layout(settings.upstream_names)
+        self.layout = at = Layout(settings.upstream_names, settings.cache.model_names)
         self.rows = rows or SharedRows(at.width)
         self._whole = {source: at.durations["request_seconds", source.value] for source in Source}
         self._stages = [
@@ -52,7 +54,14 @@ class Metrics:
         """Requests this process is answering; the middleware keeps it."""
         # What a worker that died in this one's place had counted stays counted.
         self._before = list(self._mine[: at.gauges])
-        for cell in range(at.gauges, at.gauges + len(GAUGES)):
+        self._before_of = {
+            (model, counted.name): self._mine[at.of_models[model, counted.name]]
+            for model in at.models
+            for counted in MODEL_COUNTERS
+        }
+        gauges = range(at.gauges, at.gauges + len(GAUGES))
+        of_models = (cell for key, cell in at.of_models.items() if key not in self._before_of)
+        for cell in (*gauges, *of_models):
             self._mine[cell] = 0.0
 
     def watch(self, cache: SemanticCache) -> None:
@@ -105,6 +114,11 @@ class Metrics:
             values["embed_pack_fill"] = stats.embed_fill * stats.embed_batches
             for cell, counted in enumerate(COUNTERS):
                 mine[cell] = self._before[cell] + values[counted.name]
+            states = {state.name: state for state in self._cache.models()}
+            for (model, name), cell in self.layout.of_models.items():
+                if model in states:
+                    before = self._before_of.get((model, name), 0.0)
+                    mine[cell] = before + getattr(states[model], name)
         for cell, counted in enumerate(GAUGES, self.layout.gauges):
             mine[cell] = values.get(counted.name, 0.0)
         mine[self.layout.alive] = time.monotonic()
@@ -122,6 +136,17 @@ class Metrics:
         """A family of ``OWN`` by label."""
         at = self.layout.numbers
         return {value: self.rows.total(at[name, value]) for value in self._values[name]}
+
+    def models(self, sizes: Sequence[ModelState] = ()) -> dict[str, dict[str, float]]:
+        """Each model's numbers by name, with those of its index where ``sizes`` have them."""
+        found: dict[str, dict[str, float]] = {model: {} for model in self.layout.models}
+        for (model, name), cell in self.layout.of_models.items():
+            found[model][name] = self.rows.total(cell)
+        for state in sizes:
+            for counted in INDEX_GAUGES:
+                if (number := getattr(state, counted.name)) is not None:
+                    found[state.name][counted.name] = number
+        return found
 
     def table(self, name: str) -> dict[str, dict[str, float]]:
         """A table by row and column."""
@@ -156,7 +181,7 @@ class Metrics:
         share, low, high = found
         return {"share": share, "low": low, "high": high, "audited": audited}
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, sizes: Sequence[ModelState] = ()) -> dict[str, Any]:
         """What ``GET /semantic-cache/metrics`` tells. ``hits`` are answers from the cache, exact
         or semantic; ``misses`` those that waited for an LLM call, their own or another's."""
         found = self.counts()
@@ -175,6 +200,10 @@ class Metrics:
             "embed_usd": round(usd_embedded, 6),
             "embedder": "" if self._cache is None else self._cache.stats().embedder,
             "workers": len(self.rows),
+            "models": {
+                model: {name: int(number) for name, number in numbers.items()}
+                for model, numbers in self.models(sizes).items()
+            },
             **{
                 family.name: {value: int(n) for value, n in self.own(family.name).items() if n}
                 for family in OWN

@@ -16,7 +16,7 @@ from msgspec import Meta
 from semcache_async.embed import RemoteEmbedder, TextEmbedder
 from semcache_async.embed.models.catalog import MINILM
 from semcache_async.protocols import Embedder
-from semcache_async.serve.errors import Invalid, translated
+from semcache_async.serve.errors import Invalid, Unavailable, translated
 from semcache_async.serve.http.access import caller_of
 from semcache_async.serve.http.body import read_json
 from semcache_async.serve.http.forms import Form, Text, read_form, read_text
@@ -27,20 +27,23 @@ from semcache_async.types import Scope, Vector
 __all__ = ["MODELS", "EmbeddingsRequest", "create"]
 
 MODELS = (MINILM.name, MINILM.repository)
-"""What the model of this process may be called; its own name first."""
+"""What the default model may be called; its own name first."""
 
 _AT_ONCE = 32
 """Texts of one request in the embedder's queue, so that prompts need not wait for a long list."""
 
 
 class EmbeddingsRequest(Form, forbid_unknown_fields=False):
-    """Texts to embed by the cache's own model, which leaves other fields unread. Token arrays are
+    """Texts to embed by a model of the cache's, which leaves other fields unread. Token arrays are
     refused: their numbers belong to another tokenizer. Requests for other models go upstream."""
 
     input: Text | Annotated[list[Text], Meta(min_length=1, max_length=2_048)]
     model: Annotated[
         str,
-        Meta(description=f"{' or '.join(MODELS)}, or embeddings_model: the cache's own."),
+        Meta(
+            description="One of the cache's, by the name that its options have it under; the "
+            f"default one is {' or '.join(MODELS)}, a remote one embeddings_model."
+        ),
     ]
     encoding_format: (
         Annotated[Literal["float", "base64"], Meta(description="base64: of little-endian float32.")]
@@ -53,12 +56,15 @@ class EmbeddingsRequest(Form, forbid_unknown_fields=False):
 async def create(service: Service, request: web.Request) -> web.Response:
     """The vectors of the texts."""
     asked = await read_json(request, service)
-    embedder = service.cache.embedder
-    names = (embedder.model,) if isinstance(embedder, RemoteEmbedder) else MODELS
+    names = _names(service)
     if isinstance(model := asked.get("model"), str) and model not in names:
         passed = service.completions.passing.of(request.headers, request.query)
         return json_response(await service.upstreams.of(model).embeddings(asked, passed))
-    form = _read(asked, embedder, names[0])
+    shown, name = names.get(model) or next(iter(names.values()))
+    embedder = service.cache.embedders.get(name)
+    if embedder is None:
+        raise Unavailable(f"The model {shown} is not loaded yet; ask again later.")
+    form = _read(asked, embedder, shown)
     texts = [form.input] if isinstance(form.input, str) else form.input
     fields = (
         ["input"] if isinstance(form.input, str) else [f"input[{n}]" for n in range(len(texts))]
@@ -69,7 +75,7 @@ async def create(service: Service, request: web.Request) -> web.Response:
     tokens, items = 0, []
     for start in range(0, len(texts), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        count, vectors = await _embed(service, scope, fields[part], texts[part])
+        count, vectors = await _embed(service, name, scope, fields[part], texts[part])
         tokens += count
         items += [
             _item(start + n, vector, form.encoding_format) for n, vector in enumerate(vectors)
@@ -77,17 +83,29 @@ async def create(service: Service, request: web.Request) -> web.Response:
     body = {
         "object": "list",
         "data": items,
-        "model": names[0],
+        "model": shown,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
     return json_response(body)
 
 
-def _read(body: dict[str, object], embedder: Embedder, name: str) -> EmbeddingsRequest:
+def _names(service: Service) -> dict[object, tuple[str, str]]:
+    """What each model may be called: how it is called in an answer, and in ``cache.embedders``."""
+    cache = service.cache
+    own, *others = cache.config.model_names
+    names: dict[object, tuple[str, str]] = {other: (other, other) for other in others}
+    if isinstance(cache.embedder, RemoteEmbedder):
+        return {cache.embedder.model: (cache.embedder.model, own)} | names
+    if cache.config.model is None:
+        return dict.fromkeys(MODELS, (MODELS[0], own)) | names
+    return {own: (own, own)} | names
+
+
+def _read(body: dict[str, object], embedder: Embedder, shown: str) -> EmbeddingsRequest:
     given = body.get("input")
     if isinstance(given, list) and given and not isinstance(given[0], str):
         raise Invalid(
-            f"{name} reads no token arrays, which belong to another model's tokenizer; send "
+            f"{shown} reads no token arrays, which belong to another model's tokenizer; send "
             "texts (langchain: check_embedding_ctx_length=False).",
             param="input",
             code="invalid_type",
@@ -95,7 +113,7 @@ def _read(body: dict[str, object], embedder: Embedder, name: str) -> EmbeddingsR
     form = read_form(body, EmbeddingsRequest)
     if form.dimensions not in (None, embedder.dim):
         raise Invalid(
-            f"The vectors of {name} have {embedder.dim} dimensions; leave the field out.",
+            f"The vectors of {shown} have {embedder.dim} dimensions; leave the field out.",
             param="dimensions",
             code="out_of_range",
         )
@@ -103,13 +121,13 @@ def _read(body: dict[str, object], embedder: Embedder, name: str) -> EmbeddingsR
 
 
 async def _embed(
-    service: Service, scope: Scope, fields: Sequence[str], texts: Sequence[str]
+    service: Service, model: str, scope: Scope, fields: Sequence[str], texts: Sequence[str]
 ) -> tuple[int, list[Vector]]:
     """How many tokens the texts have (0 where there is no tokenizer), and their vectors."""
-    embedder = service.cache.embedder
+    cache, embedder = service.cache, service.cache.embedders[model]
     with translated("input"):
         if not isinstance(embedder, TextEmbedder):
-            found = list(await service.cache.embed(texts, scope=scope))
+            found = list(await cache.embed(texts, scope=scope, model=model))
             longer = [n for n, vector in enumerate(found) if vector is None]
             if longer and isinstance(embedder, RemoteEmbedder):  # than the cache has a use for
                 rows = await embedder.embed([texts[n] for n in longer])
@@ -124,7 +142,7 @@ async def _embed(
                     param=field,
                     code="context_length_exceeded",
                 )
-        vectors = await service.cache.embed(texts, scope=scope)
+        vectors = await cache.embed(texts, scope=scope, model=model)
         # The cache has no use for texts with characters beyond the vocabulary; others may have.
         missing = [n for n, vector in enumerate(vectors) if vector is None]
         if missing:

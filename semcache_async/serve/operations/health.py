@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from aiohttp import web
 
 from semcache_async.serve.http.responses import NO_STORE, json_response
@@ -24,21 +26,28 @@ async def ready(service: Service, _request: web.Request) -> web.Response:
     trouble = "draining" if service.draining else await service.readiness.trouble()
     if trouble is None:
         told = {"status": "ready"}
-        stats, worse = service.cache.stats(), []
-        if (unkept := stats.store_trouble) is not None:
-            worse.append(f"Answers are not kept: {unkept}")
-        if not stats.embedder_up:
-            worse.append("The embedder is out of reach: the exact tier answers alone.")
-        if worse:
-            told["degraded"] = " ".join(worse)
+        troubles = list(_troubles(service))
+        if troubles:
+            told["degraded"] = " ".join(troubles)
         return json_response(told, headers=NO_STORE)
     return json_response({"status": "not ready", "reason": trouble}, status=503, headers=NO_STORE)
+
+
+def _troubles(service: Service) -> Iterator[str]:
+    stats = service.cache.stats()
+    if (unkept := stats.store_trouble) is not None:
+        yield f"Answers are not kept: {unkept}"
+    if not stats.embedder_up:
+        yield "The embedder is out of reach: the exact tier answers alone."
+    for model in service.cache.models():
+        if not model.ready:
+            yield f"The model {model.name} is not loaded: {model.trouble or 'it is being done.'}"
 
 
 async def metrics(service: Service, _request: web.Request) -> web.Response:
     """All processes' numbers, in Prometheus' text format."""
     from semcache_async.serve.metrics.exposition import expose
 
-    response = web.Response(body=expose(service.metrics))
+    response = web.Response(body=expose(service.metrics, await service.measured()))
     response.headers["Content-Type"] = _TEXT
     return response

@@ -77,7 +77,7 @@ async def config(service: Service, request: web.Request) -> web.Response:
     return json_response(
         {
             "name": cache.config.name,
-            "max_distance": cache.config.max_distance,
+            "max_distance": max(cache.ceilings()),
             "shadow": cache.config.shadow,
             "embedder": cache.stats().embedder,
             "open": service.keys.open,

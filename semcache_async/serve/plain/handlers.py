@@ -25,7 +25,7 @@ from semcache_async.serve.plain.forms import (
     Near,
 )
 from semcache_async.serve.service import Service
-from semcache_async.types import Source
+from semcache_async.types import Scope, Source
 
 __all__ = ["answer", "feedback", "metrics", "reaches"]
 
@@ -65,14 +65,14 @@ async def reaches(service: Service, _: web.Request) -> web.Response:
 
 async def metrics(service: Service, _: web.Request) -> web.Response:
     """The counters of all processes."""
-    return json_response(service.metrics.summary())
+    return json_response(service.metrics.summary(await service.measured()))
 
 
 async def answer(service: Service, request: web.Request) -> web.Response:
     """As a chat of one message, so that its answers are the proxy's too."""
     form = read_form(await read_json(request, service), AnswerRequest)
     read_text("prompt", form.prompt)
-    tenant, limit = _tenant(caller_of(request), form.tenant), _limit(service, form)
+    tenant = _tenant(caller_of(request), form.tenant)
     messages = [{"role": "user", "content": form.prompt}]
     if form.system:
         messages.insert(0, {"role": "system", "content": form.system})
@@ -87,7 +87,7 @@ async def answer(service: Service, request: web.Request) -> web.Response:
         )
     chat = CHAT.read({"model": model, "messages": messages})
     plan = completions.planner.plan(chat, tenant, form.locale or "", passed=passed.scope)
-    tags = signed(request, form.tags or ())
+    tags, limit = signed(request, form.tags or ()), _limit(service, form, plan.scope)
     control = Control(locale=form.locale or "", max_distance=limit, tags=tags, passed=passed)
     done = await completions.whole(plan, control)
     told = _told(service, plan, done, limit)
@@ -110,8 +110,8 @@ def _tenant(caller: Caller, named: str | None) -> str:
     return named
 
 
-def _limit(service: Service, form: AnswerRequest) -> float:
-    limits = [service.cache.config.max_distance]
+def _limit(service: Service, form: AnswerRequest, scope: Scope) -> float:
+    limits = [service.cache.ceiling(scope)]
     if form.max_distance is not None:
         limits.append(form.max_distance)
     if form.similarity_threshold is not None:

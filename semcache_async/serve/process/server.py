@@ -7,10 +7,11 @@ import gc
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import anyio.to_thread
+import anyio
 import msgspec
 from aiohttp import web
 
@@ -77,16 +78,14 @@ async def open_service(
 ) -> AsyncIterator[Service]:
     """Everything that the handlers share, for as long as the ``async with`` lasts."""
     keys = KeyRing.of(settings)
-    width = Layout(settings.upstream_names).width
+    width = Layout(settings.upstream_names, settings.cache.model_names).width
     rows = SharedRows(width, row=part.row, rows=part.rows, fd=part.rows_fd)
     metrics = Metrics(settings, rows)
     async with AsyncExitStack() as stack:
-        if embedder is None:
+        if embedder is None and settings.remote is not None:
             from semcache_async.embed import open_embedder
 
-            embedder = await stack.enter_async_context(
-                open_embedder(settings.remote, threads=part.threads)
-            )
+            embedder = await stack.enter_async_context(open_embedder(settings.remote))
         verifier = None
         if (named := settings.verifier) is not None:
             from semcache_async.embed import load_verifier
@@ -104,6 +103,7 @@ async def open_service(
                 embedder=embedder,
                 judge=judge_of(settings, upstreams),
                 verifier=verifier,
+                load=partial(_load, threads=part.threads),
             )
         )
         journal = await stack.enter_async_context(
@@ -126,6 +126,12 @@ async def open_service(
             journal=journal,
         )
         metrics.publish()
+
+
+def _load(model: str | None, *, threads: int | None) -> Embedder:
+    from semcache_async.embed import load_embedder
+
+    return load_embedder(model, threads=threads)
 
 
 @asynccontextmanager

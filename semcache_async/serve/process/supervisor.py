@@ -73,6 +73,8 @@ def _announce(settings: Settings, ready: Ready) -> None:
         f"embedder {ready.embedder}",
         f"upstream {_upstreams(settings)}",
     ]
+    if others := settings.cache.model_names[1:]:
+        facts.append(f"being loaded: {', '.join(others)}")
     if settings.workers > 1:
         facts.append(f"{settings.workers} workers")
     print(  # noqa: T201 - the one line that a person waits for
@@ -112,9 +114,10 @@ async def _serve_many(
     from semcache_async.store import redis_at
 
     KeyRing.of(settings)  # a mistake there is said once
-    if settings.remote is None:
+    if settings.remote is None and settings.cache.model is None:
         await anyio.to_thread.run_sync(pull_model)
-    rows, layout = settings.workers, Layout(settings.upstream_names)
+    rows = settings.workers
+    layout = Layout(settings.upstream_names, settings.cache.model_names)
     async with AsyncExitStack() as stack:
         port = stack.enter_context(_reserved(settings.host, settings.port)).getsockname()[1]
         redis_url = await stack.enter_async_context(redis_at(settings.redis_url))

@@ -30,8 +30,11 @@ class Assignment(msgspec.Struct, frozen=True):
 
 
 def encode_assignment(assignment: Assignment) -> bytes:
-    """One line."""
-    return msgspec.json.encode(assignment, enc_hook=str) + b"\n"
+    """One line. A distance that nobody gave is the worker's to find."""
+    told = msgspec.to_builtins(assignment, enc_hook=str)
+    if not assignment.settings.cache.has_distance:
+        del told["settings"]["cache"]["max_distance"]
+    return msgspec.json.encode(told) + b"\n"
 
 
 async def _work(assignment: Assignment) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "can_be_purged",
     "ensure_index",
     "is_missing_index",
+    "size_of",
 ]
 
 SCHEMA_VERSION = 2
@@ -125,6 +126,12 @@ def can_be_purged(info: Mapping[bytes, Any]) -> bool:
     """Can the index that ``FT.INFO`` (RESP3) describes be searched for whatever is invalidated?"""
     known = _describe(info)
     return all(known.get(name.decode()) == "TAG" for name in (SCOPE, TENANT, ATTRIBUTES, TAGS))
+
+
+def size_of(info: Mapping[bytes, Any]) -> tuple[int, int]:
+    """Entries of the index that ``FT.INFO`` (RESP3) describes, and its own bytes."""
+    parts = (info.get(b"vector_index_sz_mb", 0), info.get(b"total_index_memory_sz_mb", 0))
+    return int(float(info.get(b"num_docs", 0))), round(sum(map(float, parts)) * 2**20)
 
 
 def is_missing_index(reply: object) -> bool:

@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from semcache_async.errors import StoreError
+from semcache_async.protocols import SharingStore
 from semcache_async.store.partitioned.together import all_at_once, all_in_reach, for_ever
-from semcache_async.store.redis_store import RedisStore
 from semcache_async.types import Claim, Letter, Rival, Scope, Vector
 
 __all__ = ["PartitionedClaims"]
@@ -29,7 +29,7 @@ class Spread(Protocol):
         self,
         items: Sequence[Any],
         place_of: Callable[[Any], int],
-        call: Callable[[RedisStore, Sequence[Any]], Any],
+        call: Callable[[SharingStore, Sequence[Any]], Any],
         /,
     ) -> list[Any]: ...
 
@@ -38,7 +38,7 @@ class PartitionedClaims:
     """See ``protocols.SharingStore`` for what the methods promise."""
 
     def __init__(
-        self, stores: Sequence[RedisStore], spread: Spread, place_of: Callable[[Scope], int]
+        self, stores: Sequence[SharingStore], spread: Spread, place_of: Callable[[Scope], int]
     ) -> None:
         self._stores = stores
         self._spread = spread
@@ -83,7 +83,7 @@ class PartitionedClaims:
         await for_ever([partial(store.hear, inbox) for store in self._stores], heard)
 
     async def _each(
-        self, ask: Callable[[RedisStore], Awaitable[list[T]]], claims: Sequence[str]
+        self, ask: Callable[[SharingStore], Awaitable[Sequence[T]]], claims: Sequence[str]
     ) -> list[list[T | StoreError]]:
         """What all partitions say of each claim."""
         said = await all_in_reach(ask(store) for store in self._stores)

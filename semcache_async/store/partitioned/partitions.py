@@ -282,6 +282,20 @@ class PartitionedStore(Holding):
                     total[name] = total.get(name, 0.0) + amount
         return own, pooled
 
+    async def of_model(self, dim: int, fingerprint: str, reach: float) -> PartitionedStore:
+        """Beside this, for another model's vectors."""
+        beside = [
+            _Part(await part.store.of_model(dim, fingerprint, reach), part.breaker)
+            for part in self._parts
+        ]
+        return PartitionedStore(beside)
+
+    async def size(self) -> tuple[int, int]:
+        """Entries and bytes of the indexes in reach."""
+        said = await all_in_reach(store.size() for store in self._stores)
+        sizes = [one for one in said if not isinstance(one, StoreError)]
+        return sum(entries for entries, _ in sizes), sum(size for _, size in sizes)
+
     def of(self, scope: Scope) -> RedisStore:
         """The store that has a scope."""
         return self._stores[self._at(scope)]

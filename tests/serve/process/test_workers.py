@@ -10,6 +10,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +343,12 @@ def test_an_assignment_survives_its_way(tmp_path: Path) -> None:
     assert line.count(b"\n") == 1
     read = msgspec.json.decode(line, type=Assignment, dec_hook=lambda kind, value: kind(value))
     assert read == assignment
+    assert not read.settings.cache.has_distance
+    for cache in (CacheConfig(max_distance=0.12), CacheConfig(target_precision=0.9)):
+        told = replace(settings, cache=cache)
+        line = encode_assignment(Assignment(told, assignment.part))
+        read = msgspec.json.decode(line, type=Assignment, dec_hook=lambda kind, value: kind(value))
+        assert (read.settings, read.settings.cache.has_distance) == (told, cache.has_distance)
 
 
 def test_a_port_in_use_is_one_sentence() -> None:
