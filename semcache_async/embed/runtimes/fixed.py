@@ -43,6 +43,8 @@ _log = logging.getLogger(__name__)
 
 _SHORT = (16, 24, 32, 48)
 """Tokens of the passes that several threads share, so that a lone prompt is quick."""
+_LARGE = 200_000_000
+"""Bytes of a graph from which on it has few sizes: each has a copy of the weights."""
 _SHORT_THREADS = 4
 _FEW_STREAMS = 2
 """Where there are no more, short passes take turns on all CPUs rather than one CPU each."""
@@ -74,10 +76,13 @@ class OpenVinoPacked:
         self.streams = min(threads, MOST_STREAMS)
         self._threads = threads
         self._watch = Watch(self.name)
+        small = model.stat().st_size < _LARGE
         smallest = _SHORT[-1] if self.streams <= _FEW_STREAMS else _SHORT[0] // 2
         self._usual = [self.budget]
-        while self._usual[0] // 2 > smallest:
-            self._usual.insert(0, self._usual[0] // 2)
+        step = 2 if small else 4
+        while self._usual[0] // step > smallest:
+            self._usual.insert(0, self._usual[0] // step)
+        self._lone = _SHORT if small else _SHORT[::3]
         never_destroy_in_a_child(self)
         self._running = 0
         self._counting = threading.Lock()
@@ -93,7 +98,7 @@ class OpenVinoPacked:
 
     def complete(self) -> None:
         """Compile every usual size now."""
-        for size in _SHORT:
+        for size in self._lone:
             self._add(size, short=True)
         for size in self._usual:
             self._add(size, short=False)
@@ -120,7 +125,7 @@ class OpenVinoPacked:
 
     def _rung(self, tokens: int, *, alone: bool) -> _Rung:
         short = tokens <= _SHORT[-1] and (alone or self.streams <= _FEW_STREAMS)
-        size = _next(_SHORT if short else self._usual, tokens)
+        size = _next(self._lone if short else self._usual, tokens)
         found = (self._short if short else self._long).get(size)
         if found is not None:
             return found
@@ -138,7 +143,7 @@ class OpenVinoPacked:
             self._filling.start()
 
     def _fill_all(self) -> None:
-        wanted = [(size, True) for size in _SHORT] + [(size, False) for size in self._usual]
+        wanted = [(size, True) for size in self._lone] + [(size, False) for size in self._usual]
         try:
             for size, short in wanted:
                 if not threading.main_thread().is_alive():
