@@ -42,6 +42,7 @@ from semcache_async.embed.runtimes.backends import (
 )
 from semcache_async.embed.runtimes.checks import INVARIANCE, invariance, probes
 from semcache_async.embed.runtimes.encoders import Encoder, OnnxPadded, usable_cpus
+from semcache_async.embed.runtimes.forks import give_back
 from semcache_async.embed.tokenizer import open_tokenizer
 from semcache_async.embed.verifier import PairVerifier
 from semcache_async.embed.wording import brief
@@ -185,6 +186,7 @@ def _load_kept(directory: Path, how: _How) -> TextEmbedder | PairVerifier:
         verdicts=cache_directory() / "verdicts",
         key=f"{_hash(identity)} {builder}",
     )
+    give_back()
     embedder = _embedder(
         *(tokenizer, encoder, identity, prompt),
         dim=_kept_dim(architecture.dim, how.dim),

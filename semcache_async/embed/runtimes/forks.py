@@ -9,7 +9,7 @@ import threading
 import weakref
 from contextlib import suppress
 
-__all__ = ["ForkLock", "leave_behind", "never_destroy_in_a_child"]
+__all__ = ["ForkLock", "give_back", "leave_behind", "never_destroy_in_a_child"]
 
 
 class ForkLock:
@@ -44,6 +44,13 @@ def leave_behind(*things: object) -> None:
     """Never destroy these, not even as the interpreter ends."""
     for thing in things:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+def give_back() -> None:
+    """Return to the system what the C library keeps of memory that is free: after a model was
+    loaded, or a long text embedded, that is more than the model itself."""
+    with suppress(OSError, AttributeError):  # glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _in_child() -> None:

@@ -14,7 +14,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from semcache_async.embed import RemoteEmbedder, TextEmbedder
-from semcache_async.embed.models.catalog import MINILM
+from semcache_async.embed.models.catalog import MINILM, known
 from semcache_async.protocols import Embedder
 from semcache_async.serve.errors import Invalid, Unavailable, translated
 from semcache_async.serve.http.access import caller_of
@@ -93,12 +93,18 @@ def _names(service: Service) -> dict[object, tuple[str, str]]:
     """What each model may be called: how it is called in an answer, and in ``cache.embedders``."""
     cache = service.cache
     own, *others = cache.config.model_names
-    names: dict[object, tuple[str, str]] = {other: (other, other) for other in others}
+    names = {called: (other, other) for other in others for called in _called(other)}
     if isinstance(cache.embedder, RemoteEmbedder):
         return {cache.embedder.model: (cache.embedder.model, own)} | names
     if cache.config.model is None:
         return dict.fromkeys(MODELS, (MODELS[0], own)) | names
-    return {own: (own, own)} | names
+    return dict.fromkeys(_called(own), (own, own)) | names
+
+
+def _called(model: str) -> tuple[object, ...]:
+    """By the name that the options have; one of the catalogue with its owner and without."""
+    found = known(model)
+    return (model,) if found is None else (model, found.repository, found.name)
 
 
 def _read(body: dict[str, object], embedder: Embedder, shown: str) -> EmbeddingsRequest:

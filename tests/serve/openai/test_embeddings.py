@@ -139,3 +139,17 @@ async def test_a_failing_embedder_is_unavailable(
         monkeypatch.setattr(service.cache, "embed", fail)
         found = await embed(client, input="a")
         assert (found["status"], found["error"]["code"]) == (503, "embedder_unavailable")
+
+
+@pytest.mark.parametrize(
+    "called", ["all-mpnet-base-v2", "sentence-transformers/all-mpnet-base-v2", "all-minilm-l6-v2@x"]
+)
+async def test_a_model_by_the_name_of_the_options_or_of_the_catalogue(
+    redis_url: str, name: str, called: str
+) -> None:
+    chosen = "all-minilm-l6-v2@x" if "minilm" in called else "all-mpnet-base-v2"
+    async with serving(
+        redis_url, name, embedder=AngleEmbedder(), model=chosen, store_timeout_s=30.0
+    ) as (client, _):
+        found = await embed(client, input="x at 30", model=called)
+        assert (found["status"], found.get("model")) == (200, chosen)
