@@ -10,15 +10,13 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
-    Generator,
     Sequence,
 )
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import get_ident
-from types import TracebackType
 from typing import Any, TypeVar
 
 import anyio
@@ -40,6 +38,7 @@ from semcache_async.flow.models import (
     weighed,
 )
 from semcache_async.flow.verifying import Verifying
+from semcache_async.opening import Opening
 from semcache_async.protocols import (
     Embedder,
     Generate,
@@ -66,7 +65,7 @@ from semcache_async.types import (
     Vector,
 )
 
-__all__ = ["Opening", "SemanticCache"]
+__all__ = ["SemanticCache"]
 
 
 C = TypeVar("C")
@@ -86,57 +85,6 @@ def _count_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_count_fork)
-
-
-class Opening:
-    """A cache that is about to be open: ``async with`` it, or ``await`` it and close the cache with
-    ``aclose``."""
-
-    def __init__(
-        self,
-        redis_url: str | None,
-        config: CacheConfig,
-        embedder: Embedder | None,
-        store: Store | None,
-        judge: Judge | None,
-        verifier: Verifier | str | None,
-        load: Load | None,
-    ) -> None:
-        self._redis_url = redis_url
-        self._config = config
-        self._embedder = embedder
-        self._store = store
-        self._judge = judge
-        self._verifier = verifier
-        self._load = load
-        self._cache: SemanticCache | None = None
-
-    def __await__(self) -> Generator[Any, None, SemanticCache]:
-        return self._open().__await__()
-
-    async def __aenter__(self) -> SemanticCache:
-        self._cache = await self._open()
-        return self._cache
-
-    async def __aexit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        assert self._cache is not None
-        await self._cache.aclose()
-
-    async def _open(self) -> SemanticCache:
-        closing = AsyncExitStack()
-        cache = await closing.enter_async_context(
-            _opened(
-                *(self._redis_url, self._config, self._embedder, self._store),
-                *(self._judge, self._verifier, self._load),
-            )
-        )
-        cache._closing = closing
-        return cache
 
 
 @asynccontextmanager
@@ -197,6 +145,15 @@ async def _opened(
                 await cache._end()
 
 
+async def _open(
+    opened: Callable[[], AbstractAsyncContextManager[SemanticCache]],
+) -> SemanticCache:
+    closing = AsyncExitStack()
+    cache = await closing.enter_async_context(opened())
+    cache._closing = closing
+    return cache
+
+
 class SemanticCache:
     """Answers prompts from what was answered before. Make one with ``open``.
 
@@ -254,7 +211,7 @@ class SemanticCache:
         judge: Judge | None = None,
         verifier: Verifier | str | None = None,
         load: Load | None = None,
-    ) -> Opening:
+    ) -> Opening[SemanticCache]:
         """A cache for as long as the ``async with`` lasts; or ``await`` it, where nothing can be
         nested, and ``aclose`` it in the end.
 
@@ -282,7 +239,8 @@ class SemanticCache:
                 raise ConfigError("Give a model or an embedder, not both.")
         if store is not None and config.models:
             raise ConfigError("Several models need Redis; leave store away, or config.models.")
-        return Opening(redis_url, config, embedder, store, judge, verifier, load)
+        opened = partial(_opened, redis_url, config, embedder, store, judge, verifier, load)
+        return Opening(partial(_open, opened))
 
     async def aclose(self) -> None:
         """Close what ``await SemanticCache.open(...)`` opened; a second time does nothing."""

@@ -17,7 +17,7 @@ import semcache_async
 ROOT = Path(semcache_async.__file__).parent
 NAME = "semcache_async"
 
-VOCABULARY = {"complaints", "config", "errors", "protocols", "types"}
+VOCABULARY = {"complaints", "config", "errors", "opening", "protocols", "types"}
 """What any module may use."""
 
 ALLOWED: dict[str, set[str]] = {

@@ -9,9 +9,9 @@ import math
 import os
 import re
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
-from types import TracebackType
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -26,13 +26,14 @@ from semcache_async.errors import (
     PromptError,
     WrongLoopError,
 )
+from semcache_async.opening import Opening
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from semcache_async.embed.asking import Answer, Service
 
-__all__ = ["Opening", "RemoteEmbedder"]
+__all__ = ["RemoteEmbedder"]
 
 _log = logging.getLogger("semcache_async")
 
@@ -45,35 +46,6 @@ _LONGEST_REST_S = 60.0
 """For which a service may ask to be left alone."""
 _NAMES = 16
 """What a service may call its one model by turns."""
-
-
-class Opening:
-    """An embedder that is about to be open: ``async with`` it, or ``await`` it and close it with
-    ``aclose``."""
-
-    def __init__(self, url: str, **options: Any) -> None:
-        self._url = url
-        self._options = options
-        self._embedder: RemoteEmbedder | None = None
-
-    def __await__(self) -> Generator[Any, None, RemoteEmbedder]:
-        return self._open().__await__()
-
-    async def __aenter__(self) -> RemoteEmbedder:
-        self._embedder = await self._open()
-        return self._embedder
-
-    async def __aexit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        assert self._embedder is not None
-        await self._embedder.aclose()
-
-    async def _open(self) -> RemoteEmbedder:
-        return await RemoteEmbedder._opened(self._url, **self._options)
 
 
 class RemoteEmbedder:
@@ -149,7 +121,7 @@ class RemoteEmbedder:
         encoding: Literal["base64", "float"] | None = None,
         usd_per_million_tokens: float = 0.0,
         directory: Path | None = None,
-    ) -> Opening:
+    ) -> Opening[RemoteEmbedder]:
         """The embedder that ``model`` is at ``url``: the base URL of an OpenAI-compatible service
         (``https://api.openai.com/v1``), or of a deployment of Azure's with its ``api-version``
         (``https://NAME.openai.azure.com/openai/deployments/NAME?api-version=...``).
@@ -183,7 +155,8 @@ class RemoteEmbedder:
             )
         if usd_per_million_tokens < 0 or (dimensions is not None and dimensions < 1):
             raise ConfigError("A price is not negative, and dimensions are at least 1.")
-        return Opening(
+        opened = partial(
+            cls._opened,
             url,
             model=model,
             key=key,
@@ -200,6 +173,7 @@ class RemoteEmbedder:
             check_s=check_s,
             usd_per_million_tokens=usd_per_million_tokens,
         )
+        return Opening(opened)
 
     @classmethod
     async def _opened(

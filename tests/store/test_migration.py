@@ -16,7 +16,7 @@ import redis.asyncio
 from msgspec import structs
 
 from semcache_async import CacheConfig, ConfigError, Scope, SemanticCache, Source, StoreError
-from semcache_async.cache import Opening
+from semcache_async.opening import Opening
 from semcache_async.store.migration import MIGRATING_COMMANDS, Migration, Tally, parts_of
 from semcache_async.store.opening import redis_stores
 from semcache_async.store.partitioned.partitions import PartitionedStore
@@ -573,7 +573,7 @@ async def test_after_the_drop_nobody_asks_there(
             assert await text_of(new, "late") == "answer to late"
 
 
-def open_cache(redis_url: str, name: str, **options: Any) -> Opening:
+def open_cache(redis_url: str, name: str, **options: Any) -> Opening[SemanticCache]:
     config = CacheConfig(name=name, store_timeout_s=10.0, **options)
     return SemanticCache.open(redis_url, config=config, embedder=AngleEmbedder())
 
