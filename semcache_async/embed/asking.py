@@ -39,6 +39,8 @@ _REFUSALS = (400, 413, 422)
 _RETRIED = frozenset((408, 429, 500, 502, 503, 504, 529))
 _TOO_LONG = re.compile(r"too (?:long|large)|maximum context|context length|less than \d+ tokens")
 """What llama.cpp says with a 500, and others with any other status."""
+_NAN = re.compile(rb"(?<=[\[,\s])NaN")
+"""A number, and no letters of a vector in base64."""
 _SAID = 200
 """Characters of the service's own words that are shown."""
 
@@ -215,7 +217,7 @@ async def _read(response: aiohttp.ClientResponse, most: int, *, cut: bool = Fals
 def _answer(told: bytes, count: int, dim: int | None) -> Answer:
     """Raises ``ValueError``, which tells nothing of the texts."""
     try:
-        found = msgspec.json.decode(told.replace(b"NaN", b"null"), type=_Told)
+        found = msgspec.json.decode(_NAN.sub(b"null", told), type=_Told)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise ValueError("no list of vectors") from None
     items = found.data

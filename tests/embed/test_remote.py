@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 
 from semcache_async import CacheConfig, RemoteEmbedder, SemanticCache, Source
+from semcache_async.embed.tokenizer import open_tokenizer
 from semcache_async.errors import (
     ConfigError,
     EmbedderUnavailableError,
@@ -212,6 +213,24 @@ async def test_nonsense_for_one_text_is_that_texts_alone(none: str, service: Fak
         found = await asyncio.gather(*map(vectors.vector, TEXTS), return_exceptions=True)
         assert [isinstance(one, EmbeddingError) for one in found] == [False, True, False]
         assert vectors.breaker.is_open is False
+
+
+async def test_a_vector_may_spell_nan(service: Fake) -> None:
+    row = np.frombuffer(bytes.fromhex("35a3403f") + bytes(28), "<f4")
+    assert encoded(row).startswith("NaN")
+    async with opened(service) as embedder:
+        service.answers.append(lambda body: service.told(body, data=[{"embedding": encoded(row)}]))
+        assert (await embedder.embed(["a"])).tolist() == [[1.0] + [0.0] * 7]
+
+
+async def test_no_prompt_is_taken_for_shorter_than_it_is(service: Fake, minilm: Path) -> None:
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
+    parts = [readme[start : start + 600] for start in range(0, len(readme), 600)]
+    parts += ["1,2,3," * 50, "a b c d " * 50, "{}[]();:" * 50, "Почему мой платёж не прошёл? " * 9]
+    tokenizer = open_tokenizer(minilm / "tokenizer.json")
+    async with opened(service) as embedder:
+        for part in parts:
+            assert embedder.estimate(part) >= len(tokenizer.encode(part).ids), part
 
 
 @pytest.mark.parametrize(
