@@ -41,7 +41,10 @@ _PROBES = ("Where two texts meet, each keeps its own place.", "Is anybody there?
 _SAME = 0.99
 """Cosine from which two vectors of one text are of one model: services compute with various
 precision on various machines."""
-_BYTES_A_TOKEN = 3
+_TOKEN = re.compile(r"[A-Za-z]{1,3}|[0-9]{1,2}|[!-/:-@\[-`{-~]|[^\x00-\x7f]|\n| {2,3}")
+"""What tokenizers seldom take more than one token for, but for letters that are no word and
+scripts that they were not made for."""
+_FRAMING = 2
 _LONGEST_REST_S = 60.0
 """For which a service may ask to be left alone."""
 _NAMES = 16
@@ -128,13 +131,13 @@ class RemoteEmbedder:
 
         ``dimensions``: asked of models that can give shorter vectors. ``prefix``: before each text,
         for models that want one (``"query: "``). ``revision``: whatever tells two models of one
-        name apart. ``window``: the most tokens the model reads, by an estimate of one for three
-        bytes; longer texts are not sent, since some services cut them without a word, and two that
-        begin alike would be the same. ``most_tokens``, ``most_texts``: of one request; ``streams``:
-        requests at once; ``timeout_s``: seconds for one, its retries included; ``check_s``: seconds
-        after which it is looked whether the model is still the same; ``encoding``: None for base64,
-        and numbers where that is refused; ``directory``: where to keep what is known of the
-        service, so that it may be down at a later start.
+        name apart. ``window``: the most tokens the model reads, by an estimate that counts
+        words and signs; longer texts are not sent, since some services cut them without a word, and
+        two that begin alike would be the same. ``most_tokens``, ``most_texts``: of one request;
+        ``streams``: requests at once; ``timeout_s``: seconds for one, its retries included;
+        ``check_s``: seconds after which it is looked whether the model is still the same;
+        ``encoding``: None for base64, and numbers where that is refused; ``directory``: where to
+        keep what is known of the service, so that it may be down at a later start.
 
         Raises ``ConfigError``; opening raises ``EmbedderUnavailableError``, ``EmbeddingError`` or
         ``ModelError``.
@@ -242,7 +245,9 @@ class RemoteEmbedder:
 
     def estimate(self, text: str) -> int:
         """About how many tokens a text has, rather more."""
-        return (len(self._prefix) + len(text.encode("utf-8", "replace"))) // _BYTES_A_TOKEN + 1
+        text = self._prefix + text
+        beyond = 0 if text.isascii() else len(text.encode("utf-8", "replace")) - len(text)
+        return _FRAMING + len(_TOKEN.findall(text)) + beyond // 4
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Float32 ``[len(texts), dim]``, each row of unit length, or not a number where the service

@@ -207,7 +207,7 @@ class Settings:
     )
     embeddings_window: int = option(
         512,
-        "Tokens that its model reads (about one for three bytes). Longer prompts are not sent, and "
+        "Tokens that its model reads, by an estimate. Longer prompts are not sent, and "
         "have the exact tier only.",
         group=_MODEL,
         low=1,
