@@ -266,7 +266,9 @@ class MicroBatcher(Generic[K, V]):
         self, task: asyncio.Task[Sequence[V | Exception]], expected: int
     ) -> BaseException | None:
         if task.cancelled():
-            return CacheClosedError("The cache was closed while this request was under way.")
+            if self._closed:
+                return CacheClosedError("The cache was closed while this request was under way.")
+            return TimeoutError("The call was given up.")
         error = task.exception()
         if error is None and len(task.result()) != expected:
             return RuntimeError(f"A batch of {expected} items got {len(task.result())} results.")

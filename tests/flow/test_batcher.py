@@ -231,3 +231,24 @@ async def test_failing_all_settles_what_is_queued_and_under_way() -> None:
     assert [type(result) for result in results] == [ValueError] * 3
     gate.opened.set()
     assert await batcher.submit("d") == "D"
+
+
+async def test_what_was_given_up_is_late_and_not_closed_for_who_joins_it() -> None:
+    stopping, stopped = asyncio.Event(), asyncio.Event()
+
+    async def run(items: list[str]) -> Sequence[str]:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopping.set()
+            await stopped.wait()
+        return items
+
+    batcher = MicroBatcher(run, budget=1, pure=True, timeout_s=0.001)
+    first = batcher.submit("a")
+    await stopping.wait()
+    second = batcher.submit("a")
+    stopped.set()
+    results = await asyncio.gather(first, second, return_exceptions=True)
+    assert [type(result) for result in results] == [TimeoutError] * 2
+    await batcher.aclose()
