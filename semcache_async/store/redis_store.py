@@ -487,18 +487,21 @@ class RedisStore:
         """Raises ``IndexMismatchError`` where the embedder's vector of its own probe is not the one
         that the index was made with; whoever comes first leaves it."""
         key = self._keys.probe
-        kept = await self._one("HGET", key, VECTOR)
-        if kept is not None:
-            distance = cosine_distance(np.frombuffer(kept, "<f4"), probe)
-            if not distance <= _SAME:
-                raise IndexMismatchError(
-                    f"The index {self._keys.index!r} was made by another model than the embedder "
-                    f"has under the same name now (distance {distance:.2f} for one and the same "
-                    "text). Give the new one another revision (--embeddings-revision), so that it "
-                    "has an index of its own; semcache migrate moves what is there."
-                )
-        left = [] if kept is not None else [("HSET", key, VECTOR, probe.astype("<f4").tobytes())]
-        await self._execute([*left, ("PEXPIRE", key, _PROBE_MS)])
+        _, kept, _ = await self._execute(
+            [
+                ("HSETNX", key, VECTOR, probe.astype("<f4").tobytes()),
+                ("HGET", key, VECTOR),
+                ("PEXPIRE", key, _PROBE_MS),
+            ]
+        )
+        distance = cosine_distance(np.frombuffer(kept, "<f4"), probe)
+        if not distance <= _SAME:
+            raise IndexMismatchError(
+                f"The index {self._keys.index!r} was made by another model than the embedder has "
+                f"under the same name now (distance {distance:.2f} for one and the same text). "
+                "Give the new one another revision (--embeddings-revision), so that it has an "
+                "index of its own; semcache migrate moves what is there."
+            )
 
     async def _send_canary(self) -> None:
         scope = Scope(tenant=f"canary {token_hex(16)}")

@@ -392,6 +392,13 @@ async def test_an_index_of_another_shape_is_refused(
             pass
 
 
+async def test_of_two_models_that_come_at_once_one_is_refused(store: RedisStore) -> None:
+    outcomes = await asyncio.gather(
+        *(store.recognise(unit(angle)) for angle in (0, 90)), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes if outcome] == [IndexMismatchError]
+
+
 @pytest.mark.parametrize("there", [False, True])
 async def test_another_database_is_refused(
     redis_url: str, name: str, client: redis.asyncio.Redis, there: bool
