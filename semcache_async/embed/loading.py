@@ -205,11 +205,14 @@ def _load_padded(directory: Path, exported: Path, how: _How, prompt: str) -> Tex
     config = read_json(config_path) if config_path.exists() else {}
     layout = read_layout(directory)
     tokenizer = open_tokenizer(directory / "tokenizer.json")
-    positions = int(config.get("max_position_embeddings", 512))
-    if config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
-        positions -= int(config.get("pad_token_id", 1)) + 1
+    try:
+        positions = int(config.get("max_position_embeddings", 512))
+        if config.get("model_type") in ("roberta", "xlm-roberta", "camembert", "mpnet"):
+            positions -= int(config.get("pad_token_id", 1)) + 1
+        pad_id = int(config.get("pad_token_id") or 0)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise ModelError(f"{config_path} garbles {error}; fetch the model again.") from error
     window = read_window(directory, positions)
-    pad_id = int(config.get("pad_token_id") or 0)
     tried = probes(tokenizer, window)
     longest = np.resize(tried[-1], min(window, 512))
     try:

@@ -177,6 +177,36 @@ def test_damaged_files(tmp_path: Path, tiny: Path) -> None:
         load(tmp_path / "empty")
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", "[" * 200_000),
+        ("config.json", '{"model_type": "bert", "num_hidden_layers": Infinity}'),
+        (
+            "config.json",
+            '{"model_type": "modernbert", "num_hidden_layers": 2, "global_attn_every_n_layers": 0}',
+        ),
+        ("modules.json", "[" * 200_000),
+        ("modules.json", '[{"type": "Pooling", "path": "a\\u0000b"}]'),
+        ("config_sentence_transformers.json", '{"prompts": ["q"]}'),
+        ("model.safetensors.index.json", '{"weight_map": [1]}'),
+        ("model.safetensors.index.json", '{"weight_map": {"a": {}, "b": "c"}}'),
+    ],
+)
+def test_descriptions_that_make_no_sense(tiny: Path, name: str, content: str) -> None:
+    (tiny / name).write_text(content)
+    if name == "model.safetensors.index.json":
+        (tiny / "model.safetensors").unlink()
+    with pytest.raises(ModelError):
+        load(tiny)
+
+
+def test_a_shape_that_no_graph_has(tmp_path: Path, cache: Path) -> None:
+    odd = write_model(tmp_path / "odd", kind="modernbert", max_position_embeddings=10**13)
+    with pytest.raises(ModelError, match="cannot be packed"):
+        load(odd)
+
+
 def test_damaged_install(tiny: Path) -> None:
     packed = build_packed(tiny, progress=False)
     (packed / GRAPH).write_bytes(b"nonsense")

@@ -60,7 +60,7 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path} is missing; name a directory that holds config.json, tokenizer.json and "
             "model.safetensors, or an exported model.onnx with its tokenizer.json."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             f"{path} cannot be read as JSON ({brief(error)}); fetch it again."
         ) from error
@@ -104,13 +104,13 @@ def read_modules(directory: Path) -> list[tuple[str, Path]]:
     try:
         steps = json.loads(path.read_text(encoding="utf-8"))
         found = [(str(s["type"]).rpartition(".")[2], directory / s["path"]) for s in steps]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        inside = [where.resolve().is_relative_to(directory.resolve()) for _, where in found]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ModelError(
             f"{path} is no list of modules ({brief(error)}); fetch it again."
         ) from error
-    for _, where in found:
-        if not where.resolve().is_relative_to(directory.resolve()):
-            raise ModelError(f"{path} leads out of its directory; use another model.")
+    if not all(inside):
+        raise ModelError(f"{path} leads out of its directory; use another model.")
     return found
 
 
@@ -148,8 +148,8 @@ def read_prompt(directory: Path) -> str:
     for queries, which is what both sides of a comparison are here; "" where there is none."""
     path = directory / "config_sentence_transformers.json"
     config = read_json(path) if path.exists() else {}
-    prompts = config.get("prompts") or {}
-    prompt = prompts.get(config.get("default_prompt_name") or "query") or ""
+    prompts, name = config.get("prompts") or {}, config.get("default_prompt_name") or "query"
+    prompt = (prompts.get(str(name)) or "") if isinstance(prompts, dict) else None
     if not isinstance(prompt, str):
         raise ModelError(f"{path} has a prompt that is no text; fetch it again.")
     return prompt
@@ -194,7 +194,7 @@ def read_architecture(directory: Path) -> tuple[Architecture, Layout]:
             shape |= family.scoring(config)
             if not _tells_types(layout.transformer):
                 shape["second"] = 0
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} lacks or garbles {error}; fetch the model again.") from error
     return Architecture(**shape), layout
 

@@ -30,8 +30,9 @@ def weight_files(layout: Layout) -> list[Path]:
     files = [directory / _SINGLE]
     if not files[0].exists() and (directory / _SHARDED).exists():
         shards = read_json(directory / _SHARDED).get("weight_map")
-        names = sorted(set(shards.values())) if isinstance(shards, dict) else []
-        files = [directory / str(name).rpartition("/")[2] for name in names]
+        named = shards.values() if isinstance(shards, dict) else ()
+        names = sorted({str(name).rpartition("/")[2] for name in named})
+        files = [directory / name for name in names] or files
     return [*files, *(path / _SINGLE for path, _, _ in layout.dense)]
 
 

@@ -176,7 +176,10 @@ def write_packed(
 
     architecture, layout = read_architecture(source)
     tensors = read_tensors(layout, architecture)
-    onnx.save(build_graph(architecture, tensors), directory / GRAPH)
+    try:
+        onnx.save(build_graph(architecture, tensors), directory / GRAPH)
+    except Exception as error:  # whatever is odd about the shape
+        raise _cannot_be_packed(source, error) from error
     kept = directory / "tokenizer.json"
     tokenizer = open_tokenizer(layout.transformer / kept.name)
     shutil.copyfile(layout.transformer / kept.name, kept)
@@ -193,10 +196,7 @@ def write_packed(
         truth = reference_vectors(architecture, tensors, items)
         near, steady = parity(encoder.run(items), truth), invariance(encoder.run, items)
     except Exception as error:  # whatever is odd about the weights
-        raise ModelError(
-            f"{source} cannot be packed ({brief(error)}); put an exported model.onnx beside its "
-            "tokenizer.json instead."
-        ) from error
+        raise _cannot_be_packed(source, error) from error
     if not (near >= PARITY_F32 and steady >= INVARIANCE):
         raise ModelError(
             f"The graph built from {source} is wrong: cosine to the reference {near:.6f}, to "
@@ -212,6 +212,13 @@ def write_packed(
         "invariance": steady,
     }
     _write_manifest(directory, facts | manifest)
+
+
+def _cannot_be_packed(source: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"{source} cannot be packed ({brief(error)}); put an exported model.onnx beside its "
+        "tokenizer.json instead."
+    )
 
 
 def _check_vocabulary(source: Path, tokenizer: Any, tensors: Tensors) -> None:

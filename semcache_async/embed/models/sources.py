@@ -110,8 +110,9 @@ def _weights(get: Get, directory: Path, base: str) -> bool:
     index = f"{base}model.safetensors.index.json"
     if not get(index):
         return False
-    shards = set(read_json(directory / index).get("weight_map", {}).values())
-    return all(get(f"{base}{Path(str(name)).name}") for name in sorted(shards))
+    shards = read_json(directory / index).get("weight_map")
+    named = shards.values() if isinstance(shards, dict) else ()
+    return all(get(f"{base}{name}") for name in sorted({Path(str(one)).name for one in named}))
 
 
 def _any(get: Get, exports: Iterable[str]) -> bool:
