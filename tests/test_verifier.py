@@ -165,6 +165,36 @@ async def test_nobody_follows_another_process_without_its_word() -> None:
         assert other.stats().followed == 1
 
 
+async def test_a_claim_stands_while_the_verifier_is_asked() -> None:
+    now, renewed = [1e9], set[str]()
+
+    class Store(SharingMemoryStore):
+        async def renew(self, inbox: str, claims: Sequence[str]) -> list[bool]:
+            renewed.update(claims)
+            return await super().renew(inbox, claims)
+
+    store, embedder, llm, fake = Store(clock=lambda: now[0]), AngleEmbedder(), GatedLLM(), Fake()
+    config = CacheConfig(max_distance=0.004, lease_s=0.1, lookup_budget_s=600.0)
+    async with (
+        SemanticCache.open(store=store, embedder=embedder, config=config) as one,
+        SemanticCache.open(store=store, embedder=embedder, config=config, verifier=fake) as other,
+    ):
+        first = asyncio.create_task(one.get_or_generate("a at 0", llm))
+        await until(lambda: len(llm.prompts) == 1)
+        fake.gate.clear()
+        second = asyncio.create_task(other.get_or_generate("b at 1", llm))
+        await until(lambda: len(fake.pairs) == 1)
+        for _ in range(2):
+            renewed.clear()
+            async with asyncio.timeout(20.0):
+                await until(lambda: len(renewed) == 2)
+            now[0] += 5.0  # a lease is 6 s
+        fake.gate.set()
+        llm.gate.set()
+        await asyncio.gather(first, second)
+        assert other.stats().not_stored == 0
+
+
 async def test_a_pointer_holds_as_long_as_the_score(
     redis_url: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,12 +78,13 @@ class _Mirror:
 class Asked:
     """A claim of this process: it asks to lead, and then does."""
 
-    __slots__ = ("claim", "flight", "joins", "leads", "mirrors")
+    __slots__ = ("claim", "flight", "joins", "leads", "mirrors", "stands")
 
     def __init__(self, claim: str, flight: Flight[Any, Any]) -> None:
         self.claim = claim
         self.flight = flight
-        self.leads = False
+        self.stands = self.leads = False
+        """Was it registered? Does it lead?"""
         self.joins: list[Join] = []
         """Those who came before it was known whether it leads."""
         self.mirrors: dict[str, _Mirror] = {}
@@ -111,8 +112,9 @@ class Leading(Generic[C, R]):
         return claim in self._asked
 
     def claims(self) -> Sequence[str]:
-        """Those by which flights lead."""
-        return [claim for claim, asked in self._asked.items() if asked.leads]
+        """Those whose leases are to be renewed: of flights that lead, and of those about which a
+        verifier is being asked."""
+        return [claim for claim, asked in self._asked.items() if asked.stands]
 
     @contextmanager
     def asking(self, claim: str, flight: Flight[C, R]) -> Iterator[Asked]:

@@ -110,6 +110,7 @@ class Sharing(Generic[C, R]):
                 rivals = await self._post.claim(claim)
                 if rivals is None:
                     break
+                asked.stands = True
                 live = [one for one in rivals if self._lives(one, strangers)]
                 rival = next((one for one in live if one.same_key), None)
                 while rival is None:
