@@ -464,7 +464,8 @@ class Tiers:
         if self._verifying is None or not (left := _undecided(seen)):
             return seen
         ask, tenant = self._verifying.ask, query.key.scope.tenant
-        await asyncio.gather(*(ask(query.prompt, one, tenant=tenant) for one in left))
+        until = asyncio.get_running_loop().time() + self._config.lookup_budget_s / 2
+        await asyncio.gather(*(ask(query.prompt, one, tenant=tenant, until=until) for one in left))
         return self._refused_by(query, seen)
 
     def _refused_by(self, query: Query, near: Sequence[Neighbour]) -> list[Neighbour]:

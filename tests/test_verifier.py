@@ -126,6 +126,17 @@ async def test_out_of_time_is_a_miss_and_said() -> None:
         assert (stats.verifier_failed, stats.lookup_timeouts) == (1, 0)
 
 
+async def test_who_looks_at_the_nearest_does_not_wait_for_it_for_all_his_time() -> None:
+    """As LangCache's search does, which has an answer all the same."""
+    fake = Fake()
+    async with opened(fake, lookup_budget_s=0.2) as cache:
+        await cache.store("a at 0", "of a")
+        fake.gate.clear()
+        async with asyncio.timeout(0.2):
+            (near,) = await cache.nearest("a at 1", limit=1)
+        assert near.refused_by == "unscored"
+
+
 async def test_nobody_shares_a_call_without_its_word() -> None:
     async with opened(Fake()) as cache:
         answers = await both_asked(cache, "a at 0", "b at 1")
