@@ -15,7 +15,7 @@ from semcache_async.embed.encoder.graph import read_graph_tensors
 from semcache_async.embed.encoder.layout import read_architecture, read_json
 from semcache_async.embed.encoder.reference import reference_vectors
 from semcache_async.embed.encoder.weights import read_tensors
-from semcache_async.embed.models.installed import GRAPH, MANIFEST, build_packed
+from semcache_async.embed.models.installed import GRAPH, MANIFEST, build_packed, pull_model
 from semcache_async.embed.runtimes.checks import parity
 from semcache_async.errors import ConfigError, ModelError
 from tests.embed import golden
@@ -199,6 +199,11 @@ def test_descriptions_that_make_no_sense(tiny: Path, name: str, content: str) ->
         (tiny / "model.safetensors").unlink()
     with pytest.raises(ModelError):
         load(tiny)
+
+
+def test_nothing_is_fetched_for_a_directory(tiny: Path) -> None:
+    with pytest.raises(ModelError, match="is a directory"):
+        pull_model(str(tiny))
 
 
 def test_a_shape_that_no_graph_has(tmp_path: Path, cache: Path) -> None:

@@ -114,6 +114,10 @@ def pull_model(
 
 def _parse(name: str) -> tuple[PublishedModel, str | None]:
     found = _NAME.fullmatch(name)
+    if name and found is None and Path(name).is_dir():
+        raise ModelError(
+            f"{name!r} is a directory: nothing is to be fetched. Name it in SEMCACHE_MODEL."
+        )
     if found is None:
         raise ModelError(
             f"{name!r} is neither a directory nor the name of a model; give OWNER/NAME as on the "
