@@ -187,9 +187,10 @@ def _load_kept(directory: Path, how: _How) -> TextEmbedder | PairVerifier:
         key=f"{_hash(identity)} {builder}",
     )
     give_back()
+    dim, cut = _kept_dim(architecture.dim, how.dim)
     embedder = _embedder(
-        *(tokenizer, encoder, identity, prompt),
-        dim=_kept_dim(architecture.dim, how.dim),
+        *(tokenizer, encoder, [*identity, *cut], prompt),
+        dim=dim,
         window=architecture.window,
         max_distance=measured_distance(weights) if how.dim is None else None,
     )
@@ -237,16 +238,17 @@ def _load_padded(directory: Path, exported: Path, how: _How, prompt: str) -> Tex
             f"{exported} gives one text other vectors in other company (cosine {trouble}), as "
             "dynamic int8 does; use its float32 or weight-only form."
         )
-    dim = _kept_dim(dim, how.dim)
+    dim, cut = _kept_dim(dim, how.dim)
     return _embedder(
-        tokenizer, encoder, identity, prompt, dim=dim, window=window, max_distance=None
+        tokenizer, encoder, [*identity, *cut], prompt, dim=dim, window=window, max_distance=None
     )
 
 
-def _kept_dim(dim: int, wanted: int | None) -> int:
+def _kept_dim(dim: int, wanted: int | None) -> tuple[int, list[str]]:
+    """How many values are kept, and what tells vectors of so many from whole ones."""
     if wanted is not None and not 1 <= wanted <= dim:
         raise ConfigError(f"The model's vectors have {dim} values; keep 1 to {dim}, not {wanted}.")
-    return wanted or dim
+    return (dim, []) if wanted in (None, dim) else (wanted, [f"cut {wanted}"])
 
 
 def _embedder(

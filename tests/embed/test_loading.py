@@ -71,6 +71,8 @@ def test_sharded_weights_are_the_same(tmp_path: Path, cache: Path) -> None:
 
 def test_a_cut_vector_is_the_beginning_of_the_whole_one(tiny: Path) -> None:
     whole, cut = load(tiny), load(f"{tiny}:8")
+    assert whole.fingerprint != cut.fingerprint
+    assert whole.fingerprint == load(f"{tiny}:32").fingerprint
     texts = GOLDEN["texts"].tolist()
     begun = whole.embed(texts)[:, :8]
     assert parity(cut.embed(texts), begun / np.linalg.norm(begun, axis=1, keepdims=True)) > 0.99999
