@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,12 @@ class _Pair(NamedTuple):
     tenant: str | None
 
     @property
+    def digest(self) -> bytes:
+        """Names it in 16 bytes, however long the prompts are."""
+        named = repr((self.prompt, self.candidate, self.tenant))
+        return blake2b(named.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+    @property
     def tokens(self) -> int:
         """About."""
         return 3 + (len(self.prompt) + len(self.candidate)) // _CHARACTERS_A_TOKEN
@@ -47,7 +54,7 @@ class Verifying:
         self._verifier = verifier
         self._min_score = min_score
         self._timeout_s = timeout_s
-        self._scores = Recent[_Pair, float](_REMEMBERED)
+        self._scores = Recent[bytes, float](_REMEMBERED)
         self._complaints = Complaints()
         streams = int(getattr(verifier, "streams", 1))
         tokens = getattr(verifier, "token_budget", None)
@@ -77,7 +84,7 @@ class Verifying:
         """What it is known to have said against serving one's answer to the other."""
         if prompt == candidate:
             return None
-        score = self._scores.get(_Pair(prompt, candidate, tenant))
+        score = self._scores.get(_Pair(prompt, candidate, tenant).digest)
         if score is None:
             return UNSCORED
         if score < self._min_score:
@@ -97,12 +104,13 @@ class Verifying:
         """Have the pair's score remembered, if one can be had ``until`` then by the loop's
         clock."""
         pair = _Pair(prompt, candidate, tenant)
-        if self._scores.get(pair) is not None:
+        digest = pair.digest
+        if self._scores.get(digest) is not None:
             return
         try:
             async with asyncio.timeout_at(until):
                 score = await self._batcher.submit(pair, bulk=bulk)
-            self._scores.put(pair, score)
+            self._scores.put(digest, score)
         except CacheClosedError:
             raise
         except TimeoutError:

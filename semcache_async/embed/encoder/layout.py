@@ -164,7 +164,7 @@ def read_window(directory: Path, positions: int) -> int:
     ):
         path = directory / name
         said = read_json(path).get(key) if path.exists() else None
-        if isinstance(said, int | float) and said >= 1:
+        if isinstance(said, int | float) and said > 1:
             return int(min(positions, said))
     return positions
 
