@@ -57,10 +57,12 @@ async def create(service: Service, request: web.Request) -> web.Response:
     """The vectors of the texts."""
     asked = await read_json(request, service)
     names = _names(service)
-    if isinstance(model := asked.get("model"), str) and model not in names:
-        passed = service.completions.passing.of(request.headers, request.query)
-        return json_response(await service.upstreams.of(model).embeddings(asked, passed))
-    shown, name = names.get(model) or next(iter(names.values()))
+    shown, name = next(iter(names.values()))
+    if isinstance(model := asked.get("model"), str):
+        if model not in names:
+            passed = service.completions.passing.of(request.headers, request.query)
+            return json_response(await service.upstreams.of(model).embeddings(asked, passed))
+        shown, name = names[model]
     embedder = service.cache.embedders.get(name)
     if embedder is None:
         raise Unavailable(f"The model {shown} is not loaded yet; ask again later.")

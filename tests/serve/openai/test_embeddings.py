@@ -113,6 +113,7 @@ BAD: list[tuple[dict[str, Any], int, str, str]] = [
     ({"input": ["a", 1]}, 400, "input[1]", "invalid_type"),
     ({"input": 5}, 400, "input", "invalid_type"),
     ({"input": "a", "model": None}, 400, "model", "invalid_type"),
+    ({"input": "a", "model": ["one"]}, 400, "model", "invalid_type"),
     ({"input": "a", "dimensions": 7}, 400, "dimensions", "out_of_range"),
     ({"input": "a", "encoding_format": "hex"}, 400, "encoding_format", "out_of_range"),
 ]
