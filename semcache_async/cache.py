@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 from collections.abc import (
     AsyncGenerator,
@@ -12,12 +13,17 @@ from collections.abc import (
     Collection,
     Sequence,
 )
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+)
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from threading import get_ident
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio
 import anyio.to_thread
@@ -69,6 +75,7 @@ __all__ = ["SemanticCache"]
 
 
 C = TypeVar("C")
+F = TypeVar("F", bound=Callable[[str], Any])
 T = TypeVar("T")
 V = TypeVar("V")
 
@@ -337,6 +344,42 @@ class SemanticCache:
                 yield piece
             if not emitted:
                 yield (await reply.answer()).text
+
+    def cached(
+        self, *, scope: Scope = Scope(), tags: Collection[str] = (), ttl_s: float | None = None
+    ) -> Callable[[F], F]:
+        """A decorator for an async function of a prompt that returns a text, or yields pieces of
+        one: its calls go through ``get_or_generate``, or ``stream``.
+
+        Raises ``ConfigError`` for a function that is neither, or takes more: what an answer depends
+        on beside the prompt belongs in the scope.
+        """
+
+        def decorate(function: F) -> F:
+            streams = inspect.isasyncgenfunction(function)
+            if not streams and not inspect.iscoroutinefunction(function):
+                raise ConfigError(f"{function!r} must be an async function; cached() awaits it.")
+            if len(inspect.signature(function).parameters) != 1:
+                raise ConfigError(
+                    f"{function!r} must take a prompt and nothing else; put what else its answer "
+                    "depends on into the scope."
+                )
+            options: Any = {"scope": scope, "tags": tags, "ttl_s": ttl_s}
+
+            @wraps(function)
+            async def answered(prompt: str) -> str:
+                return (await self.get_or_generate(prompt, function, **options)).text
+
+            @wraps(function)
+            async def streamed(prompt: str) -> AsyncIterator[str]:
+                async with aclosing(self.stream(prompt, function, **options)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+
+            chosen: Any = streamed if streams else answered
+            return cast("F", chosen)
+
+        return decorate
 
     def reply(
         self,

@@ -537,6 +537,49 @@ async def test_a_model_of_which_nothing_was_measured_starts_strictly(
     assert len(said) == warnings
 
 
+async def test_a_decorated_function_of_a_prompt(cache: SemanticCache) -> None:
+    llm = GatedLLM(opened=True)
+
+    @cache.cached(scope=Scope(tenant="acme"), tags=("faq",))
+    async def answered(prompt: str) -> str:
+        """Says it."""
+        return await llm(prompt)
+
+    @cache.cached(scope=Scope(tenant="acme"))
+    async def streamed(prompt: str) -> AsyncIterator[str]:
+        for word in (await llm(prompt)).split():
+            yield word
+
+    assert answered.__doc__ == "Says it."
+    first = await answered("refund at 15")
+    assert await asyncio.gather(*(answered(f"money back at {n}") for n in (16, 17))) == [first] * 2
+    assert [piece async for piece in streamed("refund at 15")] == [first]
+    assert [piece async for piece in streamed("parcel at 90")] == [
+        "answer",
+        "to",
+        "parcel",
+        "at",
+        "90",
+    ]
+    assert llm.prompts == ["refund at 15", "parcel at 90"]
+    assert await cache.invalidate(tags=("faq",)) == 1
+    await answered("refund at 15")
+    assert llm.prompts[2:] == ["refund at 15"]
+
+
+async def test_a_function_that_takes_more_than_a_prompt_is_not_decorated(
+    cache: SemanticCache,
+) -> None:
+    async def with_more(prompt: str, language: str = "en") -> str:
+        return prompt + language
+
+    decorate = cache.cached()
+    with pytest.raises(ConfigError, match=r"nothing else; put what else .* into the scope"):
+        decorate(with_more)
+    with pytest.raises(ConfigError, match="must be an async function"):
+        decorate(lambda prompt: "text")
+
+
 class Wrong:
     fingerprint = "wrong"
 

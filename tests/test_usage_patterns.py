@@ -66,7 +66,9 @@ def printed(block: str, directory: Path) -> list[str]:
 
 def test_a_script(directory: Path) -> None:
     answer = "An answer to: How do I return an item?"
-    assert printed(blocks("a script")[0], directory) == [f"generated {answer}", f"exact {answer}"]
+    called, decorated = blocks("a script")
+    assert printed(called, directory) == [f"generated {answer}", f"exact {answer}"]
+    assert printed(decorated, directory) == [answer, answer]
 
 
 def test_multiprocessing(directory: Path) -> None:
