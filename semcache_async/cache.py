@@ -249,6 +249,18 @@ class SemanticCache:
         opened = partial(_opened, redis_url, config, embedder, store, judge, verifier, load)
         return Opening(partial(_open, opened))
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that opened it, for calls from other threads. Raises ``WrongLoopError``
+        after a fork."""
+        if self._forks != _forks:
+            raise WrongLoopError(
+                "This cache was opened before this process was forked, and its connections and "
+                "threads are its parent's: open one in each process, after the fork (gunicorn: "
+                "post_fork; Celery: worker_process_init)."
+            )
+        return self._loop
+
     async def aclose(self) -> None:
         """Close what ``await SemanticCache.open(...)`` opened; a second time does nothing."""
         closing, self._closing = self._closing, None
@@ -540,13 +552,7 @@ class SemanticCache:
             and self._loop.is_running()  # two loops cannot run in one thread
         ):
             return  # without asking for the running loop, which may take a system call
-        if self._forks != _forks:
-            raise WrongLoopError(
-                "This cache was opened before this process was forked, and its connections and "
-                "threads are its parent's: open one in each process, after the fork (gunicorn: "
-                "post_fork; Celery: worker_process_init)."
-            )
-        if asyncio.get_running_loop() is not self._loop:
+        if self.loop is not asyncio.get_running_loop():
             raise WrongLoopError(
                 "This cache belongs to another event loop. Open one cache for each loop, or hand "
                 "the call over: asyncio.run_coroutine_threadsafe(cache.lookup(...), its_loop)."

@@ -1,0 +1,345 @@
+"""LangChain's own calls, of models that are none: what the cache answers, and what not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from itertools import count
+from typing import Any
+
+import openai
+import pytest
+from aiohttp.test_utils import TestServer
+from langchain_core.language_models import BaseChatModel, FakeListLLM
+from langchain_core.load import dumps
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from langchain_core.outputs import ChatGeneration, ChatResult, Generation
+from langchain_core.prompts import PromptTemplate
+from langchain_openai import ChatOpenAI
+from pydantic import Field, SecretStr
+
+from semcache_async import CacheConfig, Scope, SemanticCache
+from semcache_async.errors import StoreUnavailableError, WrongLoopError
+from semcache_async.integrations.langchain import SemcacheCache
+from semcache_async.simulator import SIMULATOR, make_simulator
+from semcache_async.testing import AngleEmbedder, GatedStore
+from tests.simulator.helpers import AT_ONCE
+
+pytestmark = pytest.mark.anyio
+
+CALL = {"name": "refund", "args": {"order": 7}, "id": "call_1", "type": "tool_call"}
+TWICE = (
+    '[{"lc": 1, "type": "constructor", "id": ["HumanMessage"], "kwargs": {"content": "at 80"}, '
+    '"kwargs": {"content": "refund at 10"}}]'
+)
+"""Of two texts, reading it loses one."""
+USAGE = {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8}
+
+
+class Chat(BaseChatModel):
+    """Answers with ``answers``, in order, then with the number of the call."""
+
+    temperature: float = 0.0
+    calls: Any = Field(default_factory=lambda: count(1))
+    answers: list[AIMessage] = Field(default_factory=list)
+
+    @property
+    def _llm_type(self) -> str:
+        return "chat"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return {"temperature": self.temperature}
+
+    def _generate(self, messages: list[BaseMessage], *_: Any, **kwargs: Any) -> ChatResult:
+        number = next(self.calls)
+        answer = self.answers.pop(0) if self.answers else AIMessage(f"answer {number}")
+        return ChatResult(generations=[ChatGeneration(message=answer)])
+
+
+@pytest.fixture
+async def store() -> GatedStore:
+    return GatedStore()
+
+
+@pytest.fixture
+async def cache(store: GatedStore) -> AsyncIterator[SemanticCache]:
+    async with SemanticCache.open(store=store, embedder=AngleEmbedder()) as cache:
+        yield cache
+
+
+@pytest.fixture
+def chat(cache: SemanticCache) -> Chat:
+    return Chat(cache=SemcacheCache(cache))
+
+
+# -- what langchain-tests looks at
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_the_contract_of_caches(redis_url: str, name: str) -> None:
+    config = CacheConfig(name=name, store_timeout_s=30.0)
+    one, more = Generation(text="a", generation_info={"reason": "test"}), Generation(text="b")
+    async with SemanticCache.open(redis_url, config=config, embedder=AngleEmbedder()) as cache:
+        mine, others = (SemcacheCache(cache, scope=Scope(tenant=t)) for t in ("a", "b"))
+        assert await mine.alookup("Sample at 1", "llm") is None
+        await mine.aupdate("Sample at 1", "llm", [one])
+        assert await mine.alookup("Sample at 1", "llm") == [one]
+        assert await mine.alookup("Sample at 1", "another llm") is None
+        assert await mine.alookup("Nonexistent at 90", "llm") is None
+        await mine.aupdate("Sample at 1", "llm", [one, more])
+        assert await mine.alookup("Reworded at 2", "llm") == [one, more]
+        await cache.store("Sample at 1", "by hand", scope=Scope(tenant="a"))
+        assert await others.alookup("Sample at 1", "llm") is None
+        await others.aupdate("Sample at 1", "llm", [more])
+        await mine.aclear()
+        assert await mine.alookup("Sample at 1", "llm") is None
+        assert await others.alookup("Sample at 1", "llm") == [more]
+        assert await cache.lookup("Sample at 1", scope=Scope(tenant="a")) is not None
+
+
+# -- what is served
+
+
+async def test_repeats_and_other_words(chat: Chat) -> None:
+    made = await chat.ainvoke("refund at 10")
+    exact, reworded = await chat.ainvoke("refund at 10"), await chat.ainvoke("money back at 15")
+    assert made.content == exact.content == reworded.content == "answer 1"
+    assert len({made.id, exact.id, reworded.id}) == 3
+    assert (await chat.ainvoke("parcel at 90")).content == "answer 2"
+
+
+async def test_the_last_human_text_is_matched_and_all_else_is_equal(chat: Chat) -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    before = [SystemMessage("Be brief."), HumanMessage("hello"), AIMessage("hi")]
+
+    def asked(text: str) -> list[list[BaseMessage]]:
+        said = HumanMessage(text)
+        called = AIMessage("", tool_calls=[CALL])
+        return [
+            [said],
+            [SystemMessage("Be brief."), said],
+            [SystemMessage("Be long."), said],
+            [*before, said],
+            [*before[:2], AIMessage("hm"), said],
+            [said, called, ToolMessage("done", tool_call_id="call_1")],
+            [said, called, ToolMessage("failed", tool_call_id="call_1")],
+            [HumanMessage([{"type": "text", "text": text}])],
+            [HumanMessage([{"type": "text", "text": text}, image])],
+            [HumanMessage([{"type": "text", "text": "Of A:"}, {"type": "text", "text": text}])],
+            [HumanMessage([{"type": "text", "text": "Of B:"}, {"type": "text", "text": text}])],
+            [HumanMessage(text, additional_kwargs={"lang": "de"})],
+        ]
+
+    made = [(await chat.ainvoke(messages)).content for messages in asked("refund at 10")]
+    assert len(set(made)) == len(made)
+    assert [(await chat.ainvoke(m)).content for m in asked("money back at 12")] == made
+
+
+async def test_another_model_is_another_scope(cache: SemanticCache, chat: Chat) -> None:
+    await chat.ainvoke("refund at 10")
+    warm = Chat(cache=chat.cache, temperature=1.0, calls=chat.calls)
+    assert (await warm.ainvoke("refund at 10")).content == "answer 2"
+    assert (await chat.ainvoke("refund at 10", stop=["."])).content == "answer 3"
+    tenant = Chat(cache=SemcacheCache(cache, scope=Scope(tenant="b")), calls=chat.calls)
+    assert (await tenant.ainvoke("refund at 10")).content == "answer 4"
+    told = Chat(cache=SemcacheCache(cache, scope=Scope(parameters={"k": 1})), calls=chat.calls)
+    assert (await told.ainvoke("refund at 10")).content == "answer 5"
+
+
+async def test_what_is_told_by_its_repr_alone_is_never_served(chat: Chat) -> None:
+    messages = [HumanMessage("refund at 10", additional_kwargs={"a": Decimal(1)})]
+    assert (await chat.ainvoke(messages)).content == "answer 1"
+    assert (await chat.ainvoke(messages)).content == "answer 2"
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        dumps([SystemMessage("refund at 10")]),
+        dumps([HumanMessage([{"type": "text", "text": 1, "more": "at 10"}])]),
+        json.dumps(["refund at 10"]),
+        TWICE,
+        '[{"lc": 1, "type": "constructor", "id": ["HumanMessage"], "kwargs": [1]}]',
+    ],
+)
+async def test_what_is_not_read_is_served_to_its_like_alone(
+    cache: SemanticCache, prompt: str
+) -> None:
+    lang = SemcacheCache(cache)
+    await lang.aupdate(prompt, "llm", [Generation(text="a")])
+    assert await lang.alookup(prompt, "llm") == [Generation(text="a")]
+    for other in (prompt.replace("at 10", "at 11"), prompt.replace("at 80", "at 81"), "at 10"):
+        assert other == prompt or await lang.alookup(other, "llm") is None
+
+
+@pytest.mark.parametrize("responses", [False, True], ids=["chat", "responses"])
+async def test_the_models_of_openai(cache: SemanticCache, responses: bool) -> None:
+    llm = make_simulator(AT_ONCE)
+    async with TestServer(llm) as server, openai.DefaultAsyncHttpxClient() as http:
+        chat = ChatOpenAI(
+            base_url=str(server.make_url("/v1")),
+            api_key=SecretStr("k"),
+            model="m",
+            use_responses_api=responses,
+            http_async_client=http,
+            cache=SemcacheCache(cache),
+        )
+        made, hit = await chat.ainvoke("refund at 10"), await chat.ainvoke("money back at 12")
+        assert (hit.content, hit.response_metadata) == (made.content, made.response_metadata)
+        assert llm[SIMULATOR].stats.calls == 1
+
+
+async def test_plain_models(cache: SemanticCache) -> None:
+    llm = FakeListLLM(responses=["first", "second"], cache=SemcacheCache(cache))
+    assert await llm.ainvoke("[INST] refund at 10") == "first"
+    assert await llm.ainvoke("[INST] money back at 12") == "first"
+    assert await llm.ainvoke("parcel at 90") == "second"
+
+
+async def test_calls_of_tools_survive_and_serve_their_own_wording_alone(chat: Chat) -> None:
+    chat.answers.append(
+        AIMessage(
+            "",
+            tool_calls=[CALL],
+            usage_metadata=USAGE,
+            additional_kwargs={"reasoning": ["a", {"lc": 1, "type": "secret", "id": ["HOME"]}]},
+            response_metadata={"finish_reason": "tool_calls", "model_name": "m"},
+        )
+    )
+    made = await chat.ainvoke("refund at 10")
+    hit = await chat.ainvoke("refund at 10")
+    assert hit.tool_calls == made.tool_calls == [CALL]
+    assert hit.usage_metadata == {**USAGE, "total_cost": 0}
+    assert hit.additional_kwargs == made.additional_kwargs
+    assert hit.response_metadata == made.response_metadata
+    assert (await chat.ainvoke("money back at 12")).content == "answer 2"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer"),
+    [
+        ("My e-mail is jo@example.org, refund at 10", AIMessage("a")),
+        ("What is the weather right now at 10", AIMessage("a")),
+        ("refund at 10", AIMessage("Use card 4111 1111 1111 1111.")),
+        ("refund at 10", AIMessage("cut", response_metadata={"finish_reason": "length"})),
+        ("refund at 10", AIMessage("cut", response_metadata={"stop_reason": "max_tokens"})),
+        ("refund at 10", AIMessage("I won't.", additional_kwargs={"refusal": "I won't."})),
+        ("refund at 10", AIMessage("a", additional_kwargs={"parsed": {1: "int"}})),
+        ("refund at 10", AIMessage("")),
+        (" ", AIMessage("a")),
+        ("\ud800", AIMessage("a")),
+    ],
+)
+async def test_what_is_not_kept(
+    chat: Chat, store: GatedStore, caplog: pytest.LogCaptureFixture, prompt: str, answer: AIMessage
+) -> None:
+    chat.answers.append(answer)
+    assert (await chat.ainvoke(prompt)).content == answer.content
+    assert (await chat.ainvoke(prompt)).content == "answer 2"
+    assert "without the cache" not in caplog.text
+
+
+# -- how it is called
+
+
+async def test_batches_streams_and_concurrent_callers(chat: Chat) -> None:
+    prompts: list[Any] = [f"question at {20 * n}" for n in range(8)]
+    made = [answer.content for answer in await chat.abatch(prompts)]
+    assert len(set(made)) == 8
+    assert [answer.content for answer in await chat.abatch(prompts)] == made
+    assert "".join([str(chunk.content) async for chunk in chat.astream(prompts[3])]) == made[3]
+    callers = (chat.ainvoke(prompts[n % 8]) for n in range(64))
+    assert [answer.content for answer in await asyncio.gather(*callers)] == made * 8
+
+
+async def test_from_a_thread(cache: SemanticCache, chat: Chat) -> None:
+    def work() -> None:
+        assert chat.invoke("refund at 10").content == "answer 1"
+        assert chat.invoke("money back at 12").content == "answer 1"
+        assert [answer.content for answer in chat.batch(["at 10", "at 12"])] == ["answer 1"] * 2
+        SemcacheCache(cache).clear()
+        assert chat.invoke("refund at 10").content == "answer 2"
+
+    await asyncio.to_thread(work)
+    with pytest.raises(WrongLoopError, match="ainvoke"):
+        chat.invoke("refund at 10")
+
+
+async def test_a_closed_loop_and_a_closed_cache_fail_open(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def opened() -> Chat:
+        async with SemanticCache.open(store=GatedStore(), embedder=AngleEmbedder()) as cache:
+            return Chat(cache=SemcacheCache(cache))
+
+    closed = await opened()
+    assert (await closed.ainvoke("refund at 10")).content == "answer 1"
+    ended = await asyncio.to_thread(asyncio.run, opened())
+    assert (await asyncio.to_thread(ended.invoke, "refund at 10")).content == "answer 1"
+    assert "LangChain's lookup went without the cache" in caplog.text
+    assert "runs no more" in caplog.text
+
+
+async def test_a_cache_that_is_down_fails_open(
+    chat: Chat, store: GatedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.fail("put", error=StoreUnavailableError("down"))
+    assert (await chat.ainvoke("refund at 10")).content == "answer 1"
+    assert "LangChain's update went without the cache: down" in caplog.text
+    chat.answers.append(AIMessage("a", additional_kwargs={"parsed": object()}))
+    for answer in ("a", "answer 3"):
+        assert (await chat.ainvoke("refund at 10")).content == answer
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no JSON",
+        "[" * 100_000,
+        "[]",
+        "null",
+        dumps(AIMessage("a")),
+        dumps([AIMessage("a")]),
+        json.dumps([{"lc": 1, "type": "secret", "id": ["HOME"]}]),
+        dumps([Generation(text="a", generation_info={"b": PromptTemplate.from_template("{c}")})]),
+        dumps([Generation(text="a")]).replace('"text": "a"', '"text": {"b": 1}'),
+    ],
+)
+async def test_hostile_entries_are_misses(
+    cache: SemanticCache, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    assert await _read_back(cache, monkeypatch, text) is None
+
+
+async def test_no_entry_reads_the_environment(
+    cache: SemanticCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "s3cret")
+    text = dumps([Generation(text="a", generation_info={"key": "K"})])
+    text = text.replace('"K"', '{"lc": 1, "type": "secret", "id": ["TOKEN"]}')
+    found = await _read_back(cache, monkeypatch, text)
+    assert found == [Generation(text="a", generation_info={"key": None})]
+
+
+async def _read_back(cache: SemanticCache, monkeypatch: pytest.MonkeyPatch, text: str) -> Any:
+    """What is made of ``text`` where an answer was stored."""
+    lang, keep = SemcacheCache(cache), cache.store
+    kept = []
+
+    async def overwritten(prompt: str, _: str, **options: Any) -> str:
+        kept.append(await keep(prompt, text, **options))
+        return kept[-1]
+
+    monkeypatch.setattr(cache, "store", overwritten)
+    await lang.aupdate("refund at 10", "llm", [Generation(text="a")])
+    assert kept
+    return await lang.alookup("refund at 10", "llm")
