@@ -31,11 +31,11 @@ def test_sentence_transformers_agrees(embedder: TextEmbedder) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_reference_agrees_on_2000_questions(
+def test_reference_agrees_on_500_questions(
     minilm: Path, embedder: TextEmbedder, questions: list[str]
 ) -> None:
     architecture = Architecture.of_json(read_json(minilm / MANIFEST)["architecture"])
-    items = embedder.tokenise(questions[:2000])
+    items = embedder.tokenise(questions[:500])
     truth = reference_vectors(architecture, read_graph_tensors(minilm / GRAPH), items)
     assert parity(embedder.embed_tokens(items), truth) >= 0.99999
 
