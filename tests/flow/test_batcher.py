@@ -234,9 +234,11 @@ async def test_failing_all_settles_what_is_queued_and_under_way() -> None:
 
 
 async def test_what_was_given_up_is_late_and_not_closed_for_who_joins_it() -> None:
-    stopping, stopped = asyncio.Event(), asyncio.Event()
+    running, stopping, stopped = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    now = asyncio.get_running_loop().time()
 
     async def run(items: list[str]) -> Sequence[str]:
+        running.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -244,8 +246,11 @@ async def test_what_was_given_up_is_late_and_not_closed_for_who_joins_it() -> No
             await stopped.wait()
         return items
 
-    batcher = MicroBatcher(run, budget=1, pure=True, timeout_s=0.001)
+    batcher = MicroBatcher(run, budget=1, pure=True, timeout_s=1_000.0, clock=lambda: now)
     first = batcher.submit("a")
+    await running.wait()
+    now += 2_000.0
+    batcher._ring()
     await stopping.wait()
     second = batcher.submit("a")
     stopped.set()
