@@ -31,7 +31,7 @@ import anyio.to_thread
 from semcache_async.answering import Answering, in_pieces, whole
 from semcache_async.attempt import Attempt
 from semcache_async.bounds.choice import Choice
-from semcache_async.config import STRICT_DISTANCE, CacheConfig, check_limit
+from semcache_async.config import CacheConfig, check_limit
 from semcache_async.errors import ConfigError, OverloadedError, PromptError, WrongLoopError
 from semcache_async.evidence.judging import Judging
 from semcache_async.evidence.learner import Learner
@@ -111,10 +111,9 @@ async def _opened(
             made, grown = await anyio.to_thread.run_sync(weighed, partial(load, config.model))
         else:
             made, grown = embedder, 0
-        measured = measured_of(made)
-        if measured is None and config.for_model(None).max_distance == STRICT_DISTANCE:
-            say_unmeasured(made)
-        config = config.for_model(measured)
+        if not config.has_distance:
+            say_unmeasured(made, config)
+        config = config.for_model(measured_of(made))
         if isinstance(verifier, str):
             from semcache_async.embed import load_verifier
 

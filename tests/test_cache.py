@@ -507,6 +507,7 @@ async def test_a_failing_embedder_leaves_the_exact_tier() -> None:
     [
         (CacheConfig(), 0.02, 0.02, 1),
         (CacheConfig(max_distance=0.12), 0.12, 0.12, 0),
+        (CacheConfig(max_distance=0.02), 0.02, 0.02, 0),
         (CacheConfig(target_precision=0.9), 0.3, 0.02, 0),
     ],
 )

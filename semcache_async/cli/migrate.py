@@ -91,20 +91,14 @@ async def _migrate(
     from semcache_async.flow.vectors import open_vectors
     from semcache_async.store import redis_at
     from semcache_async.store.migration import Migration, parts_of
-    from semcache_async.store.opening import redis_stores
+    from semcache_async.store.opening import known_of, redis_stores
 
     config = settings.cache
     patient = replace(config, store_timeout_s=max(config.store_timeout_s, _PATIENCE_S))
     async with (
         open_embedder(settings.remote, model=config.model) as embedder,
         redis_at(url) as found,
-        redis_stores(
-            found,
-            dim=embedder.dim,
-            fingerprint=embedder.fingerprint,
-            config=patient,
-            probe=getattr(embedder, "probe", None),
-        ) as stores,
+        redis_stores(found, config=patient, **known_of(embedder)) as stores,
         open_vectors(embedder, remembered=0) as vectors,
     ):
         parts, total = await parts_of(stores, source)

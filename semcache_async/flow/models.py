@@ -69,9 +69,9 @@ def measured_of(embedder: Embedder) -> float | None:
     return found
 
 
-def say_unmeasured(embedder: Embedder) -> None:
-    """Once for each."""
-    if embedder.fingerprint in _said:
+def say_unmeasured(embedder: Embedder, config: CacheConfig) -> None:
+    """Once for each of which nothing was measured, where its distance is not found by evidence."""
+    if measured_of(embedder) is not None or config.learns or embedder.fingerprint in _said:
         return
     _said.add(embedder.fingerprint)
     _log.warning(
@@ -219,10 +219,9 @@ class Models:
             weighed, partial(load, reader.name), abandon_on_cancel=True
         )
         mine = [rule for rule, _, other in self._rules if other is reader]
-        measured = reader.suited = measured_of(embedder)
-        strict = measured is None and self._config.distance_of(None) == STRICT_DISTANCE
-        if strict and any(rule.max_distance is None for rule in mine):
-            say_unmeasured(embedder)
+        reader.suited = measured_of(embedder)
+        if any(rule.max_distance is None for rule in mine):
+            say_unmeasured(embedder, self._config)
         reach = max(self._room(rule, reader).max_distance for rule in mine)
         for other, same in self.ready():
             if same.embedder.fingerprint == embedder.fingerprint:

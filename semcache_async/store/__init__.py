@@ -10,6 +10,7 @@ from pathlib import Path
 from semcache_async.config import CacheConfig
 from semcache_async.errors import ConfigError
 from semcache_async.protocols import Embedder
+from semcache_async.store.opening import known_of
 from semcache_async.store.partitioned.partitions import (
     PartitionedStore,
     open_removing_store,
@@ -32,13 +33,7 @@ async def open_redis(
     the embedder's vectors."""
     async with (
         redis_at(url) as found,
-        open_store(
-            found,
-            dim=embedder.dim,
-            fingerprint=embedder.fingerprint,
-            config=config,
-            probe=getattr(embedder, "probe", None),
-        ) as store,
+        open_store(found, config=config, **known_of(embedder)) as store,
     ):
         if not config.models:
             _warn_of_unmoved(store.unmoved, config.name)

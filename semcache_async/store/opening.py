@@ -8,6 +8,7 @@ from typing import Any
 
 from semcache_async.config import CacheConfig
 from semcache_async.errors import ConfigError, StoreUnavailableError
+from semcache_async.protocols import Embedder
 from semcache_async.store.clock import ServerClock
 from semcache_async.store.entries.fences import Fences
 from semcache_async.store.entries.schema import IndexShape
@@ -19,9 +20,18 @@ from semcache_async.store.wire.address import check_database
 from semcache_async.store.wire.server import warn_if_old
 from semcache_async.types import Vector
 
-__all__ = ["redis_store", "redis_stores", "removing_stores"]
+__all__ = ["known_of", "redis_store", "redis_stores", "removing_stores"]
 
 _TRIES = 3
+
+
+def known_of(embedder: Embedder) -> dict[str, Any]:
+    """The arguments ``dim``, ``fingerprint`` and ``probe`` of a store of its vectors."""
+    return {
+        "dim": embedder.dim,
+        "fingerprint": embedder.fingerprint,
+        "probe": getattr(embedder, "probe", None),
+    }
 
 
 @asynccontextmanager

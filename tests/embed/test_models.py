@@ -8,6 +8,7 @@ import logging
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -278,11 +279,13 @@ def test_no_pip(published: PublishedModel, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_silent_hub_is_given_up(published: PublishedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", lambda *_, **__: time.sleep(1))
+    given_up = threading.Event()
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", lambda *_, **__: given_up.wait())
     monkeypatch.setattr(sources, "PROBE_S", 0.1)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with pytest.raises(sources.Unavailable, match=r"no answer in 0.1 s"):
         sources.latest(published, "main")
+    given_up.set()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(sources.Unavailable, match="HF_HUB_OFFLINE"):
         sources.latest(published, "main")

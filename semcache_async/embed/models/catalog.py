@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = ["CATALOG", "MINILM", "MPNET", "PublishedModel", "known", "measured_distance"]
+__all__ = ["CATALOG", "MINILM", "PublishedModel", "known", "measured_distance"]
 
 
 class PublishedModel(NamedTuple):
@@ -49,7 +49,7 @@ MINILM = PublishedModel(
         "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
     },
 )
-MPNET = PublishedModel(
+_MPNET = PublishedModel(
     repository="sentence-transformers/all-mpnet-base-v2",
     licence="Apache-2.0",
     megabytes=438,
@@ -80,7 +80,7 @@ CATALOG = (
         languages="English",
         purpose="made for semantic caching, larger",
     ),
-    MPNET,
+    _MPNET,
     PublishedModel(
         repository="BAAI/bge-small-en-v1.5",
         licence="MIT",
