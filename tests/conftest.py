@@ -11,12 +11,15 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from hypothesis import settings
 
+from semcache_async.config import CacheConfig
 from semcache_async.embed import TextEmbedder, default_embedder
 from semcache_async.store.embedded import embedded_redis
 
 settings.register_profile("steady", derandomize=True)  # one commit, one verdict
 settings.load_profile("steady")
 
+CacheConfig.__init__.__kwdefaults__ |= {"store_timeout_s": 30.0, "lookup_budget_s": 30.0}
+# A machine that is busy elsewhere is no outage. Tests of outages give their own.
 
 DEBUGGED = ("flow", "fresh", "sharing")
 """Where asyncio watches every step; elsewhere that would only double the time."""
