@@ -8,12 +8,9 @@ its parameters, the messages before and after that one, and what it holds beside
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Coroutine
-from concurrent.futures import wait
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -25,13 +22,12 @@ from langchain_core.outputs import ChatGeneration, Generation, GenerationChunk
 
 from semcache_async.cache import SemanticCache
 from semcache_async.complaints import Complaints
-from semcache_async.errors import CacheClosedError, PromptError, WrongLoopError
+from semcache_async.errors import PromptError
+from semcache_async.integrations.threads import check_thread, from_thread
 from semcache_async.text.cacheable import has_numbers_of_somebody, is_personal, is_time_bound
 from semcache_async.types import Scope, Source
 
 __all__ = ["SemcacheCache"]
-
-T = TypeVar("T")
 
 _TAG = "langchain"
 _READABLE = (Generation, GenerationChunk, ChatGeneration, AIMessage)
@@ -76,23 +72,22 @@ class SemcacheCache(BaseCache):
         await self._cache.invalidate(tenant=self._scope.tenant, tags=(_TAG,))
 
     def lookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
-        self._check_thread()
+        check_thread(self._cache)
         try:
-            return self._wait(lambda: self._find(prompt, llm_string))
+            return from_thread(self._cache, lambda: self._find(prompt, llm_string))
         except Exception as error:
             self._complain("lookup", error)
             return None
 
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
-        self._check_thread()
+        check_thread(self._cache)
         try:
-            self._wait(lambda: self._keep(prompt, llm_string, return_val))
+            from_thread(self._cache, lambda: self._keep(prompt, llm_string, return_val))
         except Exception as error:
             self._complain("update", error)
 
     def clear(self, **kwargs: Any) -> None:
-        self._check_thread()
-        self._wait(self.aclear)
+        from_thread(self._cache, self.aclear)
 
     async def _find(self, prompt: str, llm_string: str) -> list[Generation] | None:
         text, scope = self._read(prompt, llm_string)
@@ -138,25 +133,6 @@ class SemcacheCache(BaseCache):
             and not notes.get("refusal")
             and not (self._cache.config.refuse_personal and has_numbers_of_somebody(answer.text))
         )
-
-    def _check_thread(self) -> None:
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        if running is self._cache.loop:
-            raise WrongLoopError(
-                "The event loop of the cache would wait for itself: use ainvoke, abatch or astream "
-                "here, or call this in a thread (asyncio.to_thread)."
-            )
-
-    def _wait(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        loop, future = self._cache.loop, None
-        while loop.is_running():
-            future = future or asyncio.run_coroutine_threadsafe(work(), loop)
-            if wait((future,), timeout=1.0).done:
-                return future.result()
-        raise CacheClosedError("The event loop that the cache belongs to runs no more.")
 
     def _complain(self, kind: str, error: Exception) -> None:
         if not isinstance(error, PromptError):

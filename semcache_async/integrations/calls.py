@@ -1,0 +1,214 @@
+"""What the integrations of chat models share: a call as the cache sees it, and its way through it.
+
+The text of the last user message is matched by meaning; all else, to the last parameter, is scope,
+by hash. A call that offers tools is answered from its own wording alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing, suppress
+from hashlib import sha256
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from semcache_async.cache import SemanticCache
+from semcache_async.config import CacheConfig
+from semcache_async.errors import PromptError
+from semcache_async.protocols import Produce
+from semcache_async.reply import Reply
+from semcache_async.text.cacheable import has_numbers_of_somebody, is_personal, is_time_bound
+from semcache_async.text.prompt import check_text
+from semcache_async.types import Produced, Scope
+
+__all__ = ["Call", "Form", "answered", "cut_last", "is_plain", "read_call", "streamed"]
+
+A = TypeVar("A")
+P = TypeVar("P")
+
+
+class Call(NamedTuple):
+    """A model call as the cache sees it."""
+
+    prompt: str
+    scope: Scope
+    caches: bool
+    """False: it goes to the LLM as if there were no cache, and is counted as bypassed."""
+
+
+class Form(Protocol[A, P]):
+    """How a framework's answers and their pieces are written down. ``read`` and ``read_piece``
+    raise ``ValueError`` for what is not theirs."""
+
+    def write(self, answer: A, /) -> str:
+        """Raises ``ValueError`` or ``TypeError`` for what cannot be read back."""
+
+    def read(self, text: str, /) -> A:
+        """An answer that nobody else holds."""
+
+    def is_worth_keeping(self, answer: A, /) -> bool:
+        """Did it come to its end, and is there something in it?"""
+
+    def write_piece(self, piece: P, /) -> str:
+        """One piece of a stream. What it raises, all callers of the flight get."""
+
+    def read_piece(self, text: str, /) -> P:
+        """One that nobody else holds."""
+
+    def joined(self, pieces: Sequence[P], /) -> A:
+        """The answer that a whole stream was."""
+
+    def in_pieces(self, answer: A, /) -> Iterable[P]:
+        """A stream that the answer might have been."""
+
+
+def read_call(
+    config: CacheConfig,
+    scope: Scope,
+    framework: str,
+    text: str | None,
+    beside: object,
+    *,
+    tools: bool = False,
+) -> Call:
+    """What is asked in which scope. ``scope``: whose it is. ``text``: None where there is none to
+    match. ``beside``: all that the answer depends on but ``text``, as JSON can say it; what JSON
+    cannot say leaves the cache out."""
+    out = Call("-", scope, caches=False)
+    try:
+        prompt = check_text("prompt", text)
+        told = json.dumps(beside, sort_keys=True, allow_nan=False)
+    except (PromptError, TypeError, ValueError, RecursionError):
+        return out
+    if is_time_bound(prompt) or (config.refuse_personal and is_personal(prompt)):
+        return out
+    digest = sha256(told.encode(errors="surrogatepass")).hexdigest()
+    parameters = {**scope.parameters, framework: digest}
+    if tools:
+        parameters["exact"] = sha256(prompt.encode()).hexdigest()
+    return Call(prompt, msgspec.structs.replace(scope, parameters=parameters), caches=True)
+
+
+def cut_last(messages: Sequence[dict[str, Any]]) -> tuple[str | None, list[dict[str, Any]]]:
+    """Take the last text out of the last user message, of messages in OpenAI's form (their content
+    a string, or parts of which texts are ``text`` or ``input_text``); None where there is none."""
+    left = [dict(message) for message in messages]
+    for message in reversed(left):
+        if message.get("role") != "user":
+            continue
+        content = message.get("content")
+        if isinstance(content, str):
+            message["content"] = None
+            return content, left
+        if isinstance(content, list):
+            parts = message["content"] = [
+                dict(part) if isinstance(part, dict) else part for part in content
+            ]
+            for part in reversed(parts):
+                if isinstance(part, dict) and part.get("type") in ("text", "input_text"):
+                    text, part["text"] = part.get("text"), None
+                    return (text if isinstance(text, str) else None), left
+        break
+    return None, left
+
+
+def is_plain(text: str, config: CacheConfig) -> bool:
+    """Is an answer's text one for everybody, and not empty?"""
+    return bool(text.strip()) and not (config.refuse_personal and has_numbers_of_somebody(text))
+
+
+async def answered(
+    cache: SemanticCache,
+    call: Call,
+    form: Form[A, P],
+    generate: Callable[[], Awaitable[A]],
+    *,
+    tags: Sequence[str] = (),
+) -> A:
+    """The answer to ``call``: stored, of a flight under way, or what ``generate`` returns. Raises
+    as ``SemanticCache.get_or_generate`` does."""
+    own: list[A] = []
+
+    async def produce(_prompt: str, _emit: Callable[[str], None]) -> Produced:
+        own[:] = [await generate()]
+        return _written(form, own[0])
+
+    for reads, writes in _ways(call):
+        async with _reply(cache, call, produce, tags, reads, writes) as reply:
+            answer = await reply.answer()
+        if own:
+            return own[0]
+        with suppress(ValueError):
+            return form.read(answer.text)
+    raise AssertionError("A call that is shared with nobody is its caller's own.")
+
+
+async def streamed(
+    cache: SemanticCache,
+    call: Call,
+    form: Form[A, P],
+    generate: Callable[[], AsyncIterator[P]],
+    *,
+    tags: Sequence[str] = (),
+) -> AsyncIterator[P]:
+    """``answered`` in pieces: live to all callers of a flight, from its start. Close it
+    (``contextlib.aclosing``) where you leave it early."""
+
+    async def produce(_prompt: str, emit: Callable[[str], None]) -> Produced:
+        pieces: list[P] = []
+        async for piece in generate():
+            emit(form.write_piece(piece))
+            pieces.append(piece)
+        return _written(form, form.joined(pieces))
+
+    for reads, writes in _ways(call):
+        async with _reply(cache, call, produce, tags, reads, writes) as reply:
+            begun = False
+            async with aclosing(aiter(reply)) as pieces:
+                async for piece in pieces:
+                    begun = True
+                    yield form.read_piece(piece)
+            if begun:
+                return
+            answer = await reply.answer()
+        with suppress(ValueError):
+            for part in list(form.in_pieces(form.read(answer.text))):
+                yield part
+            return
+
+
+def _ways(call: Call) -> Iterator[tuple[bool, bool]]:
+    """Read and write? What is stored may not be to be read, nor what a leader could not write."""
+    if call.caches:
+        yield from ((True, True), (False, True))
+    yield False, False
+
+
+def _reply(
+    cache: SemanticCache,
+    call: Call,
+    produce: Produce[str],
+    tags: Sequence[str],
+    reads: bool,
+    writes: bool,
+) -> Reply[str]:
+    return cache.reply(
+        call.prompt,
+        produce,
+        emits=str,
+        scope=call.scope,
+        tags=tags,
+        read=reads,
+        write=writes,
+        vetted=True,
+    )
+
+
+def _written(form: Form[A, P], answer: A) -> Produced:
+    try:
+        text = form.write(answer)
+    except (TypeError, ValueError):
+        return Produced("", keep=False)
+    return Produced(text, keep=form.is_worth_keeping(answer))
