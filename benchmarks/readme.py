@@ -15,8 +15,8 @@ from benchmarks.bench.http import EXACT, REWORDED
 from benchmarks.bench.lookups import RIVAL
 from benchmarks.bench.report.aims import equal_p99
 from benchmarks.contenders.process import ROOT
-from semcache_async.load.cells import milliseconds, rate, spanned
-from semcache_async.load.figures import Span
+from semcache_async.load.measured.cells import milliseconds, rate, spanned
+from semcache_async.load.measured.figures import Span
 
 __all__ = ["README", "committed", "renewed"]
 

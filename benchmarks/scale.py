@@ -31,7 +31,7 @@ from benchmarks.scale_data import SHARES, Corpus, Truth, embed_banking77, make_c
 from benchmarks.scale_measure import NEIGHBOURS, Bench, Row, open_bench
 from benchmarks.scale_report import write_report
 from benchmarks.scale_upkeep import memory, purge
-from semcache_async.load.machine import describe_machine
+from semcache_async.load.measured.machine import describe_machine
 from semcache_async.store.entries.knn import KnnPlanner
 from semcache_async.store.keys import ScopeDigest
 from semcache_async.store.wire import Command

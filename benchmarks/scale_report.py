@@ -9,9 +9,9 @@ from typing import Any
 
 from benchmarks.scale_fit import fit_costs, planner_costs, regret
 from benchmarks.scale_measure import Row
-from semcache_async.load.drawing import COLOURS, Chart, legend
-from semcache_async.load.report import Chapter, Report, Table
-from semcache_async.load.report import write_report as write
+from semcache_async.load.reports.drawing import COLOURS, Chart, legend
+from semcache_async.load.reports.report import Chapter, Report, Table
+from semcache_async.load.reports.report import write_report as write
 
 __all__ = ["write_report"]
 

@@ -18,8 +18,9 @@ from semcache_async.store.embedded import embedded_redis
 settings.register_profile("steady", derandomize=True)  # one commit, one verdict
 settings.load_profile("steady")
 
-CacheConfig.__init__.__kwdefaults__ |= {"store_timeout_s": 30.0, "lookup_budget_s": 30.0}
-# A machine that is busy elsewhere is no outage. Tests of outages give their own.
+PATIENT = {"store_timeout_s": 30.0, "lookup_budget_s": 30.0}
+"""Defaults of all tests but those of outages, which give their own: a busy machine is no outage."""
+CacheConfig.__init__.__kwdefaults__.update(PATIENT)  # type: ignore[union-attr]
 
 DEBUGGED = ("flow", "fresh", "sharing")
 """Where asyncio watches every step; elsewhere that would only double the time."""

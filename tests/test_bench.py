@@ -39,9 +39,9 @@ from benchmarks.bench.sizes import AGAIN, BEFORE, TINY
 from benchmarks.contenders.process import ContenderError
 from benchmarks.contenders.rounds import Loop
 from semcache_async.data import Question, banking77
-from semcache_async.load.histogram import Histogram
-from semcache_async.load.http import open_http
-from semcache_async.load.result import Result
+from semcache_async.load.asking.http import open_http
+from semcache_async.load.measured.histogram import Histogram
+from semcache_async.load.measured.result import Result
 
 SPEEDS = {"ours": 10.0, AGAIN: 11.0, "redisvl-async": 100.0, "ours-unpacked": 20.0}
 """Milliseconds of a lookup."""

@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
         *("answering", "attempt", "bounds", "embed", "evidence", "flow", "query", "reply"),
         *("stats", "store", "text", "tiers"),
     },
-    "integrations": {"cache", "text"},
+    "integrations": {"cache", "reply", "text"},
     "testing": set(),
     "workload": {"data"},
     "live": {"shell", "testing", "workload"},

@@ -13,11 +13,11 @@ from benchmarks.bench.lookups import run_lookups
 from benchmarks.bench.record import Row, read_results, this_machine
 from benchmarks.bench.report.curves import curves_chart, lines
 from benchmarks.bench.sizes import AGAIN, BEFORE, Sizes, against
-from semcache_async.load.cells import milliseconds, rate, spanned, times
-from semcache_async.load.figures import Span
-from semcache_async.load.machine import commit_of
-from semcache_async.load.report import Chapter, Report, Table, write_report
-from semcache_async.load.result import Result
+from semcache_async.load.measured.cells import milliseconds, rate, spanned, times
+from semcache_async.load.measured.figures import Span
+from semcache_async.load.measured.machine import commit_of
+from semcache_async.load.measured.result import Result
+from semcache_async.load.reports.report import Chapter, Report, Table, write_report
 
 __all__ = ["render", "run_against"]
 

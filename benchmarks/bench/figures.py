@@ -11,8 +11,8 @@ import numpy as np
 from benchmarks.bench.lookups import EQUAL, RIVAL
 from benchmarks.bench.record import Row, read_records, read_results
 from benchmarks.bench.sizes import AGAIN
-from semcache_async.load.figures import Group, Span, grouped, trusted
-from semcache_async.load.result import Result
+from semcache_async.load.measured.figures import Group, Span, grouped, trusted
+from semcache_async.load.measured.result import Result
 
 __all__ = ["METRICS", "RESULTS", "Found", "floor_of", "ratio_of", "read_found", "verdict_of"]
 

@@ -20,14 +20,14 @@ from benchmarks.bench.sizes import Sizes
 from benchmarks.contenders.process import ContenderError
 from benchmarks.scale_data import Floats, embed_banking77
 from semcache_async.data import Question, banking77
-from semcache_async.load.arrivals import synthetic
-from semcache_async.load.driver import closed_loop, open_loop
+from semcache_async.load.asking.driver import closed_loop, open_loop
+from semcache_async.load.asking.http import HttpTarget, open_http
+from semcache_async.load.asking.tally import Tally
+from semcache_async.load.asking.targets import RequestError
 from semcache_async.load.extra import LoadError
-from semcache_async.load.http import HttpTarget, open_http
-from semcache_async.load.machine import describe_machine
-from semcache_async.load.result import Result, make_result
-from semcache_async.load.tally import Tally
-from semcache_async.load.targets import RequestError
+from semcache_async.load.measured.machine import describe_machine
+from semcache_async.load.measured.result import Result, make_result
+from semcache_async.load.traffic.arrivals import synthetic
 from semcache_async.workload import Arrival
 
 __all__ = ["EXACT", "REWORDED", "run_http"]

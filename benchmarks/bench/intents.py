@@ -11,7 +11,7 @@ from benchmarks.bench.sizes import Sizes
 from benchmarks.contenders.asking import Asked, Plan, ask, burst, zipf
 from benchmarks.contenders.rounds import measure
 from semcache_async.data import banking77
-from semcache_async.load.histogram import Histogram
+from semcache_async.load.measured.histogram import Histogram
 
 __all__ = ["SCENARIOS", "run_intents"]
 

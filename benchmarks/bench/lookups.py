@@ -17,8 +17,8 @@ from benchmarks.contenders.llm import answer_to
 from benchmarks.contenders.rounds import Loop, measure
 from benchmarks.scale_data import embed_banking77
 from semcache_async.data import banking77
-from semcache_async.load.arrivals import synthetic
-from semcache_async.load.result import Result
+from semcache_async.load.measured.result import Result
+from semcache_async.load.traffic.arrivals import synthetic
 
 __all__ = ["EQUAL", "run_lookups"]
 

@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 import msgspec
 
 from benchmarks.contenders.rounds import Loop
-from semcache_async.load.histogram import Histogram
-from semcache_async.load.machine import Machine, describe_machine
-from semcache_async.load.result import Result
+from semcache_async.load.measured.histogram import Histogram
+from semcache_async.load.measured.machine import Machine, describe_machine
+from semcache_async.load.measured.result import Result
 
 __all__ = [
     *("STAGES", "Row", "kind_of", "make_result", "read_records", "read_results"),

@@ -16,9 +16,9 @@ from semcache_async.shell import one_line_errors, run
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from semcache_async.load.result import Result
+    from semcache_async.load.asking.targets import Target
+    from semcache_async.load.measured.result import Result
     from semcache_async.load.runs import LoadOptions
-    from semcache_async.load.targets import Target
 
 __all__ = ["load"]
 
@@ -171,14 +171,14 @@ def load(
         @asynccontextmanager
         async def target() -> AsyncIterator[Target]:
             if url is None:
-                from semcache_async.load.targets import open_in_process
+                from semcache_async.load.asking.targets import open_in_process
 
                 async with open_in_process(
                     redis_url or None, llm_ms=llm_ms, seed=seed, max_distance=max_distance
                 ) as cache:
                     yield cache
             else:
-                from semcache_async.load.http import open_http
+                from semcache_async.load.asking.http import open_http
 
                 async with open_http(
                     url, model=model, stream=stream, cold=cold, api_key=api_key
@@ -246,7 +246,7 @@ def _report(results: list[Result], output: Path, console: Console) -> None:
     from rich.markup import escape
 
     from semcache_async.load.live import print_tables
-    from semcache_async.load.summary import render
+    from semcache_async.load.reports.summary import render
 
     print_tables(results, console)
     written = render(results, output)

@@ -13,14 +13,14 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from semcache_async.load.cells import milliseconds
-from semcache_async.load.figures import focus_of, grouped
-from semcache_async.load.histogram import Histogram
-from semcache_async.load.report import Table as Figures
-from semcache_async.load.result import Result
+from semcache_async.load.asking.tally import Tally
+from semcache_async.load.measured.cells import milliseconds
+from semcache_async.load.measured.figures import focus_of, grouped
+from semcache_async.load.measured.histogram import Histogram
+from semcache_async.load.measured.result import Result
+from semcache_async.load.reports.report import Table as Figures
+from semcache_async.load.reports.summary import latency_table, loads_tables, warnings
 from semcache_async.load.runs import Watch
-from semcache_async.load.summary import latency_table, loads_tables, warnings
-from semcache_async.load.tally import Tally
 from semcache_async.shell import in_background
 
 __all__ = ["print_tables", "shown_on"]

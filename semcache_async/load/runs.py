@@ -8,13 +8,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from semcache_async.load.arrivals import Times, from_trace, synthetic
-from semcache_async.load.driver import MAX_IN_FLIGHT, closed_loop, open_loop
-from semcache_async.load.machine import Machine, describe_machine
-from semcache_async.load.result import Result, make_result
-from semcache_async.load.tally import Tally
-from semcache_async.load.targets import Target
-from semcache_async.load.texts import TextSet, draw, load_texts
+from semcache_async.load.asking.driver import MAX_IN_FLIGHT, closed_loop, open_loop
+from semcache_async.load.asking.tally import Tally
+from semcache_async.load.asking.targets import Target
+from semcache_async.load.measured.machine import Machine, describe_machine
+from semcache_async.load.measured.result import Result, make_result
+from semcache_async.load.traffic.arrivals import Times, from_trace, synthetic
+from semcache_async.load.traffic.texts import TextSet, draw, load_texts
 from semcache_async.workload import Arrival
 
 __all__ = ["LoadOptions", "Watch", "plan", "run_load"]

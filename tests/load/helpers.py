@@ -7,10 +7,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from semcache_async.data import Question
-from semcache_async.load.machine import Machine
-from semcache_async.load.result import Result, make_result
-from semcache_async.load.tally import Tally
-from semcache_async.load.targets import Reply
+from semcache_async.load.asking.tally import Tally
+from semcache_async.load.asking.targets import Reply
+from semcache_async.load.measured.machine import Machine
+from semcache_async.load.measured.result import Result, make_result
 from semcache_async.workload import Arrival
 
 T = TypeVar("T")

@@ -13,9 +13,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from semcache_async.cli import app
+from semcache_async.load.asking.targets import CacheTarget, open_in_process
 from semcache_async.load.live import print_tables, shown_on
 from semcache_async.load.runs import LoadOptions, run_load
-from semcache_async.load.targets import CacheTarget, open_in_process
 from semcache_async.testing import AngleEmbedder, MemoryStore
 from tests.load.helpers import MACHINE, Queue
 

@@ -8,9 +8,9 @@ import itertools
 import numpy as np
 import pytest
 
-from semcache_async.load.driver import closed_loop, open_loop
-from semcache_async.load.tally import Tally
-from semcache_async.load.targets import Reply, RequestError
+from semcache_async.load.asking.driver import closed_loop, open_loop
+from semcache_async.load.asking.tally import Tally
+from semcache_async.load.asking.targets import Reply, RequestError
 from tests.load.helpers import QUESTION, Queue, VirtualLoop, arrivals, in_virtual_time, result
 
 STEADY = np.arange(1, 400) / 100.0

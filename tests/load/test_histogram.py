@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from semcache_async.load import extra
 from semcache_async.load.extra import LoadError
-from semcache_async.load.histogram import HIGHEST_S, Histogram
+from semcache_async.load.measured.histogram import HIGHEST_S, Histogram
 
 TIMES = st.lists(st.floats(0.0, 700.0), min_size=1, max_size=200)
 

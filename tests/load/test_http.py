@@ -9,11 +9,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from semcache_async.load import http
+from semcache_async.load.asking import http
+from semcache_async.load.asking.http import completions_url, open_http, source_of
+from semcache_async.load.asking.targets import RequestError
 from semcache_async.load.extra import LoadError
-from semcache_async.load.http import completions_url, open_http, source_of
 from semcache_async.load.runs import LoadOptions, run_load
-from semcache_async.load.targets import RequestError
 from tests.load.helpers import MACHINE
 
 pytestmark = pytest.mark.anyio

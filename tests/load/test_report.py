@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from semcache_async.load.asking.tally import Tally
 from semcache_async.load.extra import LoadError
-from semcache_async.load.figures import Span, compare, grouped, noise_floor
-from semcache_async.load.histogram import Histogram
-from semcache_async.load.machine import describe_machine, without_secrets
-from semcache_async.load.result import Result, merge_rounds
-from semcache_async.load.summary import render, warnings
-from semcache_async.load.tally import Tally
+from semcache_async.load.measured.figures import Span, compare, grouped, noise_floor
+from semcache_async.load.measured.histogram import Histogram
+from semcache_async.load.measured.machine import describe_machine, without_secrets
+from semcache_async.load.measured.result import Result, merge_rounds
+from semcache_async.load.reports.summary import render, warnings
 from tests.load.helpers import result
 
 

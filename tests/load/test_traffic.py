@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from semcache_async.load.arrivals import from_trace, read_trace, synthetic
 from semcache_async.load.extra import LoadError
 from semcache_async.load.runs import LoadOptions, plan
-from semcache_async.load.texts import draw, load_texts
+from semcache_async.load.traffic.arrivals import from_trace, read_trace, synthetic
+from semcache_async.load.traffic.texts import draw, load_texts
 
 RATE = 5.53
 """Of the trace that the process imitates: so its time is not scaled."""

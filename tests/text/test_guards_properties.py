@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from semcache_async.text.guards import GUARDS, Kind, analyse, verdict
 from semcache_async.text.guards.analysis import LIMIT
-from semcache_async.text.guards.lexicon import lemma, lexicon
-from semcache_async.text.guards.lists import ANTONYMS, FUNCTION, KIND_WORDS, SYNONYMS
-from semcache_async.text.guards.tokens import read
+from semcache_async.text.guards.reading.lexicon import lemma, lexicon
+from semcache_async.text.guards.reading.lists import ANTONYMS, FUNCTION, KIND_WORDS, SYNONYMS
+from semcache_async.text.guards.reading.tokens import read
 from tests.helpers import calls
 
 _SOME = """

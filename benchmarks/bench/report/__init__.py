@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.bench.figures import Found
 from benchmarks.bench.report import aims, http, intents, lookups, method, parts
-from semcache_async.load.report import Chapter, Report, write_report
+from semcache_async.load.reports.report import Chapter, Report, write_report
 
 __all__ = ["TITLE", "render"]
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from benchmarks.bench.figures import Found
 from benchmarks.bench.lookups import RIVAL
-from semcache_async.load.cells import milliseconds, ms, times
-from semcache_async.load.figures import Span, trusted
-from semcache_async.load.histogram import Histogram
-from semcache_async.load.report import Chapter, Table
+from semcache_async.load.measured.cells import milliseconds, ms, times
+from semcache_async.load.measured.figures import Span, trusted
+from semcache_async.load.measured.histogram import Histogram
+from semcache_async.load.reports.report import Chapter, Table
 
 __all__ = ["Aim", "aims", "chapter", "equal_p99"]
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from functools import partial
 
 from benchmarks.bench.http import EXACT, REWORDED
-from semcache_async.load.charts import percentile_curves
-from semcache_async.load.drawing import Chart
-from semcache_async.load.figures import Group
-from semcache_async.load.histogram import Histogram
+from semcache_async.load.measured.figures import Group
+from semcache_async.load.measured.histogram import Histogram
+from semcache_async.load.reports.charts import percentile_curves
+from semcache_async.load.reports.drawing import Chart
 
 __all__ = ["curves_chart", "lines", "place"]
 

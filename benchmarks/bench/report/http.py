@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from benchmarks.bench.figures import Found
 from benchmarks.bench.report.curves import curves_chart, lines
-from semcache_async.load.cells import ms, rate
-from semcache_async.load.figures import HITS
-from semcache_async.load.report import Chapter, Table
+from semcache_async.load.measured.cells import ms, rate
+from semcache_async.load.measured.figures import HITS
+from semcache_async.load.reports.report import Chapter, Table
 
 __all__ = ["chapter"]
 

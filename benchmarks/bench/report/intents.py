@@ -10,11 +10,11 @@ import numpy as np
 from benchmarks.bench.figures import Found
 from benchmarks.bench.record import Row
 from benchmarks.bench.report.curves import place
-from semcache_async.load.cells import milliseconds, spanned
-from semcache_async.load.drawing import COLOURS, INKS, Chart, legend
-from semcache_async.load.figures import Span
-from semcache_async.load.histogram import Histogram
-from semcache_async.load.report import Chapter, Table
+from semcache_async.load.measured.cells import milliseconds, spanned
+from semcache_async.load.measured.figures import Span
+from semcache_async.load.measured.histogram import Histogram
+from semcache_async.load.reports.drawing import COLOURS, INKS, Chart, legend
+from semcache_async.load.reports.report import Chapter, Table
 
 __all__ = ["chapter"]
 

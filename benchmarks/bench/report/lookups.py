@@ -8,11 +8,11 @@ from benchmarks.bench.figures import METRICS, Found
 from benchmarks.bench.lookups import RIVAL
 from benchmarks.bench.report.curves import curves_chart, lines, place
 from benchmarks.bench.sizes import AGAIN
-from semcache_async.load.cells import milliseconds, ms, rate, spanned, times
-from semcache_async.load.charts import latency_by_load, throughput
-from semcache_async.load.drawing import Chart
-from semcache_async.load.figures import Span, trusted
-from semcache_async.load.report import Chapter, Table
+from semcache_async.load.measured.cells import milliseconds, ms, rate, spanned, times
+from semcache_async.load.measured.figures import Span, trusted
+from semcache_async.load.reports.charts import latency_by_load, throughput
+from semcache_async.load.reports.drawing import Chart
+from semcache_async.load.reports.report import Chapter, Table
 
 __all__ = ["chapter", "noise_chapter", "offered_chapter"]
 

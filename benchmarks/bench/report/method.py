@@ -8,8 +8,8 @@ from statistics import median
 from benchmarks.bench.figures import Found
 from benchmarks.bench.lookups import RIVAL
 from benchmarks.bench.record import STAGES, Row
-from semcache_async.load.cells import milliseconds
-from semcache_async.load.figures import Span
+from semcache_async.load.measured.cells import milliseconds
+from semcache_async.load.measured.figures import Span
 
 __all__ = ["cards", "doubts", "facts", "lead"]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from benchmarks.bench.figures import Found
 from benchmarks.bench.report.curves import curves_chart, lines
-from semcache_async.load.cells import spanned, times
-from semcache_async.load.charts import bars_named
-from semcache_async.load.drawing import COLOURS, Chart
-from semcache_async.load.figures import Span
-from semcache_async.load.report import Chapter, Table
+from semcache_async.load.measured.cells import spanned, times
+from semcache_async.load.measured.figures import Span
+from semcache_async.load.reports.charts import bars_named
+from semcache_async.load.reports.drawing import COLOURS, Chart
+from semcache_async.load.reports.report import Chapter, Table
 
 __all__ = ["ablation_chapter", "chapter", "entries_chapter"]
 

@@ -8,16 +8,16 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from semcache_async.text.guards.lists import (
+from semcache_async.text.guards.measures import between_numbers
+from semcache_async.text.guards.reading.lists import (
     FUNCTION,
     QUESTIONS,
     SETS,
     UNSPACED_HARMLESS,
 )
-from semcache_async.text.guards.measures import between_numbers
-from semcache_async.text.guards.phrases import ENGLISH, GERMAN, PREFIXES, joined, separable
-from semcache_async.text.guards.tokens import read
-from semcache_async.text.guards.words import Token, word
+from semcache_async.text.guards.reading.phrases import ENGLISH, GERMAN, PREFIXES, joined, separable
+from semcache_async.text.guards.reading.tokens import read
+from semcache_async.text.guards.reading.words import Token, word
 
 __all__ = ["Analysis", "LIMIT", "analyse"]
 

@@ -18,7 +18,7 @@ from semcache_async.text.guards.meaning import (
     question,
 )
 from semcache_async.text.guards.order import roles
-from semcache_async.text.guards.unspaced import unspaced_doubt
+from semcache_async.text.guards.reading.unspaced import unspaced_doubt
 from semcache_async.text.guards.values import dates, identifiers, numbers, units, versions
 
 __all__ = ["GUARDS", "doubtful"]

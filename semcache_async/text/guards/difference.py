@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from operator import ne
 
 from semcache_async.text.guards.analysis import Analysis
-from semcache_async.text.guards.lists import ASKED, SETS
+from semcache_async.text.guards.reading.lists import ASKED, SETS
+from semcache_async.text.guards.reading.words import Token, fold, same_hand_made
 from semcache_async.text.guards.sameness import (
     PLAIN,
     as_typed,
@@ -17,7 +18,6 @@ from semcache_async.text.guards.sameness import (
     same,
     sloppy,
 )
-from semcache_async.text.guards.words import Token, fold, same_hand_made
 
 __all__ = ["Difference", "ends"]
 

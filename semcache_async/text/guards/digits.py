@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import re
 
-from semcache_async.text.guards.lists import (
+from semcache_async.text.guards.reading.lists import (
     CURRENCIES,
     UNITS,
     UNITS_BY_CASE,
 )
-from semcache_async.text.guards.words import Token, same_hand_made, word
+from semcache_async.text.guards.reading.words import Token, same_hand_made, word
 
 __all__ = ["identifier", "number", "with_digits"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from semcache_async.text.guards.analysis import Analysis
 from semcache_async.text.guards.difference import Difference, ends
-from semcache_async.text.guards.words import Token, fold
+from semcache_async.text.guards.reading.words import Token, fold
 
 __all__ = ["code", "entities", "marks", "reworded", "template"]
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 from semcache_async.text.guards.analysis import Analysis
 from semcache_async.text.guards.difference import Difference
 from semcache_async.text.guards.form import reworded
-from semcache_async.text.guards.lists import (
+from semcache_async.text.guards.reading.lists import (
     SETS,
     SIDES,
 )
+from semcache_async.text.guards.reading.unspaced import unspaced_negation, unspaced_opposites
 from semcache_async.text.guards.sameness import opposite
-from semcache_async.text.guards.unspaced import unspaced_negation, unspaced_opposites
 
 __all__ = [
     "antonyms",

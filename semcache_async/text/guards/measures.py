@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from semcache_async.text.guards.digits import number
-from semcache_async.text.guards.lists import (
+from semcache_async.text.guards.reading.lists import (
     MONTHS,
     NUMBERS,
     SCALES,
     UNITS,
     UNITS_BY_CASE,
 )
-from semcache_async.text.guards.words import Token
+from semcache_async.text.guards.reading.words import Token
 
 __all__ = ["between_numbers", "numbered"]
 

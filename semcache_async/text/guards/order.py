@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from semcache_async.text.guards.analysis import Analysis
 from semcache_async.text.guards.difference import Difference
-from semcache_async.text.guards.lists import (
+from semcache_async.text.guards.reading.lists import (
     COORDINATORS,
     SETS,
 )
-from semcache_async.text.guards.unspaced import unspaced_roles
-from semcache_async.text.guards.words import Token
+from semcache_async.text.guards.reading.unspaced import unspaced_roles
+from semcache_async.text.guards.reading.words import Token
 
 __all__ = ["Identity", "roles"]
 

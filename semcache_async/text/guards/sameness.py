@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from semcache_async.text.guards.lexicon import lemma, lexicon
-from semcache_async.text.guards.lists import ANTONYMS, SETS
-from semcache_async.text.guards.words import Token, fold, stem
+from semcache_async.text.guards.reading.lexicon import lemma, lexicon
+from semcache_async.text.guards.reading.lists import ANTONYMS, SETS
+from semcache_async.text.guards.reading.words import Token, fold, stem
 
 __all__ = ["PLAIN", "as_typed", "initials", "joint", "opposite", "same", "sloppy"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from semcache_async.text.guards.analysis import Analysis
 from semcache_async.text.guards.difference import Difference
-from semcache_async.text.guards.lists import CURRENCIES
-from semcache_async.text.guards.unspaced import unspaced_numbers
-from semcache_async.text.guards.words import Token
+from semcache_async.text.guards.reading.lists import CURRENCIES
+from semcache_async.text.guards.reading.unspaced import unspaced_numbers
+from semcache_async.text.guards.reading.words import Token
 
 __all__ = ["dates", "identifiers", "numbers", "units", "versions"]
 

@@ -14,14 +14,14 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from semcache_async.text.guards.digits import identifier, with_digits
-from semcache_async.text.guards.lists import (
+from semcache_async.text.guards.reading.lists import (
     CONTRACTIONS,
     CURRENCIES,
     KIND_WORDS,
     NUMBERS,
     UNITS,
 )
-from semcache_async.text.guards.words import Token, word
+from semcache_async.text.guards.reading.words import Token, word
 
 __all__ = ["Piece", "read"]
 

@@ -8,8 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from semcache_async.load.drawing import Chart, colours, save_png, svg
 from semcache_async.load.extra import LoadError
+from semcache_async.load.reports.drawing import Chart, colours, save_png, svg
 
 __all__ = ["Chapter", "Report", "Table", "write_report"]
 

@@ -13,8 +13,8 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from semcache_async.load.asking.targets import SOURCES, Reply, RequestError
 from semcache_async.load.extra import LoadError
-from semcache_async.load.targets import SOURCES, Reply, RequestError
 
 __all__ = ["HttpTarget", "completions_url", "open_http", "source_of"]
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 from msgspec.structs import replace
 
+from semcache_async.load.asking.tally import Tally
 from semcache_async.load.extra import LoadError
-from semcache_async.load.histogram import Histogram
-from semcache_async.load.machine import Machine
-from semcache_async.load.tally import Tally
+from semcache_async.load.measured.histogram import Histogram
+from semcache_async.load.measured.machine import Machine
 
 __all__ = ["Result", "make_result", "merge_rounds"]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import cache
 
-from semcache_async.text.guards.lists import (
+from semcache_async.text.guards.measures import numbered
+from semcache_async.text.guards.reading.lists import (
     KINDS,
     PHRASES,
     SETS,
 )
-from semcache_async.text.guards.measures import numbered
-from semcache_async.text.guards.tokens import read
-from semcache_async.text.guards.words import Token, word
+from semcache_async.text.guards.reading.tokens import read
+from semcache_async.text.guards.reading.words import Token, word
 
 __all__ = ["ENGLISH", "GERMAN", "PREFIXES", "joined", "separable"]
 

@@ -6,8 +6,8 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
-from semcache_async.load.histogram import Histogram
-from semcache_async.load.targets import Reply, RequestError, Target
+from semcache_async.load.asking.targets import Reply, RequestError, Target
+from semcache_async.load.measured.histogram import Histogram
 from semcache_async.workload import Arrival
 
 __all__ = ["Tally"]

@@ -9,18 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from semcache_async.load.cells import milliseconds, ms, rate
-from semcache_async.load.charts import (
-    SOURCE_COLOURS,
-    answered_by_load,
-    latency_by_load,
-    percentile_curves,
-    source_shares,
-    throughput,
-)
-from semcache_async.load.drawing import Chart
+from semcache_async.load.asking.targets import SOURCES
 from semcache_async.load.extra import LoadError
-from semcache_async.load.figures import (
+from semcache_async.load.measured.cells import milliseconds, ms, rate
+from semcache_async.load.measured.figures import (
     HITS,
     LATE_S,
     Group,
@@ -30,10 +22,18 @@ from semcache_async.load.figures import (
     noise_floor,
     trusted,
 )
-from semcache_async.load.histogram import HIGHEST_S
-from semcache_async.load.report import Chapter, Report, Table, write_report
-from semcache_async.load.result import Result
-from semcache_async.load.targets import SOURCES
+from semcache_async.load.measured.histogram import HIGHEST_S
+from semcache_async.load.measured.result import Result
+from semcache_async.load.reports.charts import (
+    SOURCE_COLOURS,
+    answered_by_load,
+    latency_by_load,
+    percentile_curves,
+    source_shares,
+    throughput,
+)
+from semcache_async.load.reports.drawing import Chart
+from semcache_async.load.reports.report import Chapter, Report, Table, write_report
 
 __all__ = ["latency_table", "loads_tables", "render", "warnings"]
 

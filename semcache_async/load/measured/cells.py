@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from semcache_async.load.figures import Span
+from semcache_async.load.measured.figures import Span
 
 __all__ = ["milliseconds", "ms", "rate", "spanned", "times"]
 

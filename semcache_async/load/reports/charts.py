@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from semcache_async.load.drawing import COLOURS, INKS, legend
+from semcache_async.load.asking.targets import SOURCES
 from semcache_async.load.extra import need
-from semcache_async.load.figures import Group, Span
-from semcache_async.load.histogram import Histogram
-from semcache_async.load.targets import SOURCES
+from semcache_async.load.measured.figures import Group, Span
+from semcache_async.load.measured.histogram import Histogram
+from semcache_async.load.reports.drawing import COLOURS, INKS, legend
 
 __all__ = [
     *("SOURCE_COLOURS", "answered_by_load", "bars_named", "latency_by_load", "percentile_curves"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from semcache_async.text.guards.difference import Difference, ends
-from semcache_async.text.guards.lists import (
+from semcache_async.text.guards.reading.lists import (
     UNSPACED_ANTONYMS,
     UNSPACED_NEGATION,
 )

@@ -7,9 +7,9 @@ from functools import cached_property
 from statistics import median
 from typing import NamedTuple
 
-from semcache_async.load.histogram import Histogram
-from semcache_async.load.result import Result, merge_rounds
-from semcache_async.load.targets import LOOKUPS, SOURCES
+from semcache_async.load.asking.targets import LOOKUPS, SOURCES
+from semcache_async.load.measured.histogram import Histogram
+from semcache_async.load.measured.result import Result, merge_rounds
 
 __all__ = [
     *("HITS", "METRICS", "Comparison", "Group", "Span", "compare", "focus_of", "grouped"),

@@ -9,8 +9,8 @@ import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 
-from semcache_async.text.guards.lexicon import lemma, lexicon, meanings
-from semcache_async.text.guards.lists import (
+from semcache_async.text.guards.reading.lexicon import lemma, lexicon, meanings
+from semcache_async.text.guards.reading.lists import (
     CURRENCIES,
     FUNCTION,
     KIND_WORDS,

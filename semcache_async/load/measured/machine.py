@@ -67,7 +67,7 @@ def describe_machine(command: Sequence[str] | None = None) -> Machine:
         system=f"{platform.system()} {platform.release()}",
         python=f"{platform.python_implementation()} {platform.python_version()}",
         packages=_versions(),
-        commit=commit_of(Path(__file__).resolve().parents[2]),
+        commit=commit_of(Path(__file__).resolve().parents[3]),
         command=without_secrets(_own_command() if command is None else command),
     )
 

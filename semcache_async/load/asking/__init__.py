@@ -1,0 +1,1 @@
+"""Asking, and what is put under load."""

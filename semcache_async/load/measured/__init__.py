@@ -1,0 +1,1 @@
+"""Figures: of one run, of many, and of the machine."""
