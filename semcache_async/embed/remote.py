@@ -308,6 +308,14 @@ class RemoteEmbedder:
             ) from None
         try:
             answer = await self._ask(texts)
+        except EmbedderUnavailableError as error:
+            again = getattr(error, "again", None)
+            if again is None or again.reason != "500":
+                raise
+            await self._check()  # raises where all texts fare alike
+            raise PromptError(
+                f"{self._service.name} fails over these texts ({error}), and over others not."
+            ) from error
         finally:
             self._slots.release()
         if answer.model not in self._names:

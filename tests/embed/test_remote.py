@@ -453,6 +453,20 @@ async def test_an_error_of_the_server_about_one_text_is_no_outage(service: Fake)
             await embedder.embed(TEXTS)
 
 
+async def test_a_text_that_the_server_fails_over_is_no_outage(service: Fake) -> None:
+    def told(body: dict[str, Any]) -> Any:
+        poisoned = "x at 3" in body["input"]
+        return refused(500, Retry_After="0") if poisoned else service.told(body)
+
+    async with opened(service) as embedder, open_vectors(embedder, remembered=0) as vectors:
+        service.always = told
+        waiting = [asyncio.create_task(vectors.vector(f"x at {n}")) for n in range(8)]
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [n for n, one in enumerate(found) if not isinstance(one, np.ndarray)] == [3]
+        assert isinstance(found[3], PromptError)
+        assert vectors.breaker.is_open is False
+
+
 # -- a cache in front of it
 
 
