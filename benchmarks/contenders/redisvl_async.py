@@ -59,10 +59,10 @@ class RedisVLAsync(Checked):
 async def open_redisvl(setup: Setup) -> AsyncIterator[tuple[Any, Any, str]]:
     """Its cache, its vectorizer, and what they run on."""
     import torch  # type: ignore[import-not-found]
-    from redisvl.extensions.cache.llm import (  # type: ignore[import-not-found]
+    from redisvl.extensions.cache.llm import (
         SemanticCache,
     )
-    from redisvl.utils.vectorize import (  # type: ignore[import-not-found]
+    from redisvl.utils.vectorize import (
         HFTextVectorizer,
     )
 
