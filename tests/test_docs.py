@@ -11,7 +11,7 @@ from semcache_async.store.migration import MIGRATING_COMMANDS
 from semcache_async.store.wire.replies import NEEDED_COMMANDS
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
 def anchors(page: Path) -> set[str]:

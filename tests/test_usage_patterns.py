@@ -28,12 +28,13 @@ from semcache_async.errors import WrongLoopError
 from semcache_async.testing import AngleEmbedder, MemoryStore
 
 USAGE = Path(__file__).parents[1] / "docs" / "usage.md"
+FASTAPI_PAGE = USAGE.parent / "integrations" / "fastapi.md"
 ROOT = Path(semcache_async.__file__).parents[1]
 
 
-def blocks(heading: str, language: str = "python") -> list[str]:
+def blocks(heading: str, language: str = "python", *, page: Path = USAGE) -> list[str]:
     """The blocks of a section, in order."""
-    sections = re.split(r"^## ", USAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    sections = re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     section = next(text for text in sections if text.startswith(heading))
     return re.findall(rf"^```{language}\n(.*?)^```$", section, flags=re.DOTALL | re.MULTILINE)
 
@@ -159,7 +160,7 @@ async def served(command: Sequence[str], directory: Path) -> AsyncIterator[aioht
         log.close()
 
 
-FASTAPI, AIOHTTP = "FastAPI and Starlette", "aiohttp"
+FASTAPI, AIOHTTP = blocks("FastAPI", page=FASTAPI_PAGE)[0], blocks("aiohttp")[0]
 AIOHTTP_WORKER = ["gunicorn", "--worker-class", "aiohttp.GunicornWebWorker"]
 SERVERS = {
     "How do I cancel my order?": (FASTAPI, ["uvicorn", "--uds", "socket"]),
@@ -175,8 +176,8 @@ SERVERS = {
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("prompt", SERVERS, ids=lambda prompt: " ".join(SERVERS[prompt][1]))
 async def test_servers(prompt: str, directory: Path) -> None:
-    heading, command = SERVERS[prompt]
-    (directory / "app.py").write_text(blocks(heading)[0], encoding="utf-8")
+    block, command = SERVERS[prompt]
+    (directory / "app.py").write_text(block, encoding="utf-8")
     if command[0] == "gunicorn":
         assert f"{command[1]} {command[2]}" in blocks("gunicorn", "sh")[0]
         command = [*command, "--bind", "unix:socket", "--workers", "2"]
