@@ -59,12 +59,8 @@ class RedisVLAsync(Checked):
 async def open_redisvl(setup: Setup) -> AsyncIterator[tuple[Any, Any, str]]:
     """Its cache, its vectorizer, and what they run on."""
     import torch  # type: ignore[import-not-found]
-    from redisvl.extensions.cache.llm import (
-        SemanticCache,
-    )
-    from redisvl.utils.vectorize import (
-        HFTextVectorizer,
-    )
+    from redisvl.extensions.cache.llm import SemanticCache
+    from redisvl.utils.vectorize import HFTextVectorizer
 
     # it would warn of its own vectorizer at every lookup
     logging.getLogger("redisvl").setLevel(logging.ERROR)

@@ -1,17 +1,19 @@
-"""For the plain methods of frameworks: work done in the cache's event loop, from other threads."""
+"""For the plain methods of frameworks: work done in the cache's event loop, from other threads; and
+an event loop for a cache where there is none."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from concurrent.futures import wait
-from contextlib import aclosing
+from concurrent.futures import Future, wait
+from contextlib import AbstractAsyncContextManager, aclosing
+from threading import Lock, Thread, current_thread
 from typing import Any, TypeVar
 
 from semcache_async.cache import SemanticCache
 from semcache_async.errors import CacheClosedError, WrongLoopError
 
-__all__ = ["check_thread", "from_thread", "iterate_from_thread"]
+__all__ = ["Background", "check_thread", "from_thread", "iterate_from_thread"]
 
 T = TypeVar("T")
 
@@ -69,3 +71,85 @@ def iterate_from_thread(
     finally:
         if cache.loop.is_running():
             from_thread(cache, close)
+
+
+class Background(Thread):
+    """A cache that is open in an event loop of its own, until ``close``."""
+
+    def __init__(self, opening: Callable[[], AbstractAsyncContextManager[SemanticCache]]) -> None:
+        super().__init__(name="semcache", daemon=True)
+        self._opening = opening
+        self._opened: Future[SemanticCache] = Future()
+        self._submitting = Lock()
+        self._ended = False
+        self.start()
+        try:
+            self.cache = self._opened.result()
+        finally:
+            self._opened.cancel()  # where it is waited for no longer
+
+    @property
+    def is_open(self) -> bool:
+        """In this process?"""
+        try:
+            return not self._ended and self.cache.loop.is_running()
+        except WrongLoopError:  # in a fork
+            return False
+
+    def submit(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+        """What ``work`` returns or raises; ``CacheClosedError`` once it is closed."""
+        with self._submitting:
+            if not self.is_open:
+                raise CacheClosedError("The cache is closed.")
+            return asyncio.run_coroutine_threadsafe(self._do(work()), self.cache.loop)
+
+    def wait(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The same, in a thread that may block."""
+        check_thread(self.cache)
+        future = self.submit(work)
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # where it waits no longer
+
+    def close(self) -> None:
+        """In a fork, nothing: it is the parent's."""
+        with self._submitting:
+            if not self.is_open:
+                return
+            self._ended = True
+            self.cache.loop.call_soon_threadsafe(self._closing.set)
+        if current_thread() is not self:
+            self.join()
+
+    def run(self) -> None:
+        loop = asyncio.new_event_loop()
+        try:
+            loop.run_until_complete(self._live())
+        finally:
+            loop.close()  # and not as asyncio.run does, which at exit may start no threads
+
+    async def _live(self) -> None:
+        self._closing = asyncio.Event()
+        try:
+            async with self._opening() as cache:
+                if self._opened.set_running_or_notify_cancel():
+                    self._opened.set_result(cache)
+                    await self._closing.wait()
+        except BaseException as error:
+            if self._opened.done():
+                raise
+            self._opened.set_exception(error)
+        finally:
+            left = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+    async def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if self._ended:
+                raise CacheClosedError("The cache was closed meanwhile.") from None
+            raise
