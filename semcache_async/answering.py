@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import nullcontext, suppress
+from copy import copy
 from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -88,7 +89,7 @@ class Answering(Generic[C]):
             except FlightLostError:
                 continue  # nothing of it was handed on here
             finally:
-                self.leave(found)
+                self.leave(found, attempt)
             if outcome is not None:
                 return outcome
 
@@ -129,6 +130,9 @@ class Answering(Generic[C]):
         if query.flight in self._renewing or not query.writes or self._is_busy():
             return
         if not self._failures.pauses(old.id):
+            attempt = copy(attempt)
+            if attempt.span is not None:
+                attempt.span = attempt.span.aside()
             task = asyncio.create_task(self._renew(attempt, old, produce))
             self._renewing[query.flight] = task
             task.add_done_callback(lambda _: self._renewing.pop(query.flight, None))
@@ -159,7 +163,8 @@ class Answering(Generic[C]):
             emits=attempt.emits,
             quiet=quiet,
         )
-        return flight, partial(self._fly, attempt.anew(), produce)
+        fly = self._fly if attempt.span is None else self._fly_recorded
+        return flight, partial(fly, attempt.anew(), produce)
 
     def audit(self, attempt: Attempt, call: Call | None = None) -> None:
         """Have a semantic hit judged, if it is drawn; ``call`` is the LLM call it saved, for where
@@ -191,8 +196,10 @@ class Answering(Generic[C]):
         """Wait for more than ``seen`` chunks; False when there will be none."""
         return await self._flights.read(seat, seen)
 
-    def leave(self, seat: Seat[C, Outcome]) -> None:
+    def leave(self, seat: Seat[C, Outcome], attempt: Attempt) -> None:
         """Give the seat up."""
+        if attempt.span is not None and not seat.leads:
+            attempt.span.link(seat.flight.traceparent)
         self._flights.leave(seat)
 
     async def outcome(self, attempt: Attempt, seat: Seat[C, Outcome]) -> Answer | None:
@@ -217,6 +224,24 @@ class Answering(Generic[C]):
             made_at=self._tiers.now() - outcome.age_s,
             age_s=outcome.age_s,
         )
+
+    async def _fly_recorded(
+        self, attempt: Attempt, produce: Produce[C], flight: Flight[C, Outcome]
+    ) -> Outcome:
+        """``_fly``, of a request that is recorded."""
+        attempt.span = span = attempt.span and attempt.span.flight()
+        if span is None:
+            return await self._fly(attempt, produce, flight)
+        flight.traceparent = span.traceparent
+        try:
+            made = await self._fly(attempt, span.calling(produce), flight)
+        except BaseException as error:
+            span.link(flight.led_by)
+            span.end(None, error)
+            raise
+        span.link(flight.led_by)
+        span.end(made)
+        return made
 
     async def _fly(
         self, attempt: Attempt, produce: Produce[C], flight: Flight[C, Outcome]

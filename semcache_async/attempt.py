@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from semcache_async.protocols import Span
 from semcache_async.query import Query
 from semcache_async.types import (
     Answer,
@@ -42,13 +43,18 @@ class Attempt:
         "search_s",
         "served",
         "shadow",
+        "span",
         "unready",
         "vector",
     )
 
-    def __init__(self, query: Query, *, bulk: bool = False, emits: Any = None) -> None:
+    def __init__(
+        self, query: Query, *, bulk: bool = False, emits: Any = None, span: Span | None = None
+    ) -> None:
         self._began = time.perf_counter()
         self.query = query
+        self.span = span
+        """What records it."""
         self.bulk = bulk
         """One of many, which lets others go first."""
         self.emits = emits
@@ -81,7 +87,7 @@ class Attempt:
 
     def anew(self) -> Attempt:
         """Another attempt at the same query, which knows what this one knows of it."""
-        other = Attempt(self.query)
+        other = Attempt(self.query, span=self.span)
         other.vector, other.embedded = self.vector, self.embedded
         other.embed_failed, other.unready = self.embed_failed, self.unready
         other.near, other.served, other.shadow = self.near, self.served, self.shadow

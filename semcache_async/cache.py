@@ -51,7 +51,9 @@ from semcache_async.protocols import (
     GenerateStream,
     Judge,
     Produce,
+    Span,
     Store,
+    Tracing,
     Verifier,
 )
 from semcache_async.query import Query, check_answer, check_scope, check_tags, read_query
@@ -184,6 +186,7 @@ class SemanticCache:
         self._thread = get_ident()
         self._forks = _forks
         self._closing: AsyncExitStack | None = None
+        self._tracing: Tracing | None = None
         self._counters = Counters()
         self._models = models
         verifying: Verifying | None = None
@@ -305,6 +308,8 @@ class SemanticCache:
         recalled = self._tiers.recall(prompt, scope)
         if recalled is not None:
             self._counters.exact += 1
+            if self._tracing is not None:
+                _end(self._tracing.begin("request", scope), recalled)
             return recalled
         query = read_query(
             *(prompt, scope, self.config, self._learner.policy),
@@ -313,12 +318,19 @@ class SemanticCache:
             max_distance=max_distance,
             widen=widen,
         )
+        attempt = Attempt(query, emits=str)
+        if self._tracing is not None:
+            attempt.span = self._tracing.begin("request", query.scope)
         try:
-            answer = await self._answering.answer(Attempt(query, emits=str), whole(generate))
+            answer = await self._answering.answer(attempt, whole(generate))
         except BaseException as error:
             self._counters.count_error(error)
+            if attempt.span is not None:
+                attempt.span.end(None, error)
             raise
         self._counters.count(answer.source)
+        if attempt.span is not None:
+            attempt.span.end(answer)
         return answer
 
     async def stream(
@@ -425,6 +437,8 @@ class SemanticCache:
         if read and max_age_s is None:
             hit = self._tiers.recall(prompt, scope)
             if hit is not None:
+                if self._tracing is not None:
+                    _end(self._tracing.begin("request", scope), hit)
                 return Reply(self._counters, self._answering, None, produce, hit)
         query = read_query(
             *(prompt, scope, self.config, self._learner.policy),
@@ -439,6 +453,8 @@ class SemanticCache:
             vetted=vetted,
         )
         attempt = Attempt(query, emits=None if crew else emits)
+        if self._tracing is not None:
+            attempt.span = self._tracing.begin("request", query.scope)
         return Reply(self._counters, self._answering, attempt, produce)
 
     async def lookup(
@@ -454,13 +470,14 @@ class SemanticCache:
         self._check_loop()
         recalled = self._tiers.recall(prompt, scope)
         if recalled is not None:
-            return self._recalled(recalled)
+            return self._recalled(recalled, scope)
         query = read_query(
             *(prompt, scope, self.config, self._learner.policy),
             max_distance=max_distance,
             widen=widen,
         )
-        return await self._look(query)
+        look = self._look if self._tracing is None else self._look_recorded
+        return await look(query)
 
     async def lookup_many(
         self,
@@ -475,6 +492,7 @@ class SemanticCache:
         if isinstance(prompts, str):
             raise PromptError("lookup_many takes a sequence of prompts; for one, use lookup.")
         policy = self._learner.policy
+        one = self._look if self._tracing is None else self._look_recorded
         queries = [
             read_query(
                 *(prompt, scope, self.config, policy), max_distance=max_distance, widen=widen
@@ -484,7 +502,7 @@ class SemanticCache:
 
         async def look(query: Query) -> Answer | None:
             hit = self._tiers.recall(query.prompt, scope)
-            return self._recalled(hit) if hit else await self._look(query, bulk=True)
+            return self._recalled(hit, scope) if hit else await one(query, bulk=True)
 
         return await _each(look, queries)
 
@@ -518,18 +536,32 @@ class SemanticCache:
         query = read_query(prompt, scope, self.config, self._learner.policy, widen=widen)
         return await self._tiers.nearest(query, check_limit(limit))
 
-    def _recalled(self, hit: Answer) -> Answer:
+    def _recalled(self, hit: Answer, scope: Scope) -> Answer:
         self._counters.lookups += 1
         self._counters.lookup_hits += 1
+        if self._tracing is not None:
+            _end(self._tracing.begin("lookup", scope), hit)
         return hit
 
-    async def _look(self, query: Query, *, bulk: bool = False) -> Answer | None:
+    async def _look_recorded(self, query: Query, *, bulk: bool = False) -> Answer | None:
+        span = None if self._tracing is None else self._tracing.begin("lookup", query.scope)
+        try:
+            answer = await self._look(query, bulk=bulk, span=span)
+        except BaseException as error:
+            _end(span, None, error)
+            raise
+        _end(span, answer)
+        return answer
+
+    async def _look(
+        self, query: Query, *, bulk: bool = False, span: Span | None = None
+    ) -> Answer | None:
         self._counters.lookups += 1
         if not query.reads:
             return None
         if query.key.scope.namespace:
             query = await self._tiers.pinned(query)
-        attempt = Attempt(query, bulk=bulk)
+        attempt = Attempt(query, bulk=bulk, span=span)
         try:
             answer = await self._tiers.find(attempt)
         except OverloadedError:
@@ -543,6 +575,10 @@ class SemanticCache:
         else:
             self._answering.learn(attempt, None)
         return answer
+
+    def trace(self, tracing: Tracing | None) -> None:
+        """Have what is done for requests recorded from now on; None: no more."""
+        self._tracing = self._learner.tracing = tracing
 
     def _check_loop(self) -> None:
         if (
@@ -755,6 +791,11 @@ class SemanticCache:
         await self._answering.aclose()
         await self._learner.aclose(patience_s=self.config.close_timeout_s)
         await self._tiers.aclose()
+
+
+def _end(span: Span | None, made: object, error: BaseException | None = None) -> None:
+    if span is not None:
+        span.end(made, error)
 
 
 def _check_conditions(

@@ -38,8 +38,10 @@ __all__ = [
     "Judge",
     "Produce",
     "SharingStore",
+    "Span",
     "Store",
     "TokenEmbedder",
+    "Tracing",
     "Verifier",
     "VersionedStore",
     "WatchableStore",
@@ -335,3 +337,44 @@ class EvidenceStore(Store, Protocol):
         self, owner: Owner, periods: Sequence[int]
     ) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
         """The sums of the scope, and those of the tenant, in each period."""
+
+
+class Tracing(Protocol):
+    """Records what is done for requests: ``SemanticCache.trace``. Nothing of it, or of what it
+    gives, may raise or wait."""
+
+    def begin(self, name: str, scope: Scope, /) -> Span | None:
+        """One more ``request`` or ``lookup``; None for one that is not recorded."""
+
+    def leave(self) -> None:
+        """What runs in this context from now on belongs to no request."""
+
+
+class Span(Protocol):
+    """The record of one request or flight."""
+
+    @property
+    def traceparent(self) -> str:
+        """By which others name it, in any process (W3C); "" for what they cannot name."""
+
+    def stage(self, name: str, began: float, /) -> None:
+        """Something it waited for is over; it began at that time of ``time.perf_counter``."""
+
+    def refused(self, near: Sequence[Neighbour], /) -> None:
+        """What was near enough, and not served."""
+
+    def link(self, traceparent: str, /) -> None:
+        """It waited for the flight of that name."""
+
+    def aside(self) -> Span:
+        """For what is begun on its account, and nobody waits for."""
+
+    def flight(self) -> Span | None:
+        """A flight on its account, in the task that runs now."""
+
+    def calling(self, produce: Produce[C], /) -> Produce[C]:
+        """The LLM call of a flight, recorded, and with its record as the context of the call."""
+
+    def end(self, made: object = None, error: BaseException | None = None, /) -> None:
+        """It has brought ``made`` (of which it tells what an ``Answer`` has beside its texts), or
+        raised."""

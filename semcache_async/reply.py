@@ -131,11 +131,14 @@ class Reply(Generic[C]):
 
     def _leave(self) -> None:
         if self._seat is not None:
-            self._answering.leave(self._seat)
+            assert self._attempt is not None
+            self._answering.leave(self._seat, self._attempt)
             self._seat = None
 
     def _settle(self, error: BaseException | None) -> None:
         self._leave()
+        if self._attempt is not None and self._attempt.span is not None:
+            self._attempt.span.end(self.hit or self, error)
         if error is None:
             self._counters.count(self.source)
             return

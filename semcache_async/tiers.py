@@ -320,6 +320,8 @@ class Tiers:
             attempt.refused = tuple(
                 msgspec.structs.replace(near, refused_by=by) for near, by in decision.refused
             )
+            if attempt.span is not None:
+                attempt.span.refused(attempt.refused)
         chosen = decision.chosen
         if chosen is None:
             return None
@@ -384,6 +386,8 @@ class Tiers:
             return None
         finally:
             attempt.search_s += time.perf_counter() - began
+            if attempt.span is not None:
+                attempt.span.stage("search", began)
         now = self._store.now()
         if found is not None and found[0].created_at == pointer.created_at:
             entry, _, notes = found
@@ -701,6 +705,8 @@ class Tiers:
             return None
         finally:
             attempt.exact_s += time.perf_counter() - began
+            if attempt.span is not None:
+                attempt.span.stage("exact", began)
 
     async def _embed(self, attempt: Attempt) -> None:
         if attempt.embedded:
@@ -726,6 +732,8 @@ class Tiers:
             self._complaints.warn("embedder", error)
         finally:
             attempt.embed_s += time.perf_counter() - began
+            if attempt.span is not None:
+                attempt.span.stage("embed", began)
 
     async def _embed_for_keeping(self, attempt: Attempt) -> None:
         """What was late or failed on the way in is tried once more on the way out."""
@@ -754,6 +762,8 @@ class Tiers:
             return ()
         finally:
             attempt.search_s += time.perf_counter() - began
+            if attempt.span is not None:
+                attempt.span.stage("search", began)
 
     async def _put(
         self,

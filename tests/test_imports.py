@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
         *("answering", "attempt", "bounds", "embed", "evidence", "flow", "query", "reply"),
         *("stats", "store", "text", "tiers"),
     },
-    "integrations": {"cache", "reply", "text"},
+    "integrations": {"cache", "reply", "stats", "text"},
     "testing": set(),
     "workload": {"data"},
     "live": {"shell", "testing", "workload"},
@@ -83,9 +83,12 @@ ROOMS: dict[str, set[str]] = {
         *("serve.bypass", "serve.errors", "serve.journal", "serve.metrics", "serve.settings"),
         *("serve.sizes", "serve.sse", "serve.upstream"),
     },
+    "serve.telemetry": {
+        *("cache", "integrations", "serve.apis", "serve.metrics", "serve.upstream"),
+    },
     "serve.service": {
         *("cache", "serve.completions", "serve.journal", "serve.keys", "serve.metrics"),
-        *("serve.readiness", "serve.settings", "serve.upstream"),
+        *("serve.readiness", "serve.settings", "serve.telemetry", "serve.upstream"),
     },
     "serve.protocol": {"serve.errors", "serve.service", "serve.sse"},
     "serve.http": {
@@ -119,7 +122,7 @@ ROOMS: dict[str, set[str]] = {
     "serve.process": {
         *("cache", "embed", "shell", "simulator", "store"),
         *("serve.app", "serve.http", "serve.journal", "serve.keys", "serve.metrics"),
-        *("serve.service", "serve.settings", "serve.upstream"),
+        *("serve.service", "serve.settings", "serve.telemetry", "serve.upstream"),
     },
 }
 """The same within the service, by room."""
@@ -218,7 +221,7 @@ def test_rooms_are_small() -> None:
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        (NAME, HEAVY),
+        (NAME, (*HEAVY, "opentelemetry")),
         (f"{NAME}.cli", (*HEAVY, "aiohttp", "prometheus_client", "redis")),
         (f"{NAME}.serve.app", (*HEAVY, "prometheus_client")),
         (f"{NAME}.simulator", (*HEAVY, "prometheus_client", "redis")),

@@ -32,7 +32,7 @@ from semcache_async.flow.quotas import Quotas
 from semcache_async.flow.recent import Recent
 from semcache_async.flow.verifying import Verifying
 from semcache_async.flow.wording import Wording
-from semcache_async.protocols import EvidenceStore, Store
+from semcache_async.protocols import EvidenceStore, Store, Tracing
 from semcache_async.stats import Counters
 from semcache_async.text.decide import Candidate, Policy, Standing
 from semcache_async.types import Case, Entry, Neighbour, Owner, Produced, Scope
@@ -165,6 +165,7 @@ class Learner:
         self._renewing = False
         self._blank: dict[float, Choice] = {}
         """What a scope without any evidence comes to, by the most that its model's may serve."""
+        self.tracing: Tracing | None = None
         self._closed = False
         self._salt = repr(draw()).encode()
         self._complaints = Complaints()
@@ -339,7 +340,10 @@ class Learner:
         if full or not self._quotas.verdict(scope.tenant):
             self._counters.judge_skips += 1
             return
-        self._pending.append(_Pending(prompt, scope, near, fresh, how, copy_context()))
+        context = copy_context()
+        if self.tracing is not None:
+            context.run(self.tracing.leave)
+        self._pending.append(_Pending(prompt, scope, near, fresh, how, context))
         if self._judges < _AT_ONCE:
             self._judges += 1
             self._spawn(self._judge_all())

@@ -31,6 +31,7 @@ class Flight(Generic[C, R]):
         "emits",
         "ended",
         "key",
+        "led_by",
         "llm_s",
         "prompt",
         "quiet",
@@ -39,6 +40,7 @@ class Flight(Generic[C, R]):
         "tags",
         "takes_over",
         "task",
+        "traceparent",
         "vector",
         "waiters",
         "waits_for",
@@ -83,6 +85,9 @@ class Flight(Generic[C, R]):
         """Another process leads it."""
         self.takes_over = False
         """It leads in place of a process that fell silent."""
+        self.traceparent = self.led_by = ""
+        """Its own, and that of the flight in another process that it follows, where those are
+        recorded: ``protocols.Span``."""
         self.apart = 0.0
         """Cosine distance from the prompt that it was boarded for to the one that leads it."""
         self.waiters: dict[asyncio.Future[R | None], float] = {}

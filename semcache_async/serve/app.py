@@ -34,7 +34,10 @@ def make_app(service: Service, *, protocols: Iterable[Protocol] = PROTOCOLS) -> 
     protocols = tuple(protocols)
     middleware = Middleware(service, protocols)
     app = web.Application(
-        middlewares=[middleware.pass_through],
+        middlewares=[
+            *(() if service.telemetry is None else (service.telemetry.around,)),
+            middleware.pass_through,
+        ],
         client_max_size=service.settings.max_body_bytes,
     )
     app[_MIDDLEWARE] = middleware

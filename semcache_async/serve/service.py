@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from semcache_async.cache import SemanticCache
 from semcache_async.errors import StoreError
@@ -17,6 +18,9 @@ from semcache_async.serve.readiness import Readiness
 from semcache_async.serve.settings import Settings
 from semcache_async.serve.upstream.routing import Upstreams
 from semcache_async.types import ModelState
+
+if TYPE_CHECKING:
+    from semcache_async.serve.telemetry import Telemetry
 
 __all__ = ["Service"]
 
@@ -31,6 +35,8 @@ class Service:
     upstreams: Upstreams
     metrics: Metrics
     journal: Journal
+    telemetry: Telemetry | None = None
+    """What tells OpenTelemetry of it, if anything does."""
     draining: bool = False
     """No new work: this process is about to end."""
     completions: Completions = field(init=False)
@@ -38,7 +44,8 @@ class Service:
 
     def __post_init__(self) -> None:
         self.completions = Completions(
-            self.cache, self.upstreams, self.settings, self.metrics, self.journal
+            *(self.cache, self.upstreams, self.settings, self.metrics, self.journal),
+            answered=None if self.telemetry is None else self.telemetry.answered,
         )
         self.readiness = Readiness(self.cache)
 

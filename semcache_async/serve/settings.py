@@ -421,6 +421,13 @@ class Settings:
         high=3_600,
     )
 
+    otel: bool = option(
+        False,
+        "Tell OpenTelemetry of requests and metrics, by OTLP over HTTP; the variables "
+        "OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME and so on say where to and how. Needs "
+        "semcache-async[otel].",
+        group=_REVIEW,
+    )
     review_keep: int = option(
         1_000,
         "Hits near the threshold kept for review; 0 for none.",

@@ -160,6 +160,7 @@ class Following(Generic[C, R]):
                 await self._join(flight, rival)
             else:
                 follower.ended = True
+                flight.led_by = letter.traceparent
                 if isinstance(letter, Failed):
                     raise unpack_error(letter)
                 flight.end()

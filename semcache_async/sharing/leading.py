@@ -222,7 +222,7 @@ class Leading(Generic[C, R]):
         except _OURS:
             end = Gone()
         except BaseException as error:
-            end = pack_error(error, len(seat.flight.chunks))
+            end = pack_error(error, len(seat.flight.chunks), seat.flight.traceparent)
         finally:
             self._flights.leave(seat)
         await self._post.write(join.inbox, asked.claim, end)
@@ -261,4 +261,5 @@ def _end(outcome: object, flight: Flight[C, R]) -> Body:
         return Gone()  # an answer that was made for a third prompt
     if len(outcome.text) > _LONGEST:
         return Gone()
-    return Ended(to_bytes(outcome.text), outcome.entry_id, outcome.age_s, len(flight.chunks))
+    text, count = to_bytes(outcome.text), len(flight.chunks)
+    return Ended(text, outcome.entry_id, outcome.age_s, count, flight.traceparent)

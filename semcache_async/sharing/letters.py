@@ -74,6 +74,8 @@ class Ended(_Body, tag="ended"):
     entry_id: str | None
     age_s: float
     count: int
+    traceparent: str = ""
+    """Of the flight, where it is recorded."""
 
 
 class Failed(_Body, tag="failed"):
@@ -86,6 +88,7 @@ class Failed(_Body, tag="failed"):
     message: str
     status: int | None
     count: int
+    traceparent: str = ""
 
 
 class Gone(_Body, tag="gone"):
@@ -141,7 +144,7 @@ def chunk_reader(emits: Any) -> Callable[[msgspec.Raw], Any]:
     return lambda chunk: from_bytes(bytes(extension(chunk).data))
 
 
-def pack_error(error: BaseException, count: int) -> Failed:
+def pack_error(error: BaseException, count: int, traceparent: str = "") -> Failed:
     """An error as it travels: its class by name, and what of it is plain data."""
     kind = f"{type(error).__module__}:{type(error).__qualname__}"
     args, state = [], {}
@@ -152,7 +155,7 @@ def pack_error(error: BaseException, count: int) -> Failed:
             state[_name(name)] = _plain(value)
     status = next((n for name in _STATUS if type(n := getattr(error, name, None)) is int), None)
     message = (_said(error) or "").encode(errors="replace").decode()
-    return Failed(kind, args, state, message, status, count)
+    return Failed(kind, args, state, message, status, count, traceparent)
 
 
 def unpack_error(failed: Failed) -> Exception:

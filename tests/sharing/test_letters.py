@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from semcache_async.errors import FlightFailedError
-from semcache_async.sharing.letters import Failed, encode, pack_error, read, unpack_error
+from semcache_async.sharing.letters import (
+    Ended,
+    Failed,
+    _Body,
+    encode,
+    pack_error,
+    read,
+    unpack_error,
+)
 from semcache_async.types import Letter
 
 
@@ -25,6 +34,19 @@ def test_errors_that_cannot_travel() -> None:
     for name in ("os:system", "builtins:SystemExit", "builtins:print", "no.such:Thing"):
         packed.kind = name
         assert isinstance(unpack_error(packed), FlightFailedError)
+
+
+def test_letters_of_other_versions() -> None:
+    class Older(_Body, tag="ended"):
+        text: bytes
+        entry_id: str | None
+        age_s: float
+        count: int
+
+    sent = read(Letter("claim", encode(Older(b"a", "id", 1.5, 2))))
+    assert sent == Ended(b"a", "id", 1.5, 2, "")
+    told = msgspec.msgpack.decode(encode(Ended(b"a", "id", 1.5, 2, "00-1-2-01")), type=Older)
+    assert told == Older(b"a", "id", 1.5, 2)
 
 
 class Named(str):

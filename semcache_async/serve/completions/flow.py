@@ -17,7 +17,7 @@ from semcache_async.serve.completions.control import Control
 from semcache_async.serve.completions.headers import headers_of, reason_of
 from semcache_async.serve.completions.keeping import Keeping, Worth
 from semcache_async.serve.completions.plan import Plan, Planner
-from semcache_async.serve.completions.produce import producer
+from semcache_async.serve.completions.produce import Answered, producer
 from semcache_async.serve.errors import UpstreamFailed
 from semcache_async.serve.journal import Journal
 from semcache_async.serve.metrics.metrics import Metrics
@@ -54,8 +54,11 @@ class Completions:
         settings: Settings,
         metrics: Metrics,
         journal: Journal,
+        answered: Answered | None = None,
     ) -> None:
+        """``answered`` is told what upstreams answer."""
         self._cache = cache
+        self._answered = answered
         self._upstreams = upstreams
         self._metrics = metrics
         self._journal = journal
@@ -107,7 +110,9 @@ class Completions:
 
         return self._cache.reply(
             plan.prompt,
-            producer(upstream, plan.request, control.passed, self._keeping, unkept),
+            producer(
+                *(upstream, plan.request, control.passed, self._keeping, unkept), self._answered
+            ),
             emits=Frame,
             scope=plan.scope,
             tags=control.tags,

@@ -20,7 +20,9 @@ from semcache_async.serve.upstream.client import Upstream
 from semcache_async.serve.upstream.passing import Passed
 from semcache_async.types import Produced
 
-__all__ = ["garbage", "producer"]
+__all__ = ["Answered", "garbage", "producer"]
+
+Answered: TypeAlias = Callable[[Request, dict[str, Any] | None], None]
 
 _Made: TypeAlias = tuple[str, dict[str, Any] | None]
 """A text, and the answer that it is; None for one that is not all there."""
@@ -33,11 +35,12 @@ def producer(
     passed: Passed,
     keeping: Keeping,
     unkept: Callable[[Unkept], None],
+    answered: Answered | None = None,
 ) -> Produce[Frame]:
     """What makes the answer: the text is the whole answer as JSON, and "" where a stream's events
     do not add up to one. A stream is emitted as ``Frame``s, byte by byte what the upstream sent: in
     chat completions, where it does not know the API that was asked for. ``unkept`` is told why the
-    answer is not to be kept, where it is not."""
+    answer is not to be kept, where it is not; ``answered``, what came of which request."""
 
     async def ask(request: Request, emit: Callable[[Frame], None]) -> _Made:
         if request.stream:
@@ -61,6 +64,8 @@ def producer(
             asked = instead
             text, answer = await ask(asked, emit)
             upstream.note_lacking(request.api)
+        if answered is not None:
+            answered(asked, answer)
         why = await keeping.why_not(answer, asked) if answer else Unkept.INCOMPLETE
         if why is not None:
             unkept(why)

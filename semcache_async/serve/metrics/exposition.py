@@ -29,7 +29,7 @@ from semcache_async.serve.metrics.histogram import BOUNDS, Histogram
 from semcache_async.serve.metrics.metrics import Metrics
 from semcache_async.types import ModelState
 
-__all__ = ["expose"]
+__all__ = ["expose", "families"]
 
 _SHOWN = [
     *(step * 10.0**decade for decade in range(-4, 2) for step in (1.0, 2.5, 5.0)),
@@ -44,6 +44,11 @@ def expose(metrics: Metrics, sizes: Sequence[ModelState] = ()) -> bytes:
     registry = CollectorRegistry()
     registry.register(_Collector(metrics, sizes))
     return generate_latest(registry)
+
+
+def families(metrics: Metrics) -> Iterator[Metric]:
+    """The same as they are, without the sizes of indexes."""
+    return _Collector(metrics, ()).collect()
 
 
 class _Collector(Collector):

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -32,6 +32,7 @@ from semcache_async.shell import in_background
 
 if TYPE_CHECKING:
     from semcache_async.protocols import Embedder
+    from semcache_async.serve.telemetry import Telemetry
 
 __all__ = ["Part", "Ready", "bind", "listening", "open_service", "serve_part"]
 
@@ -115,6 +116,10 @@ async def open_service(
             )
         )
         metrics.watch(cache)
+        telemetry = None
+        if settings.otel:
+            opened = _telemetry()(cache, upstreams, metrics if part.row == 0 else None)
+            telemetry = await stack.enter_async_context(opened)
         if not part.alone:
             await stack.enter_async_context(in_background(_publish(metrics)))
         yield Service(
@@ -124,8 +129,19 @@ async def open_service(
             upstreams=upstreams,
             metrics=metrics,
             journal=journal,
+            telemetry=telemetry,
         )
         metrics.publish()
+
+
+def _telemetry() -> Callable[..., AbstractAsyncContextManager[Telemetry]]:
+    try:
+        from semcache_async.serve.telemetry import open_telemetry
+    except ImportError as error:
+        raise ConfigError(
+            f"otel needs {error.name}, which is not here: pip install 'semcache-async[otel]'."
+        ) from error
+    return open_telemetry
 
 
 def _load(model: str | None, *, threads: int | None) -> Embedder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +31,7 @@ from semcache_async.serve.upstream.answered import (
     translated,
 )
 from semcache_async.serve.upstream.credentials import shown_key, standing_headers
-from semcache_async.serve.upstream.passing import NOTHING, Passed
+from semcache_async.serve.upstream.passing import NOTHING, Headers, Passed
 from semcache_async.serve.upstream.usage import UsageOption
 
 __all__ = ["SIMULATED", "Counts", "Upstream", "identity_of", "open_upstream"]
@@ -175,6 +175,8 @@ class Upstream:
         self._usage = UsageOption()
         self.lingering: set[asyncio.Task[None]] = set()
         """One for each stream whose last bytes are still waited for."""
+        self.carry: Callable[[Headers], Headers] | None = None
+        """Puts the trace of a call into its headers, where it is recorded."""
         self._only_model: str | None = None
         self._lacking: dict[str, float] = {}
 
@@ -304,6 +306,7 @@ class Upstream:
         first_at = began + self._limits.first_byte_s
         seen = SimpleNamespace(used_again=False)
         key = shown_key(url.host or "", passed.key or self._key)
+        told = passed.headers if self.carry is None else self.carry(passed.headers)
         with translated():
             try:
                 async with asyncio.timeout_at(first_at):
@@ -311,7 +314,7 @@ class Upstream:
                         method,
                         url.update_query(passed.query),
                         data=data,
-                        headers=(*key.items(), *passed.headers),
+                        headers=(*key.items(), *told),
                         allow_redirects=False,
                         trace_request_ctx=seen,
                     )

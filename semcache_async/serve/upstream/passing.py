@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import msgspec
 
 from semcache_async.serve.keys import key_of
 from semcache_async.serve.settings import HEADERS, Settings
 
-__all__ = ["NOTHING", "Passed", "Passing"]
+__all__ = ["NOTHING", "Headers", "Passed", "Passing"]
+
+Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 _LONGEST = 2_048
 _USUAL = frozenset([("anthropic-version", "2023-06-01")])
@@ -21,7 +24,7 @@ _USUAL = frozenset([("anthropic-version", "2023-06-01")])
 class Passed:
     """What one request passes on."""
 
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Headers = ()
     query: tuple[tuple[str, str], ...] = ()
     scope: str = ""
     """The part that may change the answer."""
