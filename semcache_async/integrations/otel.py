@@ -309,7 +309,9 @@ def _measured(caches: Collection[SemanticCache]) -> Iterator[Measured]:
     for cache in list(caches):
         stats = on_loop(cache.loop, cache.stats)
         sums.setdefault(cache.config.name, Counter()).update(
-            {name: number for name, number in stats.items() if isinstance(number, int | float)}
+            {  # a number of OTLP's is no bool
+                name: +number for name, number in stats.items() if isinstance(number, int | float)
+            }
         )
 
     def of(field: str, **more: str) -> list[tuple[Attributes, float]]:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from opentelemetry import trace
+from opentelemetry.metrics import _internal
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.util._once import Once
 
+from semcache_async import SemanticCache
 from semcache_async.errors import ConfigError
 from semcache_async.serve.metrics.exposition import families
 from semcache_async.serve.process import server
 from semcache_async.simulator import make_simulator
+from semcache_async.testing import AngleEmbedder, MemoryStore
 from tests.serve.running import AT_ONCE, Live, live
 
 pytestmark = pytest.mark.anyio
@@ -106,14 +115,22 @@ class Telling:
 
 
 @asynccontextmanager
+async def collecting(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Collector]:
+    """One that ``OTEL_EXPORTER_OTLP_ENDPOINT`` names."""
+    collector, app = Collector(), web.Application()
+    app.router.add_post("/v1/traces", collector.traces)
+    app.router.add_post("/v1/metrics", collector.numbers)
+    async with TestServer(app) as listens:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", str(listens.make_url("")))
+        yield collector
+
+
+@asynccontextmanager
 async def telling(
     monkeypatch: pytest.MonkeyPatch, redis_url: str, name: str
 ) -> AsyncIterator[Telling]:
     """What was exported is there once this is left."""
-    collector, heads = Collector(), list[Any]()
-    app = web.Application()
-    app.router.add_post("/v1/traces", collector.traces)
-    app.router.add_post("/v1/metrics", collector.numbers)
+    heads: list[Any] = []
     llm = make_simulator(AT_ONCE)
 
     @web.middleware
@@ -123,10 +140,11 @@ async def telling(
         return response
 
     llm.middlewares.append(noting)
-    async with TestServer(app) as listens:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", str(listens.make_url("")))
-        async with live(redis_url, name, llm=llm, otel=True) as served:
-            yield Telling(served, collector, heads)
+    async with (
+        collecting(monkeypatch) as collector,
+        live(redis_url, name, llm=llm, otel=True) as served,
+    ):
+        yield Telling(served, collector, heads)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -215,3 +233,20 @@ def test_it_says_what_is_wanting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "semcache_async.serve.telemetry", raising=False)
     with pytest.raises(ConfigError, match=rf"{wanting}.*semcache-async\[otel\]"):
         server._telemetry()
+
+
+async def test_the_program_of_the_docs(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[2] / "docs" / "observability.md"
+    (program,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    opening = partial(SemanticCache.open, store=MemoryStore(), embedder=AngleEmbedder())
+    monkeypatch.setattr(SemanticCache, "open", opening)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
+    monkeypatch.setattr(_internal, "_METER_PROVIDER_SET_ONCE", Once())
+    monkeypatch.setattr(_internal, "_METER_PROVIDER", None)
+    async with collecting(monkeypatch) as seen:
+        await asyncio.to_thread(exec, program, {"__name__": "program"})
+    (question,), (request,) = seen.named("question"), seen.named("semcache.request")
+    assert request.parent_span_id == question.span_id
+    assert len(seen.named("chat gpt-5")) == 1
+    assert seen.metrics["semcache.requests"]["semcache,generated"] == 1
