@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from semcache_async import CacheConfig, Scope, SemanticCache
+from semcache_async.answering import whole
 from semcache_async.integrations.otel import instrument
 from semcache_async.stats import Stats
 from semcache_async.testing import AngleEmbedder, MemoryStore
@@ -311,8 +312,9 @@ async def test_a_renewal_has_a_trace_of_its_own(seen: Seen) -> None:
         ahead[0] = 10.0
         seen.instrument(cache)
         with tracer.start_as_current_span("handler"):
-            assert (await cache.get_or_generate("at 10", llm)).stale
-        await until(lambda: bool(seen.named("flight")))
+            async with cache.reply("at 10", whole(llm)) as reply:
+                assert reply.hit is not None
+                await until(lambda: bool(seen.named("flight")))
     request, flight = seen.one("request"), seen.one("flight")
     assert told(request)["semcache.stale"]
     assert told(flight)["semcache.renewal"]
