@@ -3,14 +3,15 @@ caller as far as the upstream, and all that ``/metrics`` has."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from threading import Thread
 from typing import Any
 
 import anyio
-import anyio.to_thread
 from aiohttp import web
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -146,16 +147,30 @@ async def open_telemetry(
     try:
         yield telemetry
     finally:
-        for shut_down in own:  # each waits for what it exports
-            with anyio.move_on_after(_LAST_WORDS_S, shield=True):
-                await anyio.to_thread.run_sync(shut_down, abandon_on_cancel=True)
+        with anyio.move_on_after(_LAST_WORDS_S, shield=True):
+            await asyncio.gather(*map(_done, own))
+
+
+async def _done(shut_down: Callable[[], object]) -> None:
+    """In a thread that nobody has to wait for: a collector may be slow, or gone."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def work() -> None:
+        try:
+            shut_down()
+        finally:
+            with suppress(RuntimeError):  # the loop is gone
+                loop.call_soon_threadsafe(done.set)
+
+    Thread(target=work, daemon=True).start()
+    await done.wait()
 
 
 def _tracers(own: list[Callable[[], object]]) -> TracerProvider:
     there = trace.get_tracer_provider()
     if isinstance(there, sdk_trace.TracerProvider):
         return there
-    made = sdk_trace.TracerProvider(resource=_resource())
+    made = sdk_trace.TracerProvider(resource=_resource(), shutdown_on_exit=False)
     made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     own.append(made.shutdown)
     return made
@@ -166,7 +181,7 @@ def _meters(own: list[Callable[[], object]]) -> MeterProvider:
     if isinstance(there, sdk_metrics.MeterProvider):
         return there
     reader = PeriodicExportingMetricReader(OTLPMetricExporter())
-    made = sdk_metrics.MeterProvider([reader], _resource())
+    made = sdk_metrics.MeterProvider([reader], _resource(), shutdown_on_exit=False)
     own.append(made.shutdown)
     return made
 
