@@ -93,7 +93,7 @@ async def test_a_refused_port(free_tcp_port: int) -> None:
 
 async def test_a_black_hole() -> None:
     with black_hole() as url:
-        await refused_in_time(url, StoreUnavailableError, "127.0.0.1|within 1 s")
+        await refused_in_time(url, StoreUnavailableError, "within 1 s")
 
 
 async def test_no_search_module(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ async def connected(
     except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
         if _refused(error) or _refused(error.__cause__):
             raise StoreAuthError("Redis refused the user name or password in the URL.") from None
-        reason = str(error).rstrip(".")
+        reason = str(error).rstrip(".") or f"no answer within {timeout_s:g} s"
         advice = _TLS_ADVICE if _of_tls(factory, error) else "Is it running, and is the URL right?"
         raise StoreUnavailableError(
             f"Cannot connect to Redis at {_where(factory)}: {reason}. {advice}"
