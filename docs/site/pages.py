@@ -1,9 +1,12 @@
-"""The site's navigation, where it depends on which pages there are."""
+"""What of the site depends on other files: which pages there are, and the README's numbers."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+
+NUMBERS = "<!-- numbers"
+README = Path(__file__).parents[2] / "README.md"
 
 
 def on_config(config: Any) -> Any:
@@ -16,10 +19,14 @@ def on_config(config: Any) -> Any:
             if isinstance(item, str):
                 pages += sorted(str(page.relative_to(docs)) for page in docs.glob(item))
             else:
-                pages.append(
-                    {name: spread(at) if isinstance(at, list) else at for name, at in item.items()}
-                )
+                pages.append({k: spread(v) if isinstance(v, list) else v for k, v in item.items()})
         return pages
 
     config.nav = spread(config.nav)
     return config
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """The table of numbers, where a page asks for it."""
+    table = README.read_text(encoding="utf-8").partition(NUMBERS)[2].partition("\n")[2]
+    return markdown.replace(f"{NUMBERS} of README -->", table.partition("<!--")[0])
