@@ -313,6 +313,20 @@ def test_a_slip_in_a_command_is_found() -> None:
         check_command(["SEMCACHE_MAX_DISTANEC=1", "semcache", "demo"])
 
 
+def flags(command: Any) -> set[str]:
+    """Of a command and all below it."""
+    own = {flag for param in command.params for flag in (*param.opts, *param.secondary_opts)}
+    return own.union(*map(flags, getattr(command, "commands", {}).values()))
+
+
+def test_options_in_running_text_are_there() -> None:
+    known = flags(COMMAND) | {"--help", "--preload", "--auto-truncate", "--against"}
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert set(re.findall(r"`(?:semcache \w+ )?(--[a-z][a-z-]+)", text)) <= known, page
+        assert not strange_variables(dict.fromkeys(re.findall(r"SEMCACHE_[A-Z_]+[A-Z]", text), ""))
+
+
 # -- files
 
 
