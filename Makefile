@@ -18,7 +18,7 @@ PROGRAMS := $(basename $(notdir $(wildcard benchmarks/programs/requirements/*)))
 EXTRAS := $(shell grep -sqwE 'avx512_bf16|amx_bf16|avx512f' /proc/cpuinfo && echo embedded,openvino || echo embedded)
 
 .PHONY: demo test check format clients node-clients program-envs bench bench-envs bench-smoke \
-	bench-parts bench-quality bench-readme constraints sbom clean
+	bench-parts bench-quality bench-readme docs constraints sbom clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## install, then run the main job
@@ -46,6 +46,9 @@ node-clients:  ## the clients for Node, where there is one
 
 program-envs: $(VENV)/.installed-dev  ## programs that people run: python -m benchmarks.programs
 	for name in $(PROGRAMS); do scripts/pinned-env $$name || exit 1; done
+
+docs: $(VENV)/.installed-dev  ## the documentation as a site, without the network: build/site (tests/test_docs.py builds it too)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 bench: $(VENV)/.installed-dev  ## the whole comparison, half an hour: benchmarks/results/CPU/bench.md
 	$(BIN)/python -m benchmarks.bench $(BENCH)

@@ -83,8 +83,8 @@ def test_answers_are_found_by_both_tiers_in_the_scope_of_flag_and_line(
 
 
 def test_the_lines_in_the_docs(import_file: Import, ask: Callable[..., Answer | None]) -> None:
-    usage = (Path(__file__).parents[2] / "docs" / "usage.md").read_text(encoding="utf-8")
-    lines = usage.partition("## Fill it from a file")[2].split("```json\n")[1].split("\n```")[0]
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    lines = page.partition("## Fill it from a file")[2].split("```json\n")[1].split("\n```")[0]
     assert import_file([lines], "--tenant", "acme").stdout == "2 stored, 0 skipped.\n"
     assert ask("Wie gebe ich etwas zurück?", tenant="acme", locale="de") is not None
 

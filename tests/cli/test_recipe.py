@@ -1,4 +1,4 @@
-"""The section of docs/usage.md on shadow mode and learning, as it stands there."""
+"""The section of docs/distance.md on shadow mode and learning, as it stands there."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from semcache_async.tune import command as calibrating
 from tests.serve.running import Live, live
 
 ROOT = Path(semcache_async.__file__).parents[1]
+PAGE = (ROOT / "docs" / "distance.md").read_text(encoding="utf-8")
 USAGE = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
-SECTION = USAGE.partition("## Start in shadow, then let it learn")[2]
+SECTION = PAGE.partition("## Start in shadow, then let it learn")[2]
 
 
 def blocks(language: str, text: str = SECTION) -> list[str]:

@@ -22,7 +22,7 @@ from tests.worker.helpers import GROUP, consuming, settled
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leftovers")]
 
-USAGE = Path(__file__).parents[2] / "docs" / "usage.md"
+PAGE = Path(__file__).parents[2] / "docs" / "purging.md"
 
 
 @pytest.fixture(params=[1, 3])
@@ -114,7 +114,7 @@ async def test_a_redis_that_is_not_there_is_said_at_once(name: str) -> None:
 async def test_the_permissions_that_the_docs_list_are_enough(
     client: redis.asyncio.Redis, redis_url: str, name: str
 ) -> None:
-    text = USAGE.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     block = text[text.index("ACL SETUSER") :]
     allowed = re.findall(r"\+[a-z._|]+", block[: block.index("```")])
     config = CacheConfig(name=name, index="flat", store_timeout_s=10.0)
