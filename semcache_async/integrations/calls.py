@@ -7,7 +7,15 @@ by hash. A call that offers tools is answered from its own wording alone.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import aclosing, suppress
 from hashlib import sha256
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -19,6 +27,7 @@ from semcache_async.config import CacheConfig
 from semcache_async.errors import PromptError
 from semcache_async.protocols import Produce
 from semcache_async.reply import Reply
+from semcache_async.text.anew import asks_anew
 from semcache_async.text.cacheable import has_numbers_of_somebody, is_personal, is_time_bound
 from semcache_async.text.prompt import check_text
 from semcache_async.types import Produced, Scope
@@ -72,17 +81,23 @@ def read_call(
     beside: object,
     *,
     tools: bool = False,
+    temperature: object = None,
 ) -> Call:
     """What is asked in which scope. ``scope``: whose it is. ``text``: None where there is none to
     match. ``beside``: all that the answer depends on but ``text``, as JSON can say it; what JSON
-    cannot say leaves the cache out."""
+    cannot say leaves the cache out, as do a ``temperature`` of 1 or more and prompts that ask for
+    something new each time: who asks twice wants two answers."""
     out = Call("-", scope, caches=False)
     try:
         prompt = check_text("prompt", text)
         told = json.dumps(beside, sort_keys=True, allow_nan=False)
     except (PromptError, TypeError, ValueError, RecursionError):
         return out
-    if is_time_bound(prompt) or (config.refuse_personal and is_personal(prompt)):
+    if isinstance(temperature, int | float) and temperature >= 1.0:
+        return out
+    if is_time_bound(prompt) or asks_anew(prompt):
+        return out
+    if config.refuse_personal and is_personal(prompt):
         return out
     digest = sha256(told.encode(errors="surrogatepass")).hexdigest()
     parameters = {**scope.parameters, framework: digest}
@@ -152,7 +167,7 @@ async def streamed(
     generate: Callable[[], AsyncIterator[P]],
     *,
     tags: Sequence[str] = (),
-) -> AsyncIterator[P]:
+) -> AsyncGenerator[P, None]:
     """``answered`` in pieces: live to all callers of a flight, from its start. Close it
     (``contextlib.aclosing``) where you leave it early."""
 

@@ -107,7 +107,7 @@ async def test_callers_of_both_kinds_share_a_flight(cache: SemanticCache) -> Non
         asyncio.create_task(answered(cache, call(f"b at {10 + n / 10}"), Words(), llm.whole))
         for n in range(3)
     ]
-    async with aclosing(streamed(cache, call("a at 10"), Words(), llm.pieces)) as late:  # type: ignore[type-var]
+    async with aclosing(streamed(cache, call("a at 10"), Words(), llm.pieces)) as late:
         assert await anext(late) == "it"
         llm.gate.set()
         assert await all_of(late) == ["is"]
@@ -142,6 +142,7 @@ async def test_with_tools_each_wording_is_on_its_own(cache: SemanticCache) -> No
         ("refund at 10", object()),
         ("refund at 10", float("nan")),
         ("what time is it now", ()),
+        ("Tell me a joke", ()),
         ("My name is Ann Lee", ()),
     ],
 )
@@ -153,6 +154,15 @@ async def test_what_the_cache_has_no_part_in(
     for _ in range(2):
         assert await answered(cache, asked, Words(), llm.whole) == ["so"]
     assert llm.calls == cache.stats().bypassed == 2
+
+
+async def test_a_sample_of_answers_is_not_cached(cache: SemanticCache) -> None:
+    llm = LLM("so")
+    for temperature, calls in ((1.0, 2), (0.9, 3)):
+        asked = read_call(CONFIG, Scope(), "words", "a at 10", (), temperature=temperature)
+        for _ in range(2):
+            await answered(cache, asked, Words(), llm.whole)
+        assert llm.calls == calls
 
 
 async def test_what_cannot_be_written_is_its_callers_own(cache: SemanticCache) -> None:
