@@ -7,6 +7,7 @@ by hash. A call that offers tools is answered from its own wording alone.
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -168,15 +169,18 @@ async def streamed(
     *,
     tags: Sequence[str] = (),
 ) -> AsyncGenerator[P, None]:
-    """``answered`` in pieces: live to all callers of a flight, from its start. Close it
-    (``contextlib.aclosing``) where you leave it early."""
+    """``answered`` in pieces: live to all callers of a flight, from its start; its leader gets what
+    ``generate`` yields itself. Close it (``contextlib.aclosing``) where you leave it early."""
+    own: deque[P] = deque()
 
     async def produce(_prompt: str, emit: Callable[[str], None]) -> Produced:
-        pieces: list[P] = []
+        kept: list[P] = []
         async for piece in generate():
-            emit(form.write_piece(piece))
-            pieces.append(piece)
-        return _written(form, form.joined(pieces))
+            text = form.write_piece(piece)
+            kept.append(form.read_piece(text))
+            own.append(piece)
+            emit(text)
+        return _written(form, form.joined(kept))
 
     for reads, writes in _ways(call):
         async with _reply(cache, call, produce, tags, reads, writes) as reply:
@@ -184,7 +188,7 @@ async def streamed(
             async with aclosing(aiter(reply)) as pieces:
                 async for piece in pieces:
                     begun = True
-                    yield form.read_piece(piece)
+                    yield own.popleft() if own else form.read_piece(piece)
             if begun:
                 return
             answer = await reply.answer()

@@ -1,19 +1,31 @@
-"""For the plain methods of frameworks: work done in the cache's event loop, from other threads; and
-an event loop for a cache where there is none."""
+"""For the plain methods of frameworks: work done in the cache's event loop, from other threads; plain
+work of others, for that loop; and an event loop for a cache where there is none."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+import math
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future, wait
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from contextvars import copy_context
 from threading import Lock, Thread, current_thread
 from typing import Any, TypeVar
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 
 from semcache_async.cache import SemanticCache
 from semcache_async.errors import CacheClosedError, WrongLoopError
 
-__all__ = ["Background", "check_thread", "from_thread", "iterate_from_thread"]
+__all__ = [
+    "Background",
+    "check_thread",
+    "from_thread",
+    "in_worker",
+    "iterate_from_thread",
+    "iterate_in_worker",
+]
 
 T = TypeVar("T")
 
@@ -71,6 +83,25 @@ def iterate_from_thread(
     finally:
         if cache.loop.is_running():
             from_thread(cache, close)
+
+
+async def in_worker(work: Callable[[], T]) -> T:
+    """What ``work`` returns or raises, in a thread that there always is, however many wait for
+    others. Cancelled, it goes on to its end, unheard."""
+    return await run_sync(work, abandon_on_cancel=True, limiter=CapacityLimiter(math.inf))
+
+
+async def iterate_in_worker(pieces: Callable[[], Iterator[T]]) -> AsyncGenerator[T, None]:
+    """The pieces as they come, made in other threads but in one context."""
+    context = copy_context()
+    made = iter(await in_worker(lambda: context.run(pieces)))
+    try:
+        while (piece := await in_worker(lambda: context.run(next, made, _END))) is not _END:
+            yield piece
+    finally:
+        if close := getattr(made, "close", None):
+            with suppress(ValueError, RuntimeError):  # it was cancelled, and is still at work
+                context.run(close)
 
 
 class Background(Thread):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from contextvars import ContextVar
 
 import pytest
 
@@ -18,7 +19,11 @@ from semcache_async.integrations.calls import (
     read_call,
     streamed,
 )
-from semcache_async.integrations.threads import from_thread, iterate_from_thread
+from semcache_async.integrations.threads import (
+    from_thread,
+    iterate_from_thread,
+    iterate_in_worker,
+)
 from semcache_async.testing import AngleEmbedder, MemoryStore
 from tests.helpers import until
 
@@ -234,3 +239,38 @@ def test_the_last_text_is_cut_out() -> None:
         assert cut_last(messages) == (text, said(left))
         assert messages == said(content)
     assert cut_last([{"role": "assistant", "content": "x"}])[0] is None
+
+
+async def test_a_leader_gets_its_own_pieces(cache: SemanticCache) -> None:
+    class Bare(Words):
+        def write_piece(self, piece: str, /) -> str:
+            return piece.rstrip("!")
+
+    llm = LLM("it!", "is!")
+    llm.gate.clear()
+    asked = call("refund at 10")
+    leading = asyncio.create_task(all_of(streamed(cache, asked, Bare(), llm.pieces)))
+    following = asyncio.create_task(all_of(streamed(cache, asked, Bare(), llm.pieces)))
+    await until(lambda: cache.stats().waiting == 2)
+    llm.gate.set()
+    assert (await leading, await following) == (["it!", "is!"], ["it", "is"])
+    assert await answered(cache, asked, Bare(), llm.whole) == ["it", "is"]
+
+
+async def test_plain_pieces_are_made_in_one_context_and_closed() -> None:
+    told: ContextVar[int] = ContextVar("told", default=0)
+    ended = []
+
+    def pieces() -> Iterator[int]:
+        token = told.set(7)
+        try:
+            yield told.get()
+            yield told.get()
+            told.reset(token)
+        finally:
+            ended.append(told.get())
+
+    assert [piece async for piece in iterate_in_worker(pieces)] == [7, 7]
+    async with aclosing(iterate_in_worker(pieces)) as early:
+        assert await anext(early) == 7
+    assert ended == [0, 7]
