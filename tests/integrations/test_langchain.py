@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from decimal import Decimal
 from itertools import count
 from typing import Any
@@ -12,28 +14,37 @@ from typing import Any
 import openai
 import pytest
 from aiohttp.test_utils import TestServer
+from langchain.agents import create_agent
+from langchain.agents.middleware import ModelRequest
+from langchain.agents.structured_output import ToolStrategy
+from langchain_core.callbacks import AsyncCallbackHandler, UsageMetadataCallbackHandler
 from langchain_core.language_models import BaseChatModel, FakeListLLM
 from langchain_core.load import dumps
 from langchain_core.messages import (
     AIMessage,
+    AIMessageChunk,
     BaseMessage,
     HumanMessage,
     SystemMessage,
     ToolMessage,
 )
-from langchain_core.outputs import ChatGeneration, ChatResult, Generation
+from langchain_core.messages.ai import UsageMetadata, add_ai_message_chunks
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation
 from langchain_core.prompts import PromptTemplate
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_openai import ChatOpenAI
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from semcache_async import CacheConfig, Scope, SemanticCache
 from semcache_async.errors import StoreUnavailableError, WrongLoopError
-from semcache_async.integrations.langchain import SemcacheCache
+from semcache_async.integrations.langchain import SemcacheCache, SemcacheChatModel
+from semcache_async.integrations.langchain.agents import SemcacheMiddleware
 from semcache_async.simulator import SIMULATOR, make_simulator
 from semcache_async.testing import AngleEmbedder, GatedStore
+from tests.helpers import until
 from tests.simulator.helpers import AT_ONCE
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
 CALL = {"name": "refund", "args": {"order": 7}, "id": "call_1", "type": "tool_call"}
 TWICE = (
@@ -41,7 +52,7 @@ TWICE = (
     '"kwargs": {"content": "refund at 10"}}]'
 )
 """Of two texts, reading it loses one."""
-USAGE = {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8}
+USAGE: UsageMetadata = {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8}
 
 
 class Chat(BaseChatModel):
@@ -84,7 +95,6 @@ def chat(cache: SemanticCache) -> Chat:
 # -- what langchain-tests looks at
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_the_contract_of_caches(redis_url: str, name: str) -> None:
     config = CacheConfig(name=name, store_timeout_s=30.0)
     one, more = Generation(text="a", generation_info={"reason": "test"}), Generation(text="b")
@@ -343,3 +353,288 @@ async def _read_back(cache: SemanticCache, monkeypatch: pytest.MonkeyPatch, text
     await lang.aupdate("refund at 10", "llm", [Generation(text="a")])
     assert kept
     return await lang.alookup("refund at 10", "llm")
+
+
+# -- the chat model around a chat model
+
+
+class Streaming(Chat):
+    """The same in pieces, with what they cost at their end; calls and pieces wait for ``gate``."""
+
+    model_name: str = "m"
+    gate: Any = None
+
+    async def _agenerate(self, messages: list[BaseMessage], *_: Any, **kwargs: Any) -> ChatResult:
+        if self.gate:
+            await self.gate.wait()
+        made = self._generate(messages, **kwargs)
+        for one in made.generations:
+            if isinstance(one.message, AIMessage):
+                one.message.usage_metadata = USAGE
+        return made
+
+    def _stream(
+        self, messages: list[BaseMessage], *_: Any, **kwargs: Any
+    ) -> Iterator[ChatGenerationChunk]:
+        message = self._generate(messages, **kwargs).generations[0].message
+        for word in str(message.content).split(" "):
+            yield ChatGenerationChunk(message=AIMessageChunk(content=f"{word} "))
+        last = AIMessageChunk(
+            content="", usage_metadata=USAGE, response_metadata={"finish_reason": "stop"}
+        )
+        yield ChatGenerationChunk(message=last)
+
+    async def _astream(
+        self, messages: list[BaseMessage], *_: Any, **kwargs: Any
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        for piece in self._stream(messages, **kwargs):
+            yield piece
+            if self.gate:
+                await self.gate.wait()
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
+
+
+class Refund(BaseModel):
+    """What to give back."""
+
+    order: int
+
+
+CALLS_REFUND = AIMessage("", tool_calls=[{**CALL, "name": "Refund"}])
+
+
+@pytest.fixture
+def llm() -> Streaming:
+    return Streaming()
+
+
+@pytest.fixture
+def model(cache: SemanticCache, llm: Streaming) -> SemcacheChatModel:
+    return SemcacheChatModel(llm, cache)
+
+
+async def joined(pieces: AsyncIterator[AIMessageChunk]) -> AIMessageChunk:
+    return add_ai_message_chunks(*[piece async for piece in pieces])
+
+
+async def test_whole_and_streamed_are_one_and_tokens_are_told_once(
+    model: SemcacheChatModel, cache: SemanticCache
+) -> None:
+    tokens = UsageMetadataCallbackHandler()
+    told: Any = {"callbacks": [tokens]}
+    made = await joined(model.astream("refund at 10", told))
+    assert (made.text, made.usage_metadata) == ("answer 1 ", USAGE)
+    hit = await model.ainvoke("money back at 12", told)
+    again = await joined(model.astream("refund at 11", told))
+    assert hit.content == again.content == made.content
+    assert hit.usage_metadata is again.usage_metadata is None
+    assert hit.response_metadata["finish_reason"] == again.response_metadata["finish_reason"]
+    assert len({made.id, hit.id, again.id}) == 3
+    whole = await model.ainvoke("parcel at 80")
+    assert (whole.content, whole.usage_metadata) == ("answer 2", USAGE)
+    assert (await joined(model.astream("parcel at 81"))).usage_metadata is None
+    assert cache.stats().llm_calls == 2
+
+
+async def test_those_who_ask_at_once_share_a_call(
+    model: SemcacheChatModel, llm: Streaming, cache: SemanticCache
+) -> None:
+    llm.gate = asyncio.Event()
+    leader = aiter(model.astream("refund at 10"))
+    assert (await anext(leader)).content == "answer "
+    whole = [asyncio.create_task(model.ainvoke(f"refund at {n}")) for n in (10, 11, 12)]
+    late = asyncio.create_task(joined(model.astream("refund at 10")))
+    await until(lambda: cache.stats().waiting == 5)
+    llm.gate.set()
+    assert (await joined(leader)).text == "1 "
+    assert (await late).text == "answer 1 "
+    assert [(one.text, one.usage_metadata) for one in await asyncio.gather(*whole)] == [
+        ("answer 1 ", None)
+    ] * 3
+    assert cache.stats().llm_calls == 1
+
+
+async def test_who_leaves_and_what_fails(
+    model: SemcacheChatModel, llm: Streaming, cache: SemanticCache
+) -> None:
+    llm.gate = asyncio.Event()
+    async with aclosing(model.astream("refund at 10")) as left:  # type: ignore[type-var]
+        await anext(left)
+    llm.gate.set()
+    await until(lambda: not cache.stats().flights)
+    llm.answers.append(7)  # type: ignore[arg-type]
+    for asked in (model.ainvoke("parcel at 80"), joined(model.astream("parcel at 81"))):
+        llm.answers[:] = [7]  # type: ignore[list-item]
+        with pytest.raises(ValidationError):
+            await asked
+    assert (await model.ainvoke("parcel at 80")).content == "answer 4"
+
+
+async def test_plain_methods_from_threads(model: SemcacheChatModel, cache: SemanticCache) -> None:
+    def work() -> None:
+        assert model.invoke("refund at 10").content == "answer 1"
+        assert [piece.content for piece in model.stream("refund at 12")] == ["answer 1", ""]
+        pieces = model.stream("parcel at 80")
+        assert next(pieces).content == "answer "
+        assert "".join(piece.text for piece in pieces) == "2 "
+        assert [one.text for one in model.batch(["at 11", "at 81"])] == ["answer 1", "answer 2 "]
+
+    await asyncio.to_thread(work)
+    assert cache.stats().llm_calls == 2
+    for method in (model.invoke, lambda text: next(model.stream(text))):
+        with pytest.raises(WrongLoopError, match="ainvoke"):
+            method("refund at 10")
+
+
+async def test_many_threads_that_wait_leave_one_for_the_call(cache: SemanticCache) -> None:
+    model = SemcacheChatModel(Chat(), cache)  # of plain methods alone
+    with ThreadPoolExecutor(2) as few:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(few)
+        asked = [asyncio.to_thread(model.invoke, f"refund at {n}") for n in range(4)]
+        assert [one.content for one in await asyncio.gather(*asked)] == ["answer 1"] * 4
+
+
+async def test_tools_and_structured_answers(
+    model: SemcacheChatModel, llm: Streaming, cache: SemanticCache
+) -> None:
+    llm.answers += [CALLS_REFUND.model_copy() for _ in range(2)]
+    bound = model.bind_tools([Refund], tool_choice="any")
+    made = [await bound.ainvoke(f"refund at {n}") for n in (10, 10, 11)]
+    assert [one.tool_calls[0]["args"] for one in made] == [{"order": 7}] * 3
+    assert cache.stats().llm_calls == 2
+    for raw in (False, True):
+        structured = model.with_structured_output(Refund, include_raw=raw)
+        for _ in range(2):
+            told: Any = await structured.ainvoke("refund at 10")
+            assert (told["parsed"] if raw else told) == Refund(order=7)
+    assert cache.stats().llm_calls == 2
+
+
+async def test_a_parsed_object_is_made_again(model: SemcacheChatModel, llm: Streaming) -> None:
+    parsed = AIMessage('{"order": 7}', additional_kwargs={"parsed": Refund(order=7)})
+    llm.answers.append(parsed)
+    assert (await model.ainvoke("refund at 10")).additional_kwargs["parsed"] == Refund(order=7)
+    assert (await model.ainvoke("refund at 11")).additional_kwargs["parsed"] == {"order": 7}
+
+
+async def test_a_conversation_goes_on_alike_after_an_answer_and_a_hit(
+    model: SemcacheChatModel, chat: Chat, llm: Streaming
+) -> None:
+    for asked in (model, Chat(cache=chat.cache, answers=[AIMessage("a", usage_metadata=USAGE)])):
+        made, hit = [await asked.ainvoke(f"refund at {n}") for n in (10, 11)]
+        follow = [
+            await asked.ainvoke([HumanMessage("refund at 10"), one, HumanMessage("fee at 80")])
+            for one in (made, hit)
+        ]
+        assert follow[0].content == follow[1].content
+
+
+async def test_models_of_their_own_scope(cache: SemanticCache, llm: Streaming) -> None:
+    said = [
+        (await model.ainvoke("refund at 10")).content
+        for _ in range(2)
+        for model in (
+            SemcacheChatModel(llm, cache),
+            SemcacheChatModel(llm, cache).bind(stop=["."]),
+            SemcacheChatModel(llm, cache, scope=Scope(tenant="b")),
+            SemcacheChatModel(llm.model_copy(update={"temperature": 0.5}), cache),
+            SemcacheChatModel(llm.model_copy(update={"temperature": 1.0}), cache),
+        )
+    ]
+    assert said == [f"answer {n}" for n in (1, 2, 3, 4, 5, 1, 2, 3, 4, 6)]
+
+
+async def test_it_is_as_the_model_is(cache: SemanticCache, llm: Streaming) -> None:
+    seen: list[str] = []
+
+    class Seen(AsyncCallbackHandler):
+        async def on_chat_model_start(self, *_: Any, **__: Any) -> None:
+            seen.append("asked")
+
+    model = SemcacheChatModel(llm.model_copy(update={"callbacks": [Seen()]}), cache)
+    twice = SemcacheChatModel(model, cache)
+    for _ in range(2):
+        assert (await asyncio.wait_for(twice.ainvoke("refund at 10"), 30)).content == "answer 1"
+    assert seen == ["asked", "asked"]
+    assert (model.model_name, model._llm_type, model.temperature) == ("m", "chat", 0.0)
+    with pytest.raises(AttributeError, match="nothing"):
+        model.nothing  # noqa: B018
+
+
+async def test_a_call_that_cannot_be_read_goes_without(
+    model: SemcacheChatModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Odd:
+        def __repr__(self) -> str:
+            raise LookupError
+
+    for n in (1, 2):
+        assert (await model.ainvoke("refund at 10", odd=Odd())).content == f"answer {n}"
+    assert "A call of LangChain's went without the cache: LookupError" in caplog.text
+
+
+@pytest.mark.parametrize("responses", [False, True], ids=["chat", "responses"])
+async def test_models_of_openai_in_pieces(cache: SemanticCache, responses: bool) -> None:
+    llm = make_simulator(AT_ONCE)
+    async with TestServer(llm) as server, openai.DefaultAsyncHttpxClient() as http:
+        chat = ChatOpenAI(
+            base_url=str(server.make_url("/v1")),
+            api_key=SecretStr("k"),
+            model="m",
+            use_responses_api=responses,
+            stream_usage=True,
+            http_async_client=http,
+        )
+        model = SemcacheChatModel(chat, cache)
+        made = await joined(model.astream("refund at 10"))
+        assert made.usage_metadata
+        hit, again = await model.ainvoke("at 12"), await joined(model.astream("at 11"))
+        assert made.text == hit.text == again.text != ""
+        assert hit.usage_metadata is again.usage_metadata is None
+        assert llm[SIMULATOR].stats.calls == 1
+
+
+# -- agents
+
+
+async def test_an_agents_steps(cache: SemanticCache, llm: Streaming) -> None:
+    done = []
+
+    def refund(order: int) -> str:
+        """Give money back."""
+        done.append(order)
+        return "done"
+
+    llm.answers += [AIMessage("", tool_calls=[CALL]), AIMessage("It is done.")]
+
+    def scope(request: ModelRequest[Any]) -> Scope:
+        return Scope(tenant=request.runtime.context["tenant"])
+
+    agent: Any = create_agent(llm, [refund], middleware=[SemcacheMiddleware(cache, scope=scope)])
+    asked = {"messages": [{"role": "user", "content": "refund at 10"}]}
+
+    def work() -> Any:
+        return agent.invoke(asked, context={"tenant": "a"})
+
+    for answer in (
+        await agent.ainvoke(asked, context={"tenant": "a"}),
+        await asyncio.to_thread(work),
+    ):
+        assert answer["messages"][-1].content == "It is done."
+    assert (done, cache.stats().llm_calls) == ([7, 7], 2)
+    told = await agent.ainvoke(asked, context={"tenant": "b"})
+    assert told["messages"][-1].content == "answer 3"
+
+
+async def test_an_agents_structured_answer(cache: SemanticCache, llm: Streaming) -> None:
+    llm.answers.append(CALLS_REFUND)
+    agent: Any = create_agent(
+        llm, response_format=ToolStrategy(Refund), middleware=[SemcacheMiddleware(cache)]
+    )
+    for _ in range(2):
+        answer = await agent.ainvoke({"messages": [HumanMessage("refund at 10")]})
+        assert answer["structured_response"] == Refund(order=7)
+    assert cache.stats().llm_calls == 1
