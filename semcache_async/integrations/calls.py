@@ -33,7 +33,21 @@ from semcache_async.text.cacheable import has_numbers_of_somebody, is_personal, 
 from semcache_async.text.prompt import check_text
 from semcache_async.types import Produced, Scope
 
-__all__ = ["Call", "Form", "answered", "cut_last", "is_plain", "read_call", "streamed"]
+__all__ = [
+    "Call",
+    "Form",
+    "answered",
+    "cut_last",
+    "has_ended",
+    "is_plain",
+    "read_call",
+    "streamed",
+]
+
+_ENDS = {
+    *("stop", "eos", "eos_token", "end", "end_turn", "stop_sequence", "complete", "completed"),
+}
+_CALLS = {"tool_calls", "tool_call", "tool_use", "function_call"}
 
 A = TypeVar("A")
 P = TypeVar("P")
@@ -128,6 +142,13 @@ def cut_last(messages: Sequence[dict[str, Any]]) -> tuple[str | None, list[dict[
                     return (text if isinstance(text, str) else None), left
         break
     return None, left
+
+
+def has_ended(reasons: Iterable[object], *, calls: bool) -> bool:
+    """Did an answer come to its end, by each of the reasons that a model gives (None: it gives
+    none)? ``calls``: it calls tools."""
+    ends = _ENDS | _CALLS if calls else _ENDS
+    return all(reason is None or str(reason).casefold() in ends for reason in reasons)
 
 
 def is_plain(text: str, config: CacheConfig) -> bool:

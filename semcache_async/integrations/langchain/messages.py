@@ -21,7 +21,7 @@ from langchain_core.outputs import (
 from pydantic import BaseModel
 
 from semcache_async.config import CacheConfig
-from semcache_async.integrations.calls import Call, is_plain, read_call
+from semcache_async.integrations.calls import Call, has_ended, is_plain, read_call
 from semcache_async.types import Scope
 
 __all__ = [
@@ -44,8 +44,6 @@ _READABLE = (Generation, GenerationChunk, ChatGeneration, AIMessage)
 """All that a stored entry can be made into."""
 _PIECES = (ChatGenerationChunk, AIMessageChunk)
 _REASONS = ("finish_reason", "stop_reason", "done_reason", "status")
-_ENDS = {"stop", "eos", "eos_token", "end", "end_turn", "stop_sequence", "complete", "completed"}
-_CALLS = {"tool_calls", "tool_call", "tool_use", "function_call"}
 _USAGE = {"usage_metadata", "token_usage", "usage", "prompt_eval_count", "eval_count"}
 _OFFERS = re.compile(r"\('(?:tools|functions)', (?!None|\[\]|\(\))")
 """Tools, in a model's ``llm_string``."""
@@ -103,8 +101,7 @@ def is_worth_keeping(answer: Generation, config: CacheConfig) -> bool:
     calls = calls_tools(answer)
     return (
         is_plain(answer.text or "-" if calls else answer.text, config)
-        and {str(notes.get(name) or "stop").casefold() for name in _REASONS}
-        <= (_ENDS | _CALLS if calls else _ENDS)
+        and has_ended((notes.get(name) or None for name in _REASONS), calls=calls)
         and not notes.get("refusal")
     )
 
