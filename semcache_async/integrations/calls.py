@@ -25,7 +25,7 @@ import msgspec
 
 from semcache_async.cache import SemanticCache
 from semcache_async.config import CacheConfig
-from semcache_async.errors import PromptError
+from semcache_async.errors import FlightLostError, PromptError
 from semcache_async.protocols import Produce
 from semcache_async.reply import Reply
 from semcache_async.text.anew import asks_anew
@@ -48,6 +48,8 @@ _ENDS = {
     *("stop", "eos", "eos_token", "end", "end_turn", "stop_sequence", "complete", "completed"),
 }
 _CALLS = {"tool_calls", "tool_call", "tool_use", "function_call"}
+
+_NOT_TOLD = "A piece of this stream cannot be told to others than its first caller; ask again."
 
 A = TypeVar("A")
 P = TypeVar("P")
@@ -76,7 +78,7 @@ class Form(Protocol[A, P]):
         """Did it come to its end, and is there something in it?"""
 
     def write_piece(self, piece: P, /) -> str:
-        """One piece of a stream. What it raises, all callers of the flight get."""
+        """One piece of a stream. Raises as ``write`` does."""
 
     def read_piece(self, text: str, /) -> P:
         """One that nobody else holds."""
@@ -195,23 +197,39 @@ async def streamed(
     own: deque[P] = deque()
 
     async def produce(_prompt: str, emit: Callable[[str], None]) -> Produced:
-        kept: list[P] = []
+        kept: list[P] | None = []
         async for piece in generate():
-            text = form.write_piece(piece)
-            kept.append(form.read_piece(text))
             own.append(piece)
+            text = ""
+            try:
+                text = form.write_piece(piece)
+                told = form.read_piece(text)
+            except (TypeError, ValueError):
+                kept = None
+            else:
+                if kept is not None:
+                    kept.append(told)
             emit(text)
-        return _written(form, form.joined(kept))
+        return Produced("", keep=False) if kept is None else _written(form, form.joined(kept))
 
     for reads, writes in _ways(call):
         async with _reply(cache, call, produce, tags, reads, writes) as reply:
-            begun = False
+            begun, readable = False, True
             async with aclosing(aiter(reply)) as pieces:
-                async for piece in pieces:
+                async for text in pieces:
+                    try:
+                        piece = own.popleft() if own else form.read_piece(text)
+                    except ValueError as error:
+                        if begun:
+                            raise FlightLostError(_NOT_TOLD) from error
+                        readable = False
+                        break
                     begun = True
-                    yield own.popleft() if own else form.read_piece(piece)
+                    yield piece
             if begun:
                 return
+            if not readable:
+                continue
             answer = await reply.answer()
         with suppress(ValueError):
             for part in list(form.in_pieces(form.read(answer.text))):

@@ -1,4 +1,4 @@
-"""A LLM of LlamaIndex around another, which is asked for what the cache has not::
+"""An LLM of LlamaIndex around another, which is asked for what the cache has not::
 
     Settings.llm = SemcacheLLM(OpenAI(model="..."), cache)
 
@@ -73,6 +73,8 @@ _OF_THE_LLM = (
     *("callback_manager", "completion_to_prompt", "messages_to_prompt", "output_parser"),
     *("pydantic_program_mode", "query_wrapper_prompt", "system_prompt"),
 )
+_NO_MATTER = {"api_key", "max_retries", "reuse_client", "timeout"}
+"""What no answer depends on."""
 
 
 class SemcacheLLM(FunctionCallingLLM):
@@ -208,9 +210,12 @@ class SemcacheLLM(FunctionCallingLLM):
     def _read(self, kind: str, text: str | None, beside: Any, kwargs: dict[str, Any]) -> Call:
         llm = self.inner
         try:
-            known = [type(llm).__qualname__, llm.model_dump(mode="json", fallback=_named)]
+            known = {**llm.model_dump(mode="json", fallback=_named), "type": type(llm).__qualname__}
         except (TypeError, ValueError):
-            known, text = [], None
+            known, text = {}, None
+        if known.get("track_previous_responses"):  # of which no call tells
+            text = None
+        known = {name: value for name, value in known.items() if name not in _NO_MATTER}
         return read_call(
             *(self._semcache.config, self._scope, _TAG, text, [kind, known, beside, kwargs]),
             tools=bool(kwargs.get("tools")),
@@ -219,12 +224,12 @@ class SemcacheLLM(FunctionCallingLLM):
 
     def _get_messages(self, prompt: BasePromptTemplate, **prompt_args: Any) -> list[ChatMessage]:
         made = super()._get_messages(prompt, **prompt_args)
-        query = prompt_args.get("query_str")
+        query = {**prompt.kwargs, **prompt_args}.get("query_str")
         return _Filled(made, query) if isinstance(query, str) else made
 
     def _get_prompt(self, prompt: BasePromptTemplate, **prompt_args: Any) -> str:
         made = super()._get_prompt(prompt, **prompt_args)
-        query = prompt_args.get("query_str")
+        query = {**prompt.kwargs, **prompt_args}.get("query_str")
         return _FilledText(made, query) if isinstance(query, str) else made
 
     # -- what is the LLM's own

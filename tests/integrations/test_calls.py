@@ -11,6 +11,7 @@ from contextvars import ContextVar
 import pytest
 
 from semcache_async import CacheConfig, Scope, SemanticCache
+from semcache_async.errors import FlightLostError
 from semcache_async.integrations.calls import (
     Call,
     answered,
@@ -255,6 +256,35 @@ async def test_a_leader_gets_its_own_pieces(cache: SemanticCache) -> None:
     llm.gate.set()
     assert (await leading, await following) == (["it!", "is!"], ["it", "is"])
     assert await answered(cache, asked, Bare(), llm.whole) == ["it", "is"]
+
+
+@pytest.mark.parametrize("words", [("secret", "is"), ("is", "secret")])
+async def test_a_piece_that_cannot_be_told_is_its_leaders_own(
+    cache: SemanticCache, words: tuple[str, ...]
+) -> None:
+    class Secret(Words):
+        def write_piece(self, piece: str, /) -> str:
+            if piece == "secret":
+                raise TypeError(piece)
+            return json.dumps(piece)
+
+        def read_piece(self, text: str, /) -> str:
+            told: str = json.loads(text)
+            return told
+
+    llm, asked = LLM(*words), call("refund at 10")
+    llm.gate.clear()
+    asking = [
+        asyncio.create_task(all_of(streamed(cache, asked, Secret(), llm.pieces))) for _ in range(3)
+    ]
+    await until(lambda: llm.calls == 3 or (words[0] == "is" and cache.stats().waiting == 3))
+    llm.gate.set()
+    first, *others = await asyncio.gather(*asking, return_exceptions=True)
+    assert first == [*words]
+    for told in others:
+        assert told == [*words] or (words[0] == "is" and isinstance(told, FlightLostError))
+    assert cache.stats().not_stored_unkept
+    assert await cache.lookup(asked.prompt, scope=asked.scope) is None
 
 
 async def test_plain_pieces_are_made_in_one_context_and_closed() -> None:

@@ -258,7 +258,7 @@ async def test_a_query_engine_matches_its_questions(
     async with SemanticCache.open(store=MemoryStore(), embedder=text_embedder) as cache:
         llm = SemcacheLLM(numbered, cache)
         index = VectorStoreIndex.from_documents(
-            [Document(text="Items may be returned within 30 days. Cards are taken.")],
+            [Document(text="Items may be returned within 30 days. Cards are taken. " * 20)],
             embed_model=MockEmbedding(8),
         )
         engine = index.as_query_engine(llm=llm)
