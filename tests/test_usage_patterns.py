@@ -83,11 +83,6 @@ def test_threads(directory: Path) -> None:
     assert printed(started, directory) == ["generated An answer to: Can I pay by card?"]
 
 
-def test_langchain(directory: Path) -> None:
-    answers = ["Within 30 days.", "Within 30 days.", "By card."]
-    assert printed(blocks("LangChain")[0], directory) == answers
-
-
 def test_tests(directory: Path) -> None:
     assert printed(blocks("tests")[0], directory) == []
 

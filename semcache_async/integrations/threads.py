@@ -1,5 +1,5 @@
-"""For the plain methods of frameworks: work done in the cache's event loop, from other threads; plain
-work of others, for that loop; and an event loop for a cache where there is none."""
+"""For the plain methods of frameworks: work done in the cache's event loop, from other threads;
+plain work of others, for that loop; and an event loop for a cache where there is none."""
 
 from __future__ import annotations
 

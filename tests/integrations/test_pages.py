@@ -23,6 +23,7 @@ def test_blocks(
     page: str, monkeypatch: pytest.MonkeyPatch, redis_url: str, text_embedder: TextEmbedder
 ) -> None:
     opened, defaults = store.open_redis, CacheConfig.__init__.__kwdefaults__
+    assert defaults is not None
     monkeypatch.setattr(store, "open_redis", lambda _url, *rest: opened(redis_url, *rest))
     monkeypatch.setattr("semcache_async.embed.load_embedder", lambda *_, **__: text_embedder)
     printed = ""
