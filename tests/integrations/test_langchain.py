@@ -33,7 +33,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.prompts import PromptTemplate
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_openai import ChatOpenAI
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError, create_model
 
 from semcache_async import CacheConfig, Scope, SemanticCache
 from semcache_async.errors import StoreUnavailableError, WrongLoopError
@@ -513,11 +513,20 @@ async def test_tools_and_structured_answers(
     assert cache.stats().llm_calls == 2
 
 
-async def test_a_parsed_object_is_made_again(model: SemcacheChatModel, llm: Streaming) -> None:
+async def test_a_parsed_object_is_made_again_of_its_own_schema(
+    cache: SemanticCache, model: SemcacheChatModel, llm: Streaming
+) -> None:
     parsed = AIMessage('{"order": 7}', additional_kwargs={"parsed": Refund(order=7)})
     llm.answers.append(parsed)
-    assert (await model.ainvoke("refund at 10")).additional_kwargs["parsed"] == Refund(order=7)
-    assert (await model.ainvoke("refund at 11")).additional_kwargs["parsed"] == {"order": 7}
+    made, hit = [await model.ainvoke(f"at {n}", response_format=Refund) for n in (10, 11)]
+    assert made.additional_kwargs["parsed"] == Refund(order=7)
+    assert hit.additional_kwargs["parsed"] == {"order": 7}
+    newer = create_model("Refund", __module__=__name__, order=(int, 0), parcel=(int, 0))
+    assert repr(newer) == repr(Refund)
+    assert (await model.ainvoke("at 10", response_format=newer)).content == "answer 2"
+    chat = Chat(cache=SemcacheCache(cache))  # which is told of a repr
+    for n in (1, 2):
+        assert (await chat.ainvoke("at 10", response_format=Refund)).content == f"answer {n}"
 
 
 async def test_a_conversation_goes_on_alike_after_an_answer_and_a_hit(

@@ -33,6 +33,7 @@ __all__ = [
     "offers_tools",
     "read",
     "said",
+    "spelt_out",
     "written",
 ]
 
@@ -47,6 +48,7 @@ _REASONS = ("finish_reason", "stop_reason", "done_reason", "status")
 _USAGE = {"usage_metadata", "token_usage", "usage", "prompt_eval_count", "eval_count"}
 _OFFERS = re.compile(r"\('(?:tools|functions)', (?!None|\[\]|\(\))")
 """Tools, in a model's ``llm_string``."""
+_BY_REPR = re.compile(r"<class '| at 0x[0-9a-f]{6}")
 _TEMPERATURE = re.compile(r"['\"]temperature['\"][,:] (\d+(?:\.\d+)?)")
 
 
@@ -55,11 +57,21 @@ def said(messages: Iterable[BaseMessage]) -> str:
     return dumps([one if one.id is None else _copy(one, {"id": None}) for one in messages])
 
 
+def spelt_out(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a call takes, with the schemas of classes in place of their names."""
+    return {
+        name: value.model_json_schema()
+        if isinstance(value, type) and issubclass(value, BaseModel)
+        else value
+        for name, value in kwargs.items()
+    }
+
+
 def read(config: CacheConfig, scope: Scope, prompt: str, llm_string: str) -> Call:
     """The call that LangChain tells a cache of by these two texts."""
     text, beside = _parts(prompt)
-    if '"type": "not_implemented"' in beside:  # known by a repr, which may be that of others
-        text = None
+    if '"type": "not_implemented"' in beside or _BY_REPR.search(llm_string):
+        text = None  # known by a repr, which may be that of others
     told = _TEMPERATURE.search(llm_string)
     return read_call(
         *(config, scope, "langchain", text, [llm_string, beside]),

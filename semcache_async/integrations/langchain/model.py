@@ -24,6 +24,7 @@ from semcache_async.integrations.langchain.messages import (
     offers_tools,
     read,
     said,
+    spelt_out,
 )
 from semcache_async.integrations.threads import (
     from_thread,
@@ -181,7 +182,7 @@ class SemcacheChatModel(BaseChatModel):
     ) -> tuple[Call, ChatForm]:
         config = self._semcache.config
         try:
-            llm_string = self.inner._get_llm_string(stop=stop, **kwargs)
+            llm_string = self.inner._get_llm_string(stop=stop, **spelt_out(kwargs))
             call = read(config, self._scope, said(messages), llm_string)
         except Exception as error:
             self._complaints.warn("A call of LangChain's went without the cache", error)
