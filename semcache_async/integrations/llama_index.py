@@ -191,12 +191,13 @@ class SemcacheLLM(FunctionCallingLLM):
     def _chat(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> Asked[ChatResponse]:
         try:
             text, left = cut_last([_as_openai_has_it(message) for message in messages])
-        except ValueError:  # of what no JSON can carry
+        except ValueError:  # of what no JSON can carry, or tells of by where it is
             text, left = None, []
         beside: Any = left
         if text is not None and isinstance(messages, _Filled):
             text, beside = _cut(text, messages.query, left)
-        return self._read("chat", text, beside, kwargs), _ChatForm(self._semcache.config)
+        call, offers = self._read("chat", text, beside, kwargs)
+        return call, _ChatForm(self._semcache.config, offers=offers)
 
     def _completion(
         self, prompt: str, formatted: bool, kwargs: dict[str, Any]
@@ -204,10 +205,13 @@ class SemcacheLLM(FunctionCallingLLM):
         text, beside = prompt, [formatted]
         if isinstance(prompt, _FilledText):
             text, beside = _cut(prompt, prompt.query, formatted)
-        form = _CompletionForm(self._semcache.config)
-        return self._read("completion", text, beside, kwargs), form
+        call, offers = self._read("completion", text, beside, kwargs)
+        return call, _CompletionForm(self._semcache.config, offers=offers)
 
-    def _read(self, kind: str, text: str | None, beside: Any, kwargs: dict[str, Any]) -> Call:
+    def _read(
+        self, kind: str, text: str | None, beside: Any, kwargs: dict[str, Any]
+    ) -> tuple[Call, bool]:
+        """It, and whether tools are offered."""
         llm = self.inner
         try:
             known = {**llm.model_dump(mode="json", fallback=_named), "type": type(llm).__qualname__}
@@ -216,11 +220,13 @@ class SemcacheLLM(FunctionCallingLLM):
         if known.get("track_previous_responses"):  # of which no call tells
             text = None
         known = {name: value for name, value in known.items() if name not in _NO_MATTER}
-        return read_call(
+        offers = bool(kwargs.get("tools") or known.get("tools") or known.get("built_in_tools"))
+        call = read_call(
             *(self._semcache.config, self._scope, _TAG, text, [kind, known, beside, kwargs]),
-            tools=bool(kwargs.get("tools")),
+            tools=offers,
             temperature=kwargs.get("temperature", getattr(llm, "temperature", None)),
         )
+        return call, offers
 
     def _get_messages(self, prompt: BasePromptTemplate, **prompt_args: Any) -> list[ChatMessage]:
         made = super()._get_messages(prompt, **prompt_args)
@@ -306,8 +312,10 @@ class _Piece(NamedTuple, Generic[R]):
 class _Form(Generic[R]):
     kind: type[R]
 
-    def __init__(self, config: CacheConfig) -> None:
+    def __init__(self, config: CacheConfig, *, offers: bool) -> None:
+        """``offers``: is the LLM offered tools? What calls one that is not serves nobody else."""
         self._config = config
+        self._offers = offers
 
     def write(self, answer: R, /) -> str:
         bare = _bare(answer, delta=None)
@@ -321,9 +329,10 @@ class _Form(Generic[R]):
 
     def is_worth_keeping(self, answer: R, /) -> bool:
         text, calls = self.text(answer), self.calls(answer)
-        reason = _reason(answer.raw)
-        return is_plain(text or "-" if calls else text, self._config) and has_ended(
-            [reason], calls=calls
+        return (
+            (self._offers or not calls)
+            and is_plain(text or "-" if calls else text, self._config)
+            and has_ended([_reason(answer.raw)], calls=calls)
         )
 
     def write_piece(self, piece: R | _Piece[R], /) -> str:
@@ -405,6 +414,8 @@ async def _pieces(made: Callable[[], Awaitable[AsyncGenerator[R, None]]]) -> Asy
 def _as_openai_has_it(message: ChatMessage) -> dict[str, Any]:
     told = message.model_dump(mode="json")
     blocks = told.pop("blocks")
+    if any(block.get("path") for block in blocks):
+        raise ValueError("What is in a file may change.")
     return {**told, "content": [{"type": block["block_type"], **block} for block in blocks]}
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import aclosing
 from itertools import count
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -16,7 +17,9 @@ from llama_index.core.llms import (
     ChatResponse,
     CompletionResponse,
     CustomLLM,
+    ImageBlock,
     LLMMetadata,
+    TextBlock,
 )
 from llama_index.core.llms.mock import MockFunctionCallingLLM
 from llama_index.core.tools import FunctionTool
@@ -221,6 +224,14 @@ async def test_what_is_not_kept(
     assert (await all_of(llm.astream_chat(user(prompt))))[-1].message.content == "answer 2"
     await until(lambda: not cache.stats().flights)
     assert (await llm.achat(user(prompt))).message.content == "answer 3"
+
+
+async def test_what_lies_in_a_file_is_asked_anew(llm: SemcacheLLM, tmp_path: Path) -> None:
+    (tmp_path / "frame.png").write_bytes(b"\x89PNG")
+    block = ImageBlock(path=tmp_path / "frame.png", image_mimetype="image/png")
+    for n in (1, 2):
+        asked = ChatMessage(blocks=[block, TextBlock(text="refund at 10")])
+        assert (await llm.achat([asked])).message.content == f"answer {n}"
 
 
 async def test_calls_of_functions(cache: SemanticCache) -> None:
