@@ -16,11 +16,12 @@ RETURN, AGAIN, OTHER, PARCEL = (
 
 
 def told(hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What does not depend on ids and clocks."""
+    """What does not depend on ids and clocks; of hits that are equally near, either may be first."""
     own = {"entry_id", "key", "inserted_at", "updated_at"}
     for hit in hits:
         if "vector_distance" in hit:
             hit["vector_distance"] = round(hit["vector_distance"], 5)
+    hits = sorted(hits, key=lambda hit: (hit.get("vector_distance", 0), hit["response"]))
     return [{name: hit[name] for name in hit.keys() - own} for hit in hits]
 
 
