@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from semcache_async import workload as workload_module
 from semcache_async.data import Question, banking77
-from semcache_async.demo import DemoOptions, DemoResult, run_demo
-from semcache_async.live import Outcome, Traffic, shown
-from semcache_async.report import check_labels, percentile, print_report
+from semcache_async.demo.live import Outcome, Traffic, shown
+from semcache_async.demo.report import check_labels, percentile, print_report
+from semcache_async.demo.running import DemoOptions, DemoResult, run_demo
+from semcache_async.load.traffic import workload as workload_module
+from semcache_async.load.traffic.workload import Arrival, make_workload, replay
 from semcache_async.testing import SimulatedLLM
 from semcache_async.text.prompt import normalise
 from semcache_async.types import Answer, Source
-from semcache_async.workload import Arrival, make_workload, replay
 from tests.load.helpers import VirtualLoop, in_virtual_time
 
 

@@ -19,12 +19,12 @@ from rich.console import Console
 from semcache_async.cache import SemanticCache
 from semcache_async.config import CacheConfig
 from semcache_async.data import banking77
+from semcache_async.demo.live import Outcome, Traffic, shown
 from semcache_async.embed import TextEmbedder, load_embedder
-from semcache_async.live import Outcome, Traffic, shown
+from semcache_async.load.traffic.workload import Arrival, Replayed, make_workload, replay
 from semcache_async.stats import Stats
 from semcache_async.testing import SimulatedLLM
 from semcache_async.types import Scope, Source
-from semcache_async.workload import Arrival, Replayed, make_workload, replay
 
 __all__ = ["Capacity", "DemoOptions", "DemoResult", "NearMiss", "run_demo"]
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from semcache_async.demo import DemoResult
-from semcache_async.live import Outcome
+from semcache_async.demo.live import Outcome
+from semcache_async.demo.running import DemoResult
 from semcache_async.types import Source
 
 __all__ = ["LabelCheck", "check_labels", "percentile", "print_report"]
