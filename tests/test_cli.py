@@ -66,6 +66,7 @@ def test_unreachable_redis_is_one_sentence(command: list[str]) -> None:
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "127.0.0.1" in done.stderr
+    assert done.stderr.endswith(" See docs/troubleshooting.md#storeunavailableerror\n")
     assert "s3cret" not in done.stderr
 
 
