@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import re
+import socket
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+import redis.asyncio
 from typer.testing import CliRunner, Result
 
 from semcache_async.cli import app
+from semcache_async.cli.setup.finding import PAGES, REDIS, Finding
+from semcache_async.cli.setup.here import look_at_port
+from semcache_async.cli.setup.redis import look_at_redis
 from semcache_async.cli.setup.template import EXAMPLES, template
 from semcache_async.config import CacheConfig
 from semcache_async.serve.settings import OPTIONS, Settings, read_settings
+from tests.faults.test_outages import plain_redis
+from tests.serve.running import live
+from tests.test_docs import ROOT, anchors
 
 runner = CliRunner()
 OPTION = re.compile(r"^# ([a-z_]+ = .+)$", re.MULTILINE)
@@ -98,3 +108,120 @@ def test_nothing_is_written_that_could_not_be_read(file: Path, wrong: tuple[str,
     done = invoke("init", str(file), *wrong)
     assert (done.exit_code, file.exists()) == (1, False)
     assert invoke("init", str(file / "no" / "such")).exit_code == 1
+
+
+# -- doctor
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def no_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither on the disk nor on the hub."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("SEMCACHE_CACHE_DIR", str(tmp_path / "nothing"))
+
+
+def doctor(*arguments: str, env: dict[str, str | None] | None = None) -> tuple[int, dict[str, Any]]:
+    """The exit code, and what was found by what was looked at."""
+    done = invoke("doctor", "--json", "--port", "0", *arguments, env=env)
+    told = json.loads(done.stdout)
+    assert told["ok"] is (done.exit_code == 0)
+    return done.exit_code, {one["check"]: one for one in told["checks"]}
+
+
+async def found(url: str, **options: Any) -> dict[str, Finding]:
+    return {one.check: one async for one in look_at_redis(url, CacheConfig(**options))}
+
+
+def test_nothing_is_wrong_here(redis_url: str, name: str, file: Path) -> None:
+    assert invoke("init", str(file), "--redis-url", redis_url).exit_code == 0
+    env = {"SEMCACHE_NAME": name, "SEMCACHE_BACKEND": "onnxruntime"}
+    told = invoke("doctor", "--config", str(file), "--port", "0", env=dict(env))
+    assert told.exit_code == 0, told.stdout
+    assert "Nothing is in the way of serving" in told.stdout
+    lines = {line.split()[1]: line for line in told.stdout.splitlines() if line[0] != " "}
+    assert "SEMCACHE_NAME, --port" in lines["options"]
+    assert "ms a round trip" in lines["redis"]
+    assert "float16" in lines["search"]
+    assert "to itself in other company 1.0000" in lines["model"]
+    assert "far more than that" in lines["user"]
+
+
+def test_what_is_broken_hides_nothing_else(no_models: None, file: Path) -> None:
+    file.write_text("port = = 8080\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        url = f"redis://u:s3cret@127.0.0.1:{port}/0"  # accepts, and says nothing
+        env = {"SEMCACHE_STORE_TIMEOUT_S": "0.1", "SEMCACHE_MAX_DISTANCES": "0.1"}
+        env |= {"SEMCACHE_WORKERS": "many", "SEMCACHE_UPSTREAM_URL": "http://127.0.0.1:1"}
+        arguments = ("--config", str(file), "--redis-url", url, "--port", port)
+        code, checks = doctor(*arguments, env=dict(env))
+    bad = {name for name, one in checks.items() if one["state"] == "bad"}
+    assert (code, bad) == (1, {"options", "port", "redis", "model", "upstream"})
+    assert "not valid TOML" in checks["options"]["said"]
+    assert "within 0.1 s" in checks["redis"]["said"] or "127.0.0.1" in checks["redis"]["said"]
+    assert checks["redis"]["page"].endswith("#storeunavailableerror")
+    assert "semcache model pull" in checks["model"]["todo"]
+    assert "did you mean SEMCACHE_MAX_DISTANCE" in checks["variables"]["said"]
+    assert "s3cret" not in json.dumps(checks)
+
+
+def test_a_port_of_ours_is_no_trouble(no_models: None, redis_url: str, name: str) -> None:
+    async def work() -> Finding:
+        async with live(redis_url, name) as service:
+            port = int(service.url.rpartition(":")[2])
+            return await look_at_port(Settings(port=port))
+
+    finding = anyio.run(work)
+    assert finding.state == "ok"
+    assert "answers" in finding.said
+
+
+@pytest.mark.anyio
+async def test_a_redis_that_cannot_be_the_caches(tmp_path: Path) -> None:
+    with plain_redis(tmp_path, "--requirepass", "right", "--maxmemory", "0") as url:
+        checks = await found(url.replace("unix://", "unix://:wrong@"))
+        assert checks["redis"].page.endswith("#storeautherror")
+        checks = await found(url.replace("unix://", "unix://:right@"))
+        assert checks["search"].page.endswith("#searchmodulemissingerror")
+        assert (checks["memory"].state, checks["memory"].page) == ("poor", REDIS)
+    for wrong in ("redis://r/3", "r", "embedded:"):
+        assert (await found(wrong))["redis"].state == "bad"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("lacking", ["", "-hset", "-ft.search -exec", "-multi", "-ft.create"])
+async def test_what_the_user_may_not_do_is_named_and_nothing_is_done(
+    redis_url: str, name: str, lacking: str
+) -> None:
+    line, *_ = (ROOT / "docs" / "redis" / "users.acl").read_text().splitlines()
+    rules = [rule if rule[0] != ">" else ">hush" for rule in line.replace("NAME", name).split()[2:]]
+    async with redis.asyncio.from_url(redis_url) as client:
+        await client.execute_command("ACL", "SETUSER", name, "reset", *rules, *lacking.split())
+        url = redis_url.replace("unix://", f"unix://{name}:hush@")
+        user = (await found(url, name=name))["user"]
+        named = {part.replace("+", "-") for part in user.todo.split() if part[0] == "+"}
+        if lacking == "-ft.create":
+            assert user.state == "poor"
+        else:
+            assert (user.state, named) == ("bad" if lacking else "ok", set(lacking.split()))
+        assert (await found(url, name=f"x{name}"))["keys"].state == "bad"
+        await client.execute_command("ACL", "SETUSER", name, "on", "allcommands")
+        await client.execute_command("ACL", "SETUSER", name, "-multi")
+        assert "+multi" in (await found(url, name=name))["user"].todo
+        assert [key async for key in client.scan_iter(f"*{name}*")] == []
+        assert not any(name in str(one) for one in await client.execute_command("FT._LIST"))
+        await client.acl_deluser(name)
+
+
+def test_what_is_to_be_read_is_there() -> None:
+    for page in PAGES:
+        path, _, anchor = page.partition("#")
+        assert not anchor or anchor in anchors(ROOT / path)
+        assert (ROOT / path).is_file()
