@@ -38,7 +38,9 @@ def ask_json(*arguments: str, env: dict[str, str | None] | None = None) -> dict[
     return answer
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["ask"], ["model"], ["model", "pull"]])
+@pytest.mark.parametrize(
+    "command", [[], ["demo"], ["init"], ["doctor"], ["ask"], ["model"], ["model", "pull"]]
+)
 def test_every_command_has_help(command: list[str]) -> None:
     result = runner.invoke(app, [*command, "--help"])
     assert result.exit_code == 0

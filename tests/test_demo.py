@@ -212,7 +212,7 @@ def test_guards_refuse_what_looks_alike_and_serve_what_is(demo: tuple[DemoResult
     assert all(one.within for one in result.traps)
     assert [one.served for one in result.traps if one.pair.same] == [True] * 4
     traps = [one for one in result.traps if not one.pair.same]
-    assert sum(one.wrong for one in traps) == 1
+    assert sum(one.served for one in traps) == 1
     refused = {one.refused_by for one in traps if not one.served}
     assert refused >= {"negation", "antonyms", "roles", "numbers", "dates", "code", "doubt"}
     assert f"would serve {len(traps)} wrong answers here; guards let 1 of them through" in report

@@ -34,10 +34,6 @@ class Asked(NamedTuple):
     served: bool
     refused_by: str | None
 
-    @property
-    def wrong(self) -> bool:
-        return self.served and not self.pair.same
-
 
 PAIRS = (
     Pair("How can I increase my card limit?", "How can I decrease my card limit?"),

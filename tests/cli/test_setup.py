@@ -15,6 +15,7 @@ import redis.asyncio
 from typer.testing import CliRunner, Result
 
 from semcache_async.cli import app
+from semcache_async.cli.setup import here
 from semcache_async.cli.setup.finding import PAGES, REDIS, Finding
 from semcache_async.cli.setup.here import look_at_port
 from semcache_async.cli.setup.redis import look_at_redis
@@ -153,8 +154,11 @@ def test_nothing_is_wrong_here(redis_url: str, name: str, file: Path) -> None:
     assert "far more than that" in lines["user"]
 
 
-def test_what_is_broken_hides_nothing_else(no_models: None, file: Path) -> None:
+def test_what_is_broken_hides_nothing_else(
+    no_models: None, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file.write_text("port = = 8080\n")
+    monkeypatch.setattr(here, "usable_cpus", lambda: 1 / 0)  # what nobody thought of
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         url = f"redis://u:s3cret@127.0.0.1:{port}/0"  # accepts, and says nothing
@@ -163,7 +167,8 @@ def test_what_is_broken_hides_nothing_else(no_models: None, file: Path) -> None:
         arguments = ("--config", str(file), "--redis-url", url, "--port", port)
         code, checks = doctor(*arguments, env=dict(env))
     bad = {name for name, one in checks.items() if one["state"] == "bad"}
-    assert (code, bad) == (1, {"options", "port", "redis", "model", "upstream"})
+    assert (code, bad) == (1, {"options", "here", "port", "redis", "model", "upstream"})
+    assert "ZeroDivisionError" in checks["here"]["said"]
     assert "not valid TOML" in checks["options"]["said"]
     assert "within 0.1 s" in checks["redis"]["said"] or "127.0.0.1" in checks["redis"]["said"]
     assert checks["redis"]["page"].endswith("#storeunavailableerror")
@@ -173,12 +178,12 @@ def test_what_is_broken_hides_nothing_else(no_models: None, file: Path) -> None:
 
 
 def test_a_port_of_ours_is_no_trouble(no_models: None, redis_url: str, name: str) -> None:
-    async def work() -> Finding:
+    async def work() -> list[Finding]:
         async with live(redis_url, name) as service:
             port = int(service.url.rpartition(":")[2])
-            return await look_at_port(Settings(port=port))
+            return [one async for one in look_at_port(Settings(port=port))]
 
-    finding = anyio.run(work)
+    (finding,) = anyio.run(work)
     assert finding.state == "ok"
     assert "answers" in finding.said
 

@@ -77,7 +77,7 @@ async def _examine(
 
 
 async def _findings(flags: dict[str, Any], file: Path | None) -> AsyncIterator[Finding]:
-    from semcache_async.cli.setup.finding import HTTP, poor
+    from semcache_async.cli.setup.finding import HTTP, bad, poor
     from semcache_async.cli.setup.here import (
         look_at_models,
         look_at_port,
@@ -90,15 +90,19 @@ async def _findings(flags: dict[str, Any], file: Path | None) -> AsyncIterator[F
     yield finding
     for line in strange_variables(named=settings.upstream_keys):
         yield poor("variables", line.rstrip("."), "Unset it, or mend its name", HTTP)
-    for finding in look_here(settings):
-        yield finding
-    yield await look_at_port(settings)
-    async for finding in look_at_upstreams(settings):
-        yield finding
-    async for finding in look_at_redis(settings.redis_url, settings.cache):
-        yield finding
-    async for finding in look_at_models(settings):
-        yield finding
+    for check, looked in (
+        ("here", look_here(settings)),
+        ("port", look_at_port(settings)),
+        ("upstream", look_at_upstreams(settings)),
+        ("redis", look_at_redis(settings.redis_url, settings.cache)),
+        ("model", look_at_models(settings)),
+    ):
+        try:
+            async for finding in looked:
+                yield finding
+        except Exception as error:  # what nobody thought of hides nothing else
+            said = f"It could not be looked at: {type(error).__name__}, {error}"
+            yield bad(check, said, "Please report it, with what --debug shows of semcache serve")
 
 
 def _read(flags: dict[str, Any], file: Path | None) -> tuple[Settings, Finding]:

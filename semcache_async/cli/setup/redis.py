@@ -40,8 +40,7 @@ _SLOW_MS = 5.0
 _SKEW_S = 2.0
 _FLOAT16 = 21_000
 """The version of Search from which it knows float16."""
-_OF_CLUSTERS = {"CLUSTER|SLOTS", "ASKING"}
-_OUTSIDE = {"MULTI", "EXEC", "WATCH", "UNWATCH", "CLIENT|TRACKING", *_OF_CLUSTERS}
+_OUTSIDE = {"MULTI", "EXEC", "WATCH", "UNWATCH", "CLIENT|TRACKING", "CLUSTER|SLOTS", "ASKING"}
 """What is not queued in a transaction."""
 
 
