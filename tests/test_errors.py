@@ -11,6 +11,7 @@ from semcache_async import errors
 from semcache_async.errors import SemcacheError, StoreUnavailableError
 from semcache_async.flow.flights import copied
 from semcache_async.store.wire.replies import ReadOnlyError
+from tests.test_docs import ROOT, anchors
 
 PAGE = "docs/troubleshooting.md"
 
@@ -18,6 +19,7 @@ PAGE = "docs/troubleshooting.md"
 @pytest.mark.parametrize("name", sorted(set(errors.__all__) - {"SemcacheError"}))
 def test_each_public_error_names_its_heading(name: str) -> None:
     assert getattr(errors, name)("what to do").docs == f"{PAGE}#{name.lower()}"
+    assert name.lower() in anchors(ROOT / PAGE)
 
 
 def test_what_is_not_public_leads_to_what_is() -> None:

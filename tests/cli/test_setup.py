@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from semcache_async.cli import app
 from semcache_async.cli.setup import here
-from semcache_async.cli.setup.finding import PAGES, REDIS, Finding
+from semcache_async.cli.setup.finding import MEMORY, PAGES, Finding
 from semcache_async.cli.setup.here import look_at_port
 from semcache_async.cli.setup.redis import look_at_redis
 from semcache_async.cli.setup.template import EXAMPLES, template
@@ -195,7 +195,7 @@ async def test_a_redis_that_cannot_be_the_caches(tmp_path: Path) -> None:
         assert checks["redis"].page.endswith("#storeautherror")
         checks = await found(url.replace("unix://", "unix://:right@"))
         assert checks["search"].page.endswith("#searchmodulemissingerror")
-        assert (checks["memory"].state, checks["memory"].page) == ("poor", REDIS)
+        assert (checks["memory"].state, checks["memory"].page) == ("poor", MEMORY)
     for wrong in ("redis://r/3", "r", "embedded:"):
         assert (await found(wrong))["redis"].state == "bad"
 

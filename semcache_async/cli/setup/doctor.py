@@ -77,7 +77,7 @@ async def _examine(
 
 
 async def _findings(flags: dict[str, Any], file: Path | None) -> AsyncIterator[Finding]:
-    from semcache_async.cli.setup.finding import HTTP, bad, poor
+    from semcache_async.cli.setup.finding import RUNNING, bad, poor
     from semcache_async.cli.setup.here import (
         look_at_models,
         look_at_port,
@@ -89,7 +89,7 @@ async def _findings(flags: dict[str, Any], file: Path | None) -> AsyncIterator[F
     settings, finding = _read(flags, file)
     yield finding
     for line in strange_variables(named=settings.upstream_keys):
-        yield poor("variables", line.rstrip("."), "Unset it, or mend its name", HTTP)
+        yield poor("variables", line.rstrip("."), "Unset it, or mend its name", RUNNING)
     for check, looked in (
         ("here", look_here(settings)),
         ("port", look_at_port(settings)),

@@ -9,17 +9,15 @@ import msgspec
 from semcache_async.errors import SemcacheError
 
 __all__ = [
-    *("ACL", "EMBEDDERS", "HTTP", "OPERATIONS", "PAGES", "REDIS", "TOPOLOGIES", "Finding"),
-    *("bad", "fine", "poor", "troubled"),
+    *("ACCESS", "EMBEDDERS", "MEMORY", "OLD", "RUNNING", "PAGES", "SIZING", "TOPOLOGIES", "USERS"),
+    *("Finding", "bad", "fine", "poor", "troubled"),
 ]
 
-HTTP = "docs/http.md#running-it"
-OPERATIONS = "docs/http.md#operating-it"
-EMBEDDERS = "docs/embedders.md"
-TOPOLOGIES = "docs/usage.md#topologies"
-REDIS = "docs/redis/redis.conf"
-ACL = "docs/redis/users.acl"
-PAGES = (HTTP, OPERATIONS, EMBEDDERS, TOPOLOGIES, REDIS, ACL)
+RUNNING, ACCESS = "docs/running.md#options", "docs/running.md#who-may-ask"
+SIZING, EMBEDDERS = "docs/operations.md#sizing", "docs/embedders.md"
+TOPOLOGIES, MEMORY = "docs/redis.md#topologies", "docs/redis.md#memory"
+USERS, OLD = "docs/redis.md#users", "docs/redis.md#an-old-redis"
+PAGES = (RUNNING, ACCESS, SIZING, EMBEDDERS, TOPOLOGIES, MEMORY, USERS, OLD)
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,17 @@ import anyio
 import anyio.to_thread
 
 from semcache_async import __version__
-from semcache_async.cli.setup.finding import EMBEDDERS, HTTP, Finding, bad, fine, poor, troubled
+from semcache_async.cli.setup.finding import (
+    ACCESS,
+    EMBEDDERS,
+    RUNNING,
+    SIZING,
+    Finding,
+    bad,
+    fine,
+    poor,
+    troubled,
+)
 from semcache_async.config import DEFAULT_MODEL
 from semcache_async.embed import hint, load_embedder, load_verifier, open_embedder
 from semcache_async.embed.models.catalog import MINILM
@@ -52,15 +62,15 @@ async def look_here(settings: Settings) -> AsyncIterator[Finding]:
     else:
         if open_ and not settings.host.startswith(("127.", "::1", "localhost")):
             said = f"Without API keys everybody who reaches {settings.host} may do everything"
-            yield poor("access", said, "Set --api-keys-file", HTTP)
+            yield poor("access", said, "Set --api-keys-file", ACCESS)
     if settings.upstream_url and not settings.upstream_key and not settings.pass_keys:
         said = "There is no key for upstream_url, and most services want one"
-        yield poor("key", said, "Set SEMCACHE_UPSTREAM_KEY or OPENAI_API_KEY", HTTP)
+        yield poor("key", said, "Set SEMCACHE_UPSTREAM_KEY or OPENAI_API_KEY", RUNNING)
     yield _cpu()
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < _FILES and soft != resource.RLIM_INFINITY:
         said = f"This process may open {soft:,} files, and each connection is one"
-        yield poor("files", said, "ulimit -n 65536, or LimitNOFILE=65536 in a unit", HTTP)
+        yield poor("files", said, "ulimit -n 65536, or LimitNOFILE=65536 in a unit", SIZING)
     else:
         yield fine("files", f"{soft:,} may be open" if soft > 0 else "any number may be open")
 
@@ -157,7 +167,7 @@ async def look_at_upstreams(settings: Settings) -> AsyncIterator[Finding]:
                 await (await anyio.connect_tcp(str(parts.hostname), port)).aclose()
         except (OSError, ValueError, TimeoutError) as error:
             said = f"{url} cannot be reached ({str(error) or 'no answer in time'})"
-            yield bad("upstream", said, "Mend the URL, or the way there", HTTP)
+            yield bad("upstream", said, "Mend the URL, or the way there", RUNNING)
         else:
             yield fine("upstream", f"{parts.hostname}:{port} can be reached")
 

@@ -12,10 +12,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from semcache_async.cli.setup.finding import (
-    ACL,
-    OPERATIONS,
-    REDIS,
+    MEMORY,
+    OLD,
+    SIZING,
     TOPOLOGIES,
+    USERS,
     Finding,
     bad,
     fine,
@@ -53,7 +54,7 @@ async def look_at_redis(url: str | None, config: CacheConfig) -> AsyncIterator[F
             "redis",
             "Without a URL an embedded Redis is used, which ends with the service, answers and all",
             "Give --redis-url for more than trying it out",
-            OPERATIONS,
+            TOPOLOGIES,
         )
     try:
         async with (
@@ -94,7 +95,7 @@ async def _look_at(
     check_mode(hello)
     yield await _latency(server, hello)
     if (old := advice(hello)) is not None and not is_private(url):
-        yield poor("version", old, "", OPERATIONS)
+        yield poor("version", old, "", OLD)
     if hello.get(b"server") == b"valkey":
         said = "Valkey is spoken to in its own way, which no live server was tried with"
         yield poor("version", said, "Watch it, or take Redis 8", TOPOLOGIES)
@@ -112,7 +113,7 @@ async def _look_at(
         yield finding
     if isinstance(info, StoreAuthError):
         said = "This user may not ask for limits and persistence (INFO), and need not"
-        yield fine("memory", f"{said}; semcache-reader of {ACL} may")
+        yield fine("memory", f"{said}; semcache-reader of {USERS} may")
     else:
         for finding in _of_info(_read(checked(info))):
             yield finding
@@ -131,7 +132,7 @@ async def _latency(server: RedisPipelines, hello: Mapping[bytes, Any]) -> Findin
     if median <= _SLOW_MS:
         return fine("redis", said)
     todo = "Every hit waits so long: put Redis nearer, or set local_answers"
-    return poor("redis", said, todo, OPERATIONS)
+    return poor("redis", said, todo, SIZING)
 
 
 def _search(hello: Mapping[bytes, Any], indexes: Any, config: CacheConfig) -> Finding:
@@ -141,7 +142,7 @@ def _search(hello: Mapping[bytes, Any], indexes: Any, config: CacheConfig) -> Fi
     said = f"Search {version // 10_000}.{version // 100 % 100}.{version % 100}" if version else "?"
     if config.vector_dtype == "float16" and 0 < version < _FLOAT16:
         todo = "Take Redis 8 or Redis Stack 7.4, or vector_dtype float32"
-        return bad("search", f"{said} knows no float16", todo, OPERATIONS)
+        return bad("search", f"{said} knows no float16", todo, MEMORY)
     if isinstance(indexes, StoreAuthError):
         return fine("search", said)
     names = [index.decode(errors="replace") for index in indexes]
@@ -197,14 +198,14 @@ async def _permissions(
     lacking = [name for name in denied if name not in keyless]
     if keyless:
         todo = f"Give it the keys ~{config.name}:*"
-        yield bad("keys", f"Redis's user may not have the cache's keys ({keyless[0]})", todo, ACL)
+        yield bad("keys", f"Redis's user may not have the cache's keys ({keyless[0]})", todo, USERS)
     if lacking == ["FT.CREATE"]:
         said = "Redis's user may make no index, so that another one has to open the cache first"
-        yield poor("user", said, "Open it once as semcache-admin", OPERATIONS)
+        yield poor("user", said, "Open it once as semcache-admin", USERS)
     elif lacking:
         more = "" if "MULTI" not in lacking else "; others were not tried"
         todo = f"Allow it {' '.join(f'+{name.lower()}' for name in lacking)}"
-        yield bad("user", f"Redis's user may not do all that is needed{more}", todo, ACL)
+        yield bad("user", f"Redis's user may not do all that is needed{more}", todo, USERS)
     if denied:
         return
     (dangerous,) = await server.execute([("CONFIG", "GET", "maxmemory")])
@@ -212,7 +213,7 @@ async def _permissions(
         yield fine("user", "Redis's user may do what is needed")
     else:
         said = "Redis's user may do what is needed, and far more than that"
-        yield poor("user", said, "Give the cache a user of its own", ACL)
+        yield poor("user", said, "Give the cache a user of its own", USERS)
 
 
 def _is_denied(reply: Any) -> bool:
@@ -262,10 +263,10 @@ def _of_info(info: Mapping[str, str]) -> Iterator[Finding]:
     if info.get("maxmemory") == "0":
         said = f"{used} used, and no limit (maxmemory 0)"
         todo = "Set maxmemory, and maxmemory-policy allkeys-lfu"
-        yield poor("memory", said, todo, REDIS)
+        yield poor("memory", said, todo, MEMORY)
     elif policy == "noeviction":
         said = f"{said}: what is full stores nothing new"
-        yield poor("memory", said, "Set maxmemory-policy allkeys-lfu", REDIS)
+        yield poor("memory", said, "Set maxmemory-policy allkeys-lfu", MEMORY)
     else:
         yield fine("memory", said)
     if info.get("aof_enabled") == "1":
@@ -278,5 +279,5 @@ def _of_info(info: Mapping[str, str]) -> Iterator[Finding]:
             "persistence",
             f"{said}: a restart may begin with an empty cache",
             "Set appendonly yes where that matters",
-            REDIS,
+            MEMORY,
         )
