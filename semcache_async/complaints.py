@@ -30,7 +30,9 @@ class Complaints:
             self._held_back[kind] = self._held_back.get(kind, 0) + 1
             return
         self._last[kind] = now
-        if isinstance(error, BaseException) and not isinstance(error, SemcacheError):
+        if isinstance(error, SemcacheError):
+            error = f"{error} See {error.docs}" if error.docs else error
+        elif isinstance(error, BaseException):
             error = _where(error)
         more = self._held_back.pop(kind, 0)
         _logger.warning("%s: %s%s", kind, error, f" ({more} more since)" if more else "")

@@ -29,7 +29,7 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
 
 @contextmanager
 def one_line_errors(debug: bool) -> Iterator[None]:
-    """One sentence and exit code 1 for this package's errors, 130 for Ctrl-C; no traceback."""
+    """One line and exit code 1 for this package's errors, 130 for Ctrl-C; no traceback."""
     try:
         yield
     except KeyboardInterrupt:
@@ -38,7 +38,9 @@ def one_line_errors(debug: bool) -> Iterator[None]:
         own = _own_error(error)
         if own is None or debug:
             raise
-        typer.secho(" ".join(str(own).split()), fg="red", err=True)
+        said = " ".join(str(own).split())
+        page = "" if "docs/" in said or not own.docs else f" See {own.docs}"
+        typer.secho(said + page, fg="red", err=True)
         raise typer.Exit(1) from None
 
 

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from semcache_async import workload as workload_module
 from semcache_async.data import Question, banking77
-from semcache_async.demo import DemoOptions, DemoResult, run_demo
-from semcache_async.live import Outcome, Traffic, shown
-from semcache_async.report import check_labels, percentile, print_report
+from semcache_async.demo.live import Outcome, Traffic, shown
+from semcache_async.demo.report import check_labels, percentile, print_report
+from semcache_async.demo.running import DemoOptions, DemoResult, run_demo
+from semcache_async.load.traffic import workload as workload_module
+from semcache_async.load.traffic.workload import Arrival, make_workload, replay
 from semcache_async.testing import SimulatedLLM
 from semcache_async.text.prompt import normalise
 from semcache_async.types import Answer, Source
-from semcache_async.workload import Arrival, make_workload, replay
 from tests.load.helpers import VirtualLoop, in_virtual_time
 
 
@@ -207,6 +207,17 @@ def test_examples_are_what_they_say(demo: tuple[DemoResult, str]) -> None:
         assert 0 <= check.other <= check.served <= result.stats[source.value]
 
 
+def test_guards_refuse_what_looks_alike_and_serve_what_is(demo: tuple[DemoResult, str]) -> None:
+    result, report = demo
+    assert all(one.within for one in result.traps)
+    assert [one.served for one in result.traps if one.pair.same] == [True] * 4
+    traps = [one for one in result.traps if not one.pair.same]
+    assert sum(one.served for one in traps) == 1
+    refused = {one.refused_by for one in traps if not one.served}
+    assert refused >= {"negation", "antonyms", "roles", "numbers", "dates", "code", "doubt"}
+    assert f"would serve {len(traps)} wrong answers here; guards let 1 of them through" in report
+
+
 def test_the_bursts_look_up(demo: tuple[DemoResult, str]) -> None:
     seen, unseen = demo[0].capacities
     assert seen.lookups >= seen.hits > unseen.hits
@@ -215,5 +226,6 @@ def test_the_bursts_look_up(demo: tuple[DemoResult, str]) -> None:
 
 def test_the_report_shows_it_all(demo: tuple[DemoResult, str]) -> None:
     _, report = demo
-    for part in ("p99.9", "without cache", "LLM seconds saved", "Near-misses", "counters add up"):
+    shown = ("p99.9", "without cache", "LLM seconds saved", "Look-alikes", "Near-misses")
+    for part in (*shown, "counters add up"):
         assert part in report

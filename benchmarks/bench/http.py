@@ -28,7 +28,7 @@ from semcache_async.load.extra import LoadError
 from semcache_async.load.measured.machine import describe_machine
 from semcache_async.load.measured.result import Result, make_result
 from semcache_async.load.traffic.arrivals import synthetic
-from semcache_async.workload import Arrival
+from semcache_async.load.traffic.workload import Arrival
 
 __all__ = ["EXACT", "REWORDED", "run_http"]
 

@@ -12,7 +12,7 @@ from benchmarks.contenders.llm import answer_to
 from benchmarks.contenders.process import Worker
 from benchmarks.contenders.rounds import redis_cpu
 from semcache_async.data import Question
-from semcache_async.workload import make_workload, reworded
+from semcache_async.load.traffic.workload import make_workload, reworded
 
 
 class Plan(NamedTuple):

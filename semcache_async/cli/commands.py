@@ -15,6 +15,8 @@ from semcache_async.cli.fill import import_answers
 from semcache_async.cli.migrate import migrate
 from semcache_async.cli.model import list_models, pull
 from semcache_async.cli.serve import serve
+from semcache_async.cli.setup.doctor import doctor
+from semcache_async.cli.setup.init import init
 from semcache_async.cli.simulate import simulate_llm
 from semcache_async.cli.worker import worker
 from semcache_async.load.command import load
@@ -34,7 +36,20 @@ app.add_typer(model_app, name="model")
 
 
 for _command in (
-    *(demo, ask, serve, worker, stats, invalidate, feedback, migrate, load, calibrate),
+    *(
+        demo,
+        init,
+        doctor,
+        ask,
+        serve,
+        worker,
+        stats,
+        invalidate,
+        feedback,
+        migrate,
+        load,
+        calibrate,
+    ),
     simulate_llm,
 ):
     app.command()(_command)

@@ -51,8 +51,8 @@ def demo(
     with one_line_errors(debug):
         from rich.console import Console
 
-        from semcache_async.demo import DemoOptions, run_demo
-        from semcache_async.report import print_report
+        from semcache_async.demo.report import print_report
+        from semcache_async.demo.running import DemoOptions, run_demo
 
         console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
         options = DemoOptions(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from semcache_async.serve.options import Row, flag_of
 from semcache_async.serve.settings import OPTIONS, read_settings, strange_variables
 from semcache_async.shell import one_line_errors, run
 
-__all__ = ["serve"]
+__all__ = ["CONFIG", "DEBUG", "serve", "with_flags"]
 
 _log = logging.getLogger("semcache_async")
 
@@ -65,31 +65,28 @@ def _show_entry() -> None:
     typer.echo(f'[[keys]]\nhash = "{hash_key(key)}"\ntenant = "name it"\nadmin = false')
 
 
-# What is no option of the service itself.
-_OTHERS: dict[str, tuple[Any, Any]] = {
-    "hash_key": (
-        bool,
-        typer.Option(
-            False,
-            "--hash-key",
-            help="Make an entry for the keys file, from a key on standard input or a new one, and "
-            "exit.",
-            rich_help_panel="Who may ask",
-        ),
+_HASH_KEY = (
+    bool,
+    typer.Option(
+        False,
+        "--hash-key",
+        help="Make an entry for the keys file, from a key on standard input or a new one, and "
+        "exit.",
+        rich_help_panel="Who may ask",
     ),
-    "config": (
-        Path | None,
-        typer.Option(
-            None,
-            "--config",
-            envvar="SEMCACHE_CONFIG",
-            show_default="none",
-            help="TOML file with any of these options and more; the cache's go under \\[cache].",
-        ),
+)
+CONFIG = (
+    Path | None,
+    typer.Option(
+        None,
+        "--config",
+        envvar="SEMCACHE_CONFIG",
+        show_default="none",
+        help="TOML file with any of these options and more; the cache's go under \\[cache].",
     ),
-    "debug": (bool, typer.Option(False, "--debug", help="Show the traceback of an error.")),
-}
-
+)
+DEBUG = (bool, typer.Option(False, "--debug", help="Show the traceback of an error."))
+"""What is no option of the service itself."""
 
 _KINDS: dict[Any, type] = {
     **{kind: kind for kind in (bool, int, float)},
@@ -116,9 +113,12 @@ def _flag(row: Row) -> tuple[Any, Any]:
     return kind | None, made
 
 
-def _with_flags(command: Callable[..., None]) -> Callable[..., None]:
+def with_flags(
+    command: Callable[..., None], name: str, others: Mapping[str, tuple[Any, Any]]
+) -> Callable[..., None]:
+    """``command`` with a flag for each option of the service, and ``others``."""
     flags = {name: _flag(row) for name, row in OPTIONS.items() if row.option is not None}
-    flags = {**flags, **_OTHERS}
+    flags = {**flags, **others}
     by_name = inspect.Parameter.KEYWORD_ONLY
     signature = inspect.Signature(
         [
@@ -129,8 +129,8 @@ def _with_flags(command: Callable[..., None]) -> Callable[..., None]:
     told: Any = command
     told.__signature__ = signature
     told.__annotations__ = {name: kind for name, (kind, _) in flags.items()}
-    told.__name__ = "serve"
+    told.__name__ = name
     return command
 
 
-serve = _with_flags(_serve)
+serve = with_flags(_serve, "serve", {"hash_key": _HASH_KEY, "config": CONFIG, "debug": DEBUG})

@@ -1,5 +1,6 @@
 """Load: requests at their intended times, or from so many callers, and what became of them.
 
+    workload.py   the demo's own traffic, also what benchmarks ask
     texts.py      whose questions           arrivals.py   when they come: a trace, or a process
     driver.py     open and closed loop      tally.py      what is counted meanwhile, and where
     targets.py    the cache in process      http.py       an OpenAI-compatible URL

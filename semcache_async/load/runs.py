@@ -15,7 +15,7 @@ from semcache_async.load.measured.machine import Machine, describe_machine
 from semcache_async.load.measured.result import Result, make_result
 from semcache_async.load.traffic.arrivals import Times, from_trace, synthetic
 from semcache_async.load.traffic.texts import TextSet, draw, load_texts
-from semcache_async.workload import Arrival
+from semcache_async.load.traffic.workload import Arrival
 
 __all__ = ["LoadOptions", "Watch", "plan", "run_load"]
 

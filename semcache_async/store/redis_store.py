@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from semcache_async.errors import (
-    ConfigError,
     IndexMismatchError,
     StoreError,
     StoreFullError,
@@ -44,6 +43,7 @@ from semcache_async.store.versions import VersionKeeper
 from semcache_async.store.wire import Command, RedisPipelines
 from semcache_async.store.wire.dialect import Dialect, dialect_of
 from semcache_async.store.wire.replies import checked
+from semcache_async.store.wire.server import check_mode
 from semcache_async.types import (
     Affected,
     Entry,
@@ -157,10 +157,7 @@ class RedisStore:
         """Learn how the server is spoken to, which is enough to remove what others have made. What
         it says of itself (``HELLO``)."""
         hello: Mapping[bytes, Any] = await self._one("HELLO")
-        if hello.get(b"mode") == b"sentinel":
-            raise ConfigError(
-                "This is the URL of a sentinel; give it as redis+sentinel://host:port/SERVICE."
-            )
+        check_mode(hello)
         self._dialect = dialect_of(hello)
         await self._time()
         return hello

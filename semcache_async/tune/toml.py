@@ -12,7 +12,7 @@ from typing import Any
 
 from semcache_async.tune.pairs import CalibrationError
 
-__all__ = ["set_number", "with_number"]
+__all__ = ["set_number", "with_number", "write_whole"]
 
 _HEADER = re.compile(r"[ \t]*\[[ \t]*(?:cache|\"cache\"|'cache')[ \t]*\][ \t]*(?:#.*)?\r?")
 _TABLE = re.compile(r"[ \t]*\[")
@@ -25,22 +25,26 @@ def set_number(path: Path, name: str, value: float) -> None:
     """
     try:
         text = path.read_bytes().decode() if path.exists() else ""
-        changed = with_number(text, name, value)
-        mode = path.stat().st_mode & 0o7777 if path.exists() else 0o644
-        path = path.resolve()
-        handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(changed.encode())
-            Path(draft).chmod(mode)
-            Path(draft).replace(path)
-        except BaseException:
-            Path(draft).unlink(missing_ok=True)
-            raise
+        write_whole(path, with_number(text, name, value), mode=0o644)
     except (OSError, UnicodeDecodeError) as error:
         raise CalibrationError(f"{path} cannot be written: {error}.") from error
     except ValueError as error:
         raise CalibrationError(f"{path}: {error}") from error
+
+
+def write_whole(path: Path, text: str, *, mode: int) -> None:
+    """``path``, which appears whole or stays as it is; with ``mode`` where it was not there."""
+    mode = path.stat().st_mode & 0o7777 if path.exists() else mode
+    path = path.resolve()
+    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode())
+        Path(draft).chmod(mode)
+        Path(draft).replace(path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
 
 
 def with_number(text: str, name: str, value: float) -> str:

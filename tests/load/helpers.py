@@ -11,7 +11,7 @@ from semcache_async.load.asking.tally import Tally
 from semcache_async.load.asking.targets import Reply
 from semcache_async.load.measured.machine import Machine
 from semcache_async.load.measured.result import Result, make_result
-from semcache_async.workload import Arrival
+from semcache_async.load.traffic.workload import Arrival
 
 T = TypeVar("T")
 

@@ -45,6 +45,7 @@ __all__ = [
     "cache_directory",
     "exported_graph",
     "kept_models",
+    "missing",
     "origin",
     "pull_model",
 ]
@@ -98,8 +99,7 @@ def pull_model(
     does not pass its checks.
     """
     model, revision = _parse(name) if isinstance(name, str) else (name or MINILM, None)
-    key = _pinned(model) if model.sha256 else re.sub(r"[^\w.-]", "-", revision or "first")
-    target = _models() / f"{model.repository.replace('/', '--')}-{key}-b{BUILDER}"
+    target = _place(model, revision)
 
     def fill(directory: Path, say: Say) -> None:
         say("fetching")
@@ -110,6 +110,18 @@ def pull_model(
             write(source, directory, say, facts, model.prompt)
 
     return _install(target, fill, force=force, title=model.name, progress=progress)
+
+
+def missing(name: str) -> tuple[PublishedModel, str | None] | None:
+    """What ``pull_model`` would fetch, and of which revision; None where it lies on this disk.
+    Raises ``ModelError`` for what is no name."""
+    model, revision = _parse(name)
+    return None if _is_whole(_place(model, revision)) else (model, revision)
+
+
+def _place(model: PublishedModel, revision: str | None) -> Path:
+    key = _pinned(model) if model.sha256 else re.sub(r"[^\w.-]", "-", revision or "first")
+    return _models() / f"{model.repository.replace('/', '--')}-{key}-b{BUILDER}"
 
 
 def _parse(name: str) -> tuple[PublishedModel, str | None]:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from semcache_async.data import Question
 from semcache_async.load.asking.tally import Tally
 from semcache_async.load.asking.targets import Target
-from semcache_async.workload import Arrival
+from semcache_async.load.traffic.workload import Arrival
 
 __all__ = ["DRAIN_S", "MAX_IN_FLIGHT", "closed_loop", "open_loop"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from semcache_async.load.asking.targets import Reply, RequestError, Target
 from semcache_async.load.measured.histogram import Histogram
-from semcache_async.workload import Arrival
+from semcache_async.load.traffic.workload import Arrival
 
 __all__ = ["Tally"]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from semcache_async.data import Question, banking77
 from semcache_async.load.extra import LoadError
-from semcache_async.workload import Popularity
+from semcache_async.load.traffic.workload import Popularity
 
 __all__ = ["TextSet", "draw", "load_texts"]
 

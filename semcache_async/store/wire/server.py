@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["advice", "is_private", "warn_if_old"]
+from semcache_async.errors import ConfigError
+
+__all__ = ["advice", "check_mode", "is_private", "warn_if_old"]
 
 _log = logging.getLogger("semcache_async")
 
@@ -26,6 +28,14 @@ _MENDED = {
 """The first patch of each line that has the fixes of July 2026 and all before. Other lines up to
 the last of these have no such patch."""
 _SAFE_LINE = (8, 8)
+
+
+def check_mode(hello: Mapping[bytes, Any]) -> None:
+    """Raise ``ConfigError`` for a server that answered HELLO as one that keeps nothing does."""
+    if hello.get(b"mode") == b"sentinel":
+        raise ConfigError(
+            "This is the URL of a sentinel; give it as redis+sentinel://host:port/SERVICE."
+        )
 
 
 def warn_if_old(url: str, hello: Mapping[bytes, Any]) -> None:

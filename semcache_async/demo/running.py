@@ -19,12 +19,13 @@ from rich.console import Console
 from semcache_async.cache import SemanticCache
 from semcache_async.config import CacheConfig
 from semcache_async.data import banking77
+from semcache_async.demo.live import Outcome, Traffic, shown
+from semcache_async.demo.traps import Asked, ask_traps
 from semcache_async.embed import TextEmbedder, load_embedder
-from semcache_async.live import Outcome, Traffic, shown
+from semcache_async.load.traffic.workload import Arrival, Replayed, make_workload, replay
 from semcache_async.stats import Stats
 from semcache_async.testing import SimulatedLLM
 from semcache_async.types import Scope, Source
-from semcache_async.workload import Arrival, Replayed, make_workload, replay
 
 __all__ = ["Capacity", "DemoOptions", "DemoResult", "NearMiss", "run_demo"]
 
@@ -83,6 +84,7 @@ class DemoResult:
     plain_llm: SimulatedLLM
     capacities: Sequence[Capacity]
     near_misses: Sequence[NearMiss] = ()
+    traps: Sequence[Asked] = ()
 
     def disagreements(self) -> list[str]:
         """Where the cache's counters differ from what was observed from outside; empty is right."""
@@ -124,10 +126,11 @@ async def run_demo(options: DemoOptions, console: Console) -> DemoResult:
         scope = Scope(tenant=f"demo-{secrets.token_hex(8)}")
         try:
             result = await _measure(cache, scope, arrivals, options, console)
+            result = replace(result, traps=await ask_traps(cache, scope, embedder))
         finally:
             if options.redis_url is not None:
                 with anyio.CancelScope(shield=True):
-                    await cache.invalidate(scope=scope)
+                    await cache.invalidate(tenant=scope.tenant)
     misses = await anyio.to_thread.run_sync(_near_misses, embedder, result)
     return replace(result, near_misses=misses)
 

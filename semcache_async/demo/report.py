@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from semcache_async.demo import DemoResult
-from semcache_async.live import Outcome
+from semcache_async.demo.live import Outcome
+from semcache_async.demo.running import DemoResult
 from semcache_async.types import Source
 
 __all__ = ["LabelCheck", "check_labels", "percentile", "print_report"]
@@ -59,7 +59,7 @@ def percentile(seconds: Sequence[float], q: float) -> float | None:
 
 def print_report(result: DemoResult, console: Console) -> None:
     """Every table, and whether the counters add up."""
-    for make in (_latencies, _facts, _capacity, _hits, _near_misses):
+    for make in (_latencies, _facts, _traps, _capacity, _hits, _near_misses):
         section = make(result)
         if section.table.row_count:
             console.print(f"\n[bold]{section.title}[/]")
@@ -205,6 +205,30 @@ def _capacity(result: DemoResult) -> _Section:
         "Capacity: 64 callers, each looking up again once answered",
         table,
         "Seen prompts are found without running the model; unseen ones cost an embedding each.",
+    )
+
+
+# -- look-alikes
+
+
+def _traps(result: DemoResult) -> _Section:
+    table = _table("stored", "asked", "distance", "a threshold alone", "with guards", texts=2)
+    for pair, distance, within, served, refused_by in result.traps:
+        hit = "right hit" if pair.same else "[red]wrong hit[/]"
+        missed = f"[green]{refused_by}[/]" if refused_by else "miss"
+        table.add_row(
+            *(escape(pair.stored), escape(pair.asked), f"{distance:.3f}"),
+            *(hit if within else "miss", hit if served else missed),
+        )
+    tempting = [one for one in result.traps if one.within and not one.pair.same]
+    same = [one for one in result.traps if one.within and one.pair.same]
+    return _Section(
+        f"Look-alikes (max_distance {result.max_distance:g}): hits, or the guard that refuses one",
+        table,
+        f"A threshold alone would serve {len(tempting)} wrong answers here; guards let "
+        f"{sum(one.served for one in tempting)} of them through, and "
+        f"{sum(one.served for one in same)} of {len(same)} right ones. Chosen by hand: "
+        "`make bench-quality` measures 736.",
     )
 
 

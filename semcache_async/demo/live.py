@@ -15,10 +15,10 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from semcache_async.load.traffic.workload import Arrival
 from semcache_async.shell import in_background
 from semcache_async.testing import SimulatedLLM
 from semcache_async.types import Answer, Source
-from semcache_async.workload import Arrival
 
 __all__ = ["Outcome", "Traffic", "shown"]
 
