@@ -655,9 +655,11 @@ class SemanticCache:
         _check_conditions(scope, tenant, tags, entry_ids)
         self._answering.let_nobody_board(scope, tenant, tags)
         try:
-            return await self._tiers.remove(
+            removed = await self._tiers.remove(
                 scope=scope, tenant=tenant, tags=tags, entry_ids=entry_ids
             )
+            self._counters.invalidated += removed
+            return removed
         finally:
             self._answering.let_nobody_board(scope, tenant, tags)
             self._learner.forget()
@@ -670,7 +672,9 @@ class SemanticCache:
         the old version. Nothing is swept: old entries end with their times to live. Raises
         ``PromptError`` for no namespace, ``StoreError`` where the store fails."""
         self._check_loop()
-        return await self._tiers.bump(check_text("namespace", namespace))
+        version = await self._tiers.bump(check_text("namespace", namespace))
+        self._counters.bumped += 1
+        return version
 
     async def would_invalidate(
         self,
@@ -785,6 +789,7 @@ class SemanticCache:
             waiting=self._answering.waiting,
             judging=self._learner.judging,
             limiter=self._answering.limiter,
+            scopes=self._learner.scopes(),
         )
 
     async def _end(self) -> None:

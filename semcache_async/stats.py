@@ -81,6 +81,9 @@ class Counters:
     judge_skips: int = _counter("Judgements not asked for: over budget, or under load")
     evidence_lost: int = _counter("Verdicts that could not be kept")
 
+    invalidated: int = _counter("Entries deleted as somebody said so")
+    bumped: int = _counter("New versions of namespaces begun: what was older is out of reach")
+
     lookups: int = _counter("lookup calls and items of lookup_many; not among the requests")
     lookup_hits: int = _counter("Lookups that found an answer")
 
@@ -155,6 +158,10 @@ class Stats(Counters, Mapping[str, Any]):
     flights: int = _gauge("LLM calls under way, storing included")
     waiting: int = _gauge("Callers that wait for an LLM call")
     judging: int = _gauge("Stored answers that wait to be judged, or are being judged")
+    scopes: int = _gauge("Scopes served that find their own distance, counted in each process")
+    scopes_proven: int = _gauge("Of those, the ones whose evidence proves target_precision")
+    scopes_stopped: int = _gauge("Of those, the ones that serve nothing by meaning any more")
+    scopes_broken: int = _gauge("Of those, the ones whose audited hits are below target_precision")
     llm_limit: int = _gauge("LLM calls that may be under way at once")
     llm_waiting: int = _gauge("LLM calls that wait for their turn")
     queued: int = _gauge("Items that wait for a batch of any kind")

@@ -617,7 +617,15 @@ class Tiers:
             self._recent.forget_all()
             self.quotas.recount()
 
-    def stats(self, *, flights: int, waiting: int, judging: int, limiter: Limiter) -> Stats:
+    def stats(
+        self,
+        *,
+        flights: int,
+        waiting: int,
+        judging: int,
+        limiter: Limiter,
+        scopes: Mapping[str, int],
+    ) -> Stats:
         """A snapshot of every counter and gauge."""
         batchers = (self._fetches, self._searches, self._puts)
         readers = self._models.readers
@@ -630,6 +638,7 @@ class Tiers:
             flights=flights,
             waiting=waiting,
             judging=judging,
+            **scopes,
             llm_limit=limiter.limit,
             llm_waiting=limiter.waiting,
             queued=sum(one.queued for one in vectors)

@@ -13,17 +13,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from semcache_async.bounds.histogram import Counts, Histogram
-from semcache_async.bounds.intervals import beta_below
+from semcache_async.bounds.intervals import beta_below, chance
 from semcache_async.bounds.logistic import Curve, Row, fit
 from semcache_async.bounds.precision import Promise, promise
 
-__all__ = ["ENOUGH", "Choice", "Origin", "choose", "curve_of", "refuted"]
+__all__ = ["ENOUGH", "Choice", "Origin", "Outcome", "choose", "curve_of", "refuted"]
 
 ENOUGH = 40
 """Samples from which on the fitted curve may cut the default."""
 _DOUBT = 0.1
+_NONE = Counts(0.0, 0.0)
+_DOUBTFUL = 0.025
+"""How improbable an outcome is that speaks for or against a promise."""
 
 
 class Origin(StrEnum):
@@ -36,6 +40,15 @@ class Origin(StrEnum):
     STOPPED = "stopped"
 
 
+class Outcome(StrEnum):
+    """What became of the target among the hits that were audited, by an exact test."""
+
+    KEPT = "kept"
+    OPEN = "open"
+    """They are too few to say."""
+    BROKEN = "broken"
+
+
 @dataclass(frozen=True)
 class Choice:
     """The distance a scope serves at. ``promise`` is what its own evidence supports, or, where
@@ -45,6 +58,17 @@ class Choice:
     """None: nothing is served by meaning."""
     origin: Origin
     promise: Promise
+    audited: Counts = _NONE
+    """Hits of the scope that were judged afterwards, drawn at random; older ones count less."""
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        """The promise held against ``audited``."""
+        counts, target = self.audited, self.promise.target
+        if chance(counts.right, counts.wrong, target) <= _DOUBTFUL:
+            return Outcome.KEPT
+        broken = counts.wrong > 1.0 and 1.0 - _more(counts, target) <= _DOUBTFUL
+        return Outcome.BROKEN if broken else Outcome.OPEN
 
     def explain(self) -> str:
         """One line for people."""

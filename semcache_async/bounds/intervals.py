@@ -26,7 +26,7 @@ def wilson(right: float, total: float, confidence: float = 0.95) -> Interval:
     return _score(right, total, z, -1.0), _score(right, total, z, 1.0)
 
 
-def measured(part: int, whole: int) -> tuple[float, float, float] | None:
+def measured(part: float, whole: float) -> tuple[float, float, float] | None:
     """A share with its 95 % interval, ``wilson``'s; None of nothing."""
     return (part / whole, *wilson(part, whole)) if whole else None
 

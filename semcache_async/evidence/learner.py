@@ -12,13 +12,14 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context, copy_context
+from dataclasses import replace
 from enum import Enum
 from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import NamedTuple, TypeAlias
 
-from semcache_async.bounds.choice import Choice, choose
-from semcache_async.bounds.histogram import Histogram, Sample, periods
+from semcache_async.bounds.choice import Choice, Origin, Outcome, choose
+from semcache_async.bounds.histogram import Counts, Histogram, Sample, periods
 from semcache_async.bounds.per_entry import serves
 from semcache_async.bounds.precision import needed
 from semcache_async.complaints import Complaints
@@ -61,6 +62,10 @@ _UNPROVEN = 0.08
 the farther a scope starts, the less it learns."""
 _FEW = 100.0
 """Samples below which the curve of the tenant's scopes is asked."""
+_AUDITED, _AUDITED_WRONG = "audited", "audited_wrong"
+"""Beside a scope's samples: how many of them are of audited hits."""
+_MOST = 1e12
+"""More of them than that are a mistake."""
 _POOLED = 500.0
 """Samples up to which a scope adds to the curve of its tenant's scopes: none makes it alone."""
 
@@ -161,6 +166,8 @@ class Learner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._judges = 0
         self._scopes: Recent[Scope, _Known] = Recent(_SCOPES)
+        self._counted: dict[str, int] | None = None
+        """``scopes``, until a choice is another one."""
         self._stale: dict[_Known, None] = {}
         self._renewing = False
         self._blank: dict[float, Choice] = {}
@@ -304,6 +311,18 @@ class Learner:
         """What this process goes by, of the scopes that it has served."""
         return [(one.scope, one.choice) for one in self._scopes.values() if one.choice]
 
+    def scopes(self) -> dict[str, int]:
+        """How many there are of ``choices``, and of some kinds, as ``Stats`` names them."""
+        if self._counted is None:
+            found = [choice for _, choice in self.choices()]
+            self._counted = {
+                "scopes": len(found),
+                "scopes_proven": sum(one.origin is Origin.LEARNED for one in found),
+                "scopes_stopped": sum(one.origin is Origin.STOPPED for one in found),
+                "scopes_broken": sum(one.outcome is Outcome.BROKEN for one in found),
+            }
+        return self._counted
+
     # -- in the background
 
     @property
@@ -442,8 +461,9 @@ class Learner:
             if label.right:
                 await self._validated(near.entry)
         if not objected:
-            owner = self._keeper.owner(pending.scope)
-            await self._tally(owner, sample, pooled=known.total < _POOLED)
+            owner, pooled = self._keeper.owner(pending.scope), known.total < _POOLED
+            audited = pending.how is _How.AUDITED
+            await self._tally(owner, sample, pooled=pooled, audited=audited)
             self._learnt(known, sample)
 
     def _count(self, right: bool, *, audited: bool) -> None:
@@ -486,11 +506,15 @@ class Learner:
         found = await self._keeper.annotate(entry.id, change)
         return before, None if found is None or replaced else found[1]
 
-    async def _tally(self, owner: Owner, sample: Sample, *, pooled: bool) -> None:
+    async def _tally(
+        self, owner: Owner, sample: Sample, *, pooled: bool, audited: bool = False
+    ) -> None:
         one = Histogram()
         if one.add(*sample):
-            period = periods(self._now())[0][0]
-            await self._keeper.tally(owner, period, one.fields(), pooled=pooled)
+            period, amounts = periods(self._now())[0][0], one.fields()
+            if audited:
+                amounts |= {_AUDITED: 1.0} if sample.right else {_AUDITED: 1.0, _AUDITED_WRONG: 1.0}
+            await self._keeper.tally(owner, period, amounts, pooled=pooled)
 
     # -- a scope's distance
 
@@ -549,10 +573,13 @@ class Learner:
             known.wait_s = min(_LONGEST_S, known.wait_s * 2.0)
             return
         known.basis, known.wait_s = (counted[0][0], found), _REFRESH_S
-        own, like = (_summed(parts, [weight for _, weight in counted]) for parts in found)
+        weights = [weight for _, weight in counted]
+        own, like = (_summed(parts, weights) for parts in found)
         known.total = own.total
         start = self._start_of(known.scope.tenant, self._models.of(known.scope))
-        known.choice = self._chosen(own, like, config.target_precision, start)
+        chosen = self._chosen(own, like, config.target_precision, start)
+        known.choice = replace(chosen, audited=_audited(found[0], weights))
+        self._counted = None
         reach = known.choice.max_distance
         policy = known.policy._replace(max_distance=-1.0 if reach is None else reach)
         if policy.max_distance > max(start.max_distance, known.policy.max_distance):
@@ -585,6 +612,18 @@ class Learner:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _audited(parts: Sequence[dict[str, float]], weights: Sequence[float]) -> Counts:
+    every, wrong = (
+        sum(
+            weight * number
+            for part, weight in zip(parts, weights, strict=True)
+            if 0.0 < (number := part.get(name, 0.0)) <= _MOST
+        )
+        for name in (_AUDITED, _AUDITED_WRONG)
+    )
+    return Counts(max(0.0, every - wrong), wrong)
 
 
 def _summed(parts: Sequence[dict[str, float]], weights: Sequence[float]) -> Histogram:

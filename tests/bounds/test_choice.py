@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from semcache_async.bounds.choice import ENOUGH, Choice, Origin, choose, refuted
-from semcache_async.bounds.histogram import Histogram, Sample
+from dataclasses import replace
+
+import pytest
+
+from semcache_async.bounds.choice import ENOUGH, Choice, Origin, Outcome, choose, refuted
+from semcache_async.bounds.histogram import Counts, Histogram, Sample
 
 
 def chosen(own: Histogram, like: Histogram | None = None, target: float = 0.95) -> Choice:
@@ -29,6 +33,19 @@ def test_evidence_sets_the_distance() -> None:
     assert found.max_distance is not None
     assert 0.1 <= found.max_distance < 0.2
     assert "at least" in found.explain()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "outcome"),
+    [
+        *((0, 0, Outcome.OPEN), (30, 0, Outcome.OPEN), (71, 0, Outcome.OPEN)),
+        *((72, 0, Outcome.KEPT), (300, 3, Outcome.KEPT), (95, 5, Outcome.OPEN)),
+        *((0, 1, Outcome.OPEN), (2, 2, Outcome.BROKEN), (90, 12, Outcome.BROKEN)),
+    ],
+)
+def test_a_promise_is_held_against_audits(right: int, wrong: int, outcome: Outcome) -> None:
+    found = replace(chosen(Histogram()), audited=Counts(right, wrong))
+    assert found.outcome is outcome
 
 
 def test_the_ceiling_holds() -> None:

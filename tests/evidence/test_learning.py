@@ -21,6 +21,7 @@ from semcache_async import (
     SemanticCache,
     Source,
 )
+from semcache_async.bounds.choice import Outcome
 from semcache_async.testing import MemoryStore
 from tests.evidence.clusters import Clusters, intent_of, judge
 from tests.helpers import until
@@ -167,6 +168,27 @@ async def test_the_share_of_wrong_hits_is_measured(opened: Open) -> None:
         assert (stats.audited, stats.audited_wrong) == (8, 2)
         share, low, high = stats.wrong_hits or (0.0, 0.0, 0.0)
         assert 0.0 < low < share == 0.25 < high < 1.0
+
+
+async def test_a_promise_is_held_against_what_was_served(opened: Open) -> None:
+    promised = {"target_precision": 0.9, "audit_share": 1.0, "judge_rate": None}
+    options = {"spread": 0.01, "name": uuid4().hex, **promised}
+    async with opened(**options) as cache, opened(**options) as other:
+        for n in range(4):
+            await ask(cache, f"{n}:a")
+            await ask(cache, f"{n}:b")
+        assert (await cache.reach()).audited == (4.0, 0.0)
+        await asyncio.gather(*(cache.lookup(f"other~{n}:c") for n in range(4)))
+        await settled(cache)
+        found = await cache.reach()
+        assert (found.audited.right, found.outcome) == (4.0, Outcome.BROKEN)
+        assert cache.stats().audited_wrong == found.audited.wrong > 1.0
+        stats = cache.stats()
+        assert (stats.scopes, stats.scopes_broken, stats.scopes_proven) == (1, 1, 0)
+        assert other.stats().scopes == 0
+        if cache.redis_url is not None:
+            assert (await other.reach()).audited == found.audited
+            assert other.stats().scopes_broken == 1
 
 
 async def test_shadow_mode_serves_nothing_and_measures(opened: Open) -> None:

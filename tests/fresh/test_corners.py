@@ -127,6 +127,7 @@ async def test_who_stores_or_invalidates_goes_by_the_version_of_now(
         await two.store("at 0", "newer", scope=PRODUCTS)
         assert (await one.would_invalidate(scope=PRODUCTS)).count == 1
         assert await one.invalidate(scope=PRODUCTS) == 1
+        assert (one.stats().invalidated, two.stats().bumped, one.stats().bumped) == (1, 2, 0)
         assert await two.lookup("at 0", scope=PRODUCTS) is None
 
 

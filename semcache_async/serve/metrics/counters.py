@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from semcache_async.config import DEFAULT_MODEL
 from semcache_async.serve.bypass import Bypass, Unkept
+from semcache_async.serve.metrics import savings
 from semcache_async.serve.metrics.histogram import CELLS
 from semcache_async.serve.settings import DEFAULT
 from semcache_async.stats import Stats
@@ -110,6 +111,10 @@ OWN = (
         *("saved_tokens", "kind", ("prompt", "completion")), "Tokens of LLM calls that hits saved"
     ),
     Family(
+        *("saved_seconds", "source", ("exact", "semantic")),
+        "Seconds that callers of hits did not wait, each as long as a generated answer takes",
+    ),
+    Family(
         *("near_hits", "outcome", ("noted", "dropped", "lost")),
         "Hits near the threshold: noted for review, dropped as too many, lost by a failing store",
     ),
@@ -202,6 +207,7 @@ class Layout:
             for family in self.durations_of
             for value in family.values
         }
+        self.savings = self._take(savings.CELLS)
         self.alive = self._take(1)
         """When the process last said that it lives, by ``time.monotonic``."""
 

@@ -92,6 +92,13 @@ class _Collector(Collector):
             "Estimated price of the saved tokens in US dollars.",
             value=metrics.saved()[2],
         )
+        target = GaugeMetricFamily(
+            "semcache_target_precision",
+            "The share of right ones among the semantic hits that is promised; nothing without.",
+        )
+        if metrics.target_precision is not None:
+            target.add_metric((), metrics.target_precision)
+        yield target
         wrong = GaugeMetricFamily(
             "semcache_wrong_hits",
             "Share of wrong ones among the semantic hits, as audits measure it, and its 95 % "

@@ -9,6 +9,7 @@ from typing import Any
 from semcache_async.bounds.intervals import measured
 from semcache_async.cache import SemanticCache
 from semcache_async.serve.bypass import Bypass
+from semcache_async.serve.metrics import savings
 from semcache_async.serve.metrics.counters import (
     COUNTERS,
     GAUGES,
@@ -26,6 +27,8 @@ from semcache_async.types import ModelState, Source, Timings
 
 __all__ = ["Metrics"]
 
+_AVOIDED = (Source.EXACT, Source.SEMANTIC, Source.SHARED)
+_HITS = (Source.EXACT, Source.SEMANTIC)
 _PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 _KNOWN = frozenset(STATUSES)
 
@@ -49,6 +52,7 @@ class Metrics:
             settings.usd_per_million_tokens_in / 1e6,
             settings.usd_per_million_tokens_out / 1e6,
         )
+        self.target_precision = settings.cache.target_precision
         self._cache: SemanticCache | None = None
         self.under_way = 0
         """Requests this process is answering; the middleware keeps it."""
@@ -63,6 +67,7 @@ class Metrics:
         of_models = (cell for key, cell in at.of_models.items() if key not in self._before_of)
         for cell in (*gauges, *of_models):
             self._mine[cell] = 0.0
+        self._spent = self._so_far()
 
     def watch(self, cache: SemanticCache) -> None:
         """Count what ``cache`` counts."""
@@ -121,7 +126,41 @@ class Metrics:
                     mine[cell] = before + getattr(states[model], name)
         for cell, counted in enumerate(GAUGES, self.layout.gauges):
             mine[cell] = values.get(counted.name, 0.0)
+        self._note_savings()
         mine[self.layout.alive] = time.monotonic()
+
+    def _so_far(self) -> dict[str, float]:
+        """What this row has of what savings are made from."""
+        mine, at = self._mine, self.layout
+        cells = {counted.name: cell for cell, counted in enumerate(COUNTERS)}
+        tokens = [mine[at.numbers["saved_tokens", kind]] for kind in ("prompt", "completion")]
+        found = {
+            "avoided": sum(mine[cells[source.value]] for source in _AVOIDED),
+            "llm_calls": mine[cells["llm_calls"]],
+            "tokens": sum(tokens),
+            "usd": self._usd(*tokens),
+        }
+        for source in _HITS:
+            told = Histogram(mine[self._whole[source] : self._whole[source] + CELLS])
+            found |= {f"{source.value} hits": told.count, f"{source.value} took": told.sum}
+        return found
+
+    def _note_savings(self) -> None:
+        now, mine = self._so_far(), self._mine
+        new = {name: number - self._spent[name] for name, number in now.items()}
+        self._spent = now
+        if not any(new.values()):
+            return
+        at = self._whole[Source.GENERATED]
+        made = Histogram(mine[at : at + CELLS])
+        seconds = 0.0
+        for source in _HITS:
+            waited = new[f"{source.value} hits"] * made.sum / (made.count or 1.0)
+            spared = max(0.0, waited - new[f"{source.value} took"])
+            self.count("saved_seconds", source.value, number=spared)
+            seconds += spared
+        amounts = [(new | {"seconds": seconds})[name] for name in savings.COLUMNS]
+        savings.note(mine, self.layout.savings, _minute(), amounts)
 
     # -- reading, over all processes
 
@@ -168,7 +207,16 @@ class Metrics:
     def saved(self) -> tuple[float, float, float]:
         """Prompt tokens, completion tokens, and US dollars that they would have cost."""
         prompt, completion = self.own("saved_tokens").values()
-        return prompt, completion, prompt * self._prices[0] + completion * self._prices[1]
+        return prompt, completion, self._usd(prompt, completion)
+
+    def _usd(self, prompt: float, completion: float) -> float:
+        return prompt * self._prices[0] + completion * self._prices[1]
+
+    def savings(self) -> dict[str, list[float]]:
+        """By minute, the last one under way, what ``savings.COLUMNS`` name."""
+        self.publish()
+        at = self.layout.savings
+        return savings.last_hour(self.rows.parts(at, at + savings.CELLS), _minute())
 
     @staticmethod
     def wrong_hits(counts: Mapping[str, float]) -> dict[str, float] | None:
@@ -207,7 +255,7 @@ class Metrics:
             **{
                 family.name: {value: int(n) for value, n in self.own(family.name).items() if n}
                 for family in OWN
-                if family.name != "saved_tokens"
+                if not family.name.startswith("saved_")
             },
             **{table.name: self._told(table.name) for table in self.layout.tables},
             "saved": {
@@ -215,7 +263,9 @@ class Metrics:
                 "prompt_tokens": int(prompt),
                 "completion_tokens": int(completion),
                 "usd": round(usd, 6),
+                "seconds": round(sum(self.own("saved_seconds").values()), 3),
             },
+            "target_precision": self.target_precision,
             "wrong_hits": self.wrong_hits(counts),
             "latency_ms": _percentiles(self.durations("request_seconds")),
             "stage_ms": _percentiles(self.durations("stage_seconds")),
@@ -229,6 +279,10 @@ class Metrics:
             for row, numbers in self.table(name).items()
             if any(numbers.values())
         }
+
+
+def _minute() -> int:
+    return int(time.monotonic() // 60.0)
 
 
 def _percentiles(histograms: dict[str, Histogram]) -> dict[str, dict[str, float]]:

@@ -41,6 +41,10 @@ class SharedRows:
         """One process's number."""
         return self._rows[row][cell]
 
+    def parts(self, start: int, stop: int) -> list[Cells]:
+        """A range of each process."""
+        return [row[start:stop] for row in self._rows]
+
     def total(self, cell: int) -> float:
         """The sum of one cell over all processes."""
         return sum(row[cell] for row in self._rows)

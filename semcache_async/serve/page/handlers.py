@@ -1,4 +1,4 @@
-"""What the page shows and does; all but ``config`` concerns every tenant."""
+"""What the page shows and does; all but ``config`` and ``savings`` names tenants."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ __all__ = [
     "review",
     "reviews",
     "reviews_jsonl",
+    "savings",
 ]
 
 _SHOWN = 2_000
@@ -86,6 +87,11 @@ async def config(service: Service, request: web.Request) -> web.Response:
         },
         headers=NO_STORE,
     )
+
+
+async def savings(service: Service, _request: web.Request) -> web.Response:
+    """The last hour of all processes, minute by minute."""
+    return json_response(service.metrics.savings(), headers=NO_STORE)
 
 
 async def near(service: Service, request: web.Request) -> web.Response:

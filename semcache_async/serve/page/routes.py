@@ -50,6 +50,10 @@ ROUTES = (
         *("GET", f"{_BASE}/config", Access.KEY, handlers.config),
         operation("What the page has to know", ERROR, answer=content(JSON, ref("PageConfig"))),
     ),
+    Route(
+        *("GET", f"{_BASE}/savings", Access.KEY, handlers.savings),
+        operation("What the last hour saved", ERROR, answer=content(JSON, ref("Savings"))),
+    ),
     _listed("/near", handlers.near, "Hits near the threshold", "NearHits", _LIMIT),
     _listed("/reviews", handlers.reviews, "What people said of hits", "Reviews", _LIMIT),
     Route(
@@ -112,6 +116,14 @@ SCHEMAS: dict[str, Schema] = {
             "admin": {"type": "boolean"},
             "tenant": text(),
         }
+    ),
+    "Savings": obj(
+        dict.fromkeys(
+            ("avoided", "llm_calls", "seconds", "tokens", "usd"),
+            array(number(), minItems=60, maxItems=60),
+        ),
+        description="Sums of all processes by minute, the oldest first and the last one under way: "
+        "LLM calls avoided and made, and the seconds, tokens and US dollars saved, as estimated.",
     ),
     "NearHits": obj({"hits": array(obj({"id": text(), **_NEAR, "verdict": nullable(_VERDICT)}))}),
     "Reviews": obj(

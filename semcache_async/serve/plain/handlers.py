@@ -5,6 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 from msgspec.structs import asdict
 
+from semcache_async.bounds.choice import Choice
+from semcache_async.bounds.intervals import measured
 from semcache_async.errors import EmbeddingError, OverloadedError, StoreError
 from semcache_async.serve.apis import content_of
 from semcache_async.serve.apis.chat import CHAT
@@ -57,10 +59,22 @@ async def reaches(service: Service, _: web.Request) -> web.Response:
             "origin": choice.origin,
             "samples": choice.promise.samples,
             "explanation": choice.explain(),
+            "target": choice.promise.target,
+            "outcome": choice.outcome,
+            "audits": _audits(choice),
         }
         for scope, choice in found[:_REACHES]
+        if scope != Scope(tenant=scope.tenant)  # which is that of what bypasses
     ]
     return json_response({"reaches": told}, headers=NO_STORE)
+
+
+def _audits(choice: Choice) -> dict[str, float] | None:
+    counts = choice.audited
+    found = measured(counts.right, counts.total)
+    if found is None:
+        return None
+    return {**dict(zip(("precision", "low", "high"), found, strict=True)), "count": counts.total}
 
 
 async def metrics(service: Service, _: web.Request) -> web.Response:

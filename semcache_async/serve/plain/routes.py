@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from semcache_async.bounds.choice import Origin
+from semcache_async.bounds.choice import Origin, Outcome
 from semcache_async.serve.openapi.shapes import (
     ERROR,
     JSON,
@@ -61,8 +61,10 @@ SCHEMAS: dict[str, Schema] = {
                     "prompt_tokens": count(),
                     "completion_tokens": count(),
                     "usd": number("An estimate, by the configured prices."),
+                    "seconds": number("That callers of hits did not wait, an estimate."),
                 }
             ),
+            "target_precision": nullable(_SHARE),
             "wrong_hits": {
                 **nullable(
                     obj({"share": _SHARE, "low": _SHARE, "high": _SHARE, "audited": count()})
@@ -96,6 +98,24 @@ SCHEMAS: dict[str, Schema] = {
                         "origin": text(enum=[origin.value for origin in Origin]),
                         "samples": number("What it rests on.", minimum=0),
                         "explanation": text(),
+                        "target": {**_SHARE, "description": "The target_precision."},
+                        "outcome": text(
+                            "The target held against the audits, with 95 %.",
+                            enum=[outcome.value for outcome in Outcome],
+                        ),
+                        "audits": {
+                            **nullable(
+                                obj(
+                                    {
+                                        **dict.fromkeys(("precision", "low", "high"), _SHARE),
+                                        "count": number(minimum=0),
+                                    }
+                                )
+                            ),
+                            "description": "Of the scope's hits that were judged afterwards: the "
+                            "share of right ones, its 95 % interval, and how many; older ones "
+                            "count less. Null without any.",
+                        },
                     }
                 )
             )

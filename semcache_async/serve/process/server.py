@@ -120,8 +120,7 @@ async def open_service(
         if settings.otel:
             opened = _telemetry()(cache, upstreams, metrics if part.row == 0 else None)
             telemetry = await stack.enter_async_context(opened)
-        if not part.alone:
-            await stack.enter_async_context(in_background(_publish(metrics)))
+        await stack.enter_async_context(in_background(_publish(metrics)))
         yield Service(
             cache=cache,
             settings=settings,

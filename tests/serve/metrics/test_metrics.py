@@ -97,6 +97,7 @@ def test_savings() -> None:
         "prompt_tokens": 500_000,
         "completion_tokens": 1_000_000,
         "usd": 9.0,
+        "seconds": 0.0,
     }
     samples = scraped(metrics)
     assert samples["semcache_saved_tokens_total", ("completion",)] == 1_000_000
@@ -167,6 +168,68 @@ async def test_what_the_cache_counts_is_told() -> None:
     assert samples["semcache_embed_pack_fill_total", ()] == pytest.approx(
         stats.embed_fill * stats.embed_batches
     )
+
+
+# -- the last hour
+
+
+def test_the_last_hour_is_of_all_processes_and_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    minute = 7
+
+    def saved(part: Metrics) -> None:
+        part.answered(Source.GENERATED, Timings(generate_s=2.0, total_s=3.0))
+        part.publish()
+        for source in (Source.EXACT, Source.SEMANTIC):
+            part.answered(source, Timings(total_s=0.5), saved_prompt_tokens=1_000)
+        part.rows.mine[names.index("exact")] += 1
+        part.rows.mine[names.index("shared")] += 1
+        part.rows.mine[names.index("llm_calls")] += 3
+        part.publish()
+
+    names = [counted.name for counted in COUNTERS]
+    monkeypatch.setattr("semcache_async.serve.metrics.metrics._minute", lambda: minute)
+    prices = Settings(usd_per_million_tokens_in=5.0)
+    with shared_file(2, WIDTH) as fd:
+        parts = [Metrics(prices, SharedRows(WIDTH, row=row, rows=2, fd=fd)) for row in range(2)]
+        saved(parts[0])
+        minute = 9
+        saved(parts[0])
+        saved(parts[1])
+        told = parts[1].savings()
+        assert {name: numbers[-3:] for name, numbers in told.items()} == {
+            "avoided": [2.0, 0.0, 4.0],
+            "llm_calls": [3.0, 0.0, 6.0],
+            "seconds": [5.0, 0.0, 10.0],
+            "tokens": [2_000.0, 0.0, 4_000.0],
+            "usd": pytest.approx([0.01, 0.0, 0.02]),
+        }
+        assert all(len(numbers) == 60 and not any(numbers[:-3]) for numbers in told.values())
+        assert parts[0].summary()["saved"]["seconds"] == 15.0
+        assert scraped(parts[0])["semcache_saved_seconds_total", ("exact",)] == 7.5
+
+        parts[0] = Metrics(prices, SharedRows(WIDTH, row=0, rows=2, fd=fd))  # in a dead one's place
+        assert parts[0].savings() == told
+        minute = 9 + 59
+        assert [parts[0].savings()["avoided"][0], sum(parts[0].savings()["avoided"])] == [4.0, 4.0]
+        minute += 8
+        saved(parts[0])
+        assert parts[1].savings()["avoided"] == [*[0.0] * 59, 2.0]
+
+
+def test_a_hit_that_took_longer_saves_no_seconds() -> None:
+    metrics = Metrics()
+    metrics.answered(Source.EXACT, Timings(total_s=1.0))  # before anything was generated
+    metrics.publish()
+    metrics.answered(Source.GENERATED, Timings(total_s=0.5))
+    metrics.answered(Source.EXACT, Timings(total_s=1.0))
+    assert metrics.summary()["saved"]["seconds"] == 0.0
+
+
+def test_what_is_promised_is_told() -> None:
+    assert "semcache_target_precision" not in {name for name, _ in scraped(Metrics())}
+    metrics = Metrics(Settings(cache=CacheConfig(target_precision=0.9)))
+    assert scraped(metrics)["semcache_target_precision", ()] == 0.9
+    assert metrics.summary()["target_precision"] == 0.9
 
 
 # -- several processes

@@ -65,6 +65,7 @@ async def test_answers_are_as_described(redis_url: str, name: str) -> None:
         ("POST", "/semantic-cache/feedback", {"prompt": "x", "entry_id": "e", "right": True}),
         ("GET", "/semantic-cache/reaches", None),
         ("GET", "/semantic-cache/config", None),
+        ("GET", "/semantic-cache/savings", None),
         ("GET", "/semantic-cache/entries", None),
         ("POST", "/semantic-cache/invalidate", {"tags": ["none"], "dry_run": True}),
         ("POST", "/semantic-cache/invalidate", {"tags": ["none"]}),

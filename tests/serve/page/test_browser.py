@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+from semcache_async.bounds.intervals import measured
 from semcache_async.embed import TextEmbedder
 from semcache_async.testing import AngleEmbedder
 from tests.helpers import until
@@ -143,6 +145,26 @@ async def test_traffic_is_told(browser: Browser, redis_url: str, name: str) -> N
         await expect(rows.nth(1)).to_contain_text("default")
         await expect(rows.nth(1)).to_contain_text("ok")
         await expect(rows.nth(1)).to_contain_text("ms")
+        await ask(page, "money back at 30")
+
+        await page.reload()
+        await expect(page.locator("#saved-sum")).to_contain_text("2 of 3 LLM calls avoided")
+        assert await page.locator("#saved-svg .avoided, #saved-svg .made").count() >= 2
+        metrics = await page.evaluate("fetch('/metrics').then((said) => said.text())")
+        numbers = {
+            name: float(n)
+            for name, n in re.findall(r"^(semcache_.+) ([\d.]+)$", metrics, re.MULTILINE)
+        }
+        flights = {
+            "led here": "semcache_llm_calls_total",
+            "callers shared one": 'semcache_requests_total{result="shared"}',
+            "followed elsewhere": "semcache_followed_total",
+            "taken over": "semcache_takeovers_total",
+            "under way": "semcache_flights",
+            "callers wait": "semcache_waiting",
+        }
+        shown = [f"{name}{numbers[told]:.0f}" for name, told in flights.items()]
+        await expect(page.locator("#flights > div")).to_have_text(shown)
         await page.set_viewport_size({"width": 360, "height": 740})
         assert await page.evaluate("document.documentElement.scrollWidth") <= 360
 
@@ -158,6 +180,8 @@ async def test_quality_is_told(browser: Browser, redis_url: str, name: str) -> N
         ) as (url, service),
         showing(browser, url) as page,
     ):
+        image = '<img src=x onerror="window.hit=1">'
+        await page.fill("#tenant", image)
         await page.get_by_role("tab", name="Quality").click()
         await expect(page.locator("#wrong-hits")).to_contain_text("No semantic hit")
         await expect(page.locator("#quality")).to_contain_text("No scope has found")
@@ -166,11 +190,26 @@ async def test_quality_is_told(browser: Browser, redis_url: str, name: str) -> N
         await expect(page.locator("#why")).to_contain_text("too far for")
         await ask(page, "cash at 12")
         await until(lambda: service.cache.stats().judging == 0)
+        ((scope, _),) = service.cache.reaches()
+        found = await service.cache.reach(scope)
+        assert found is not None
         await page.get_by_role("button", name="Refresh").click()
-        await expect(page.locator("#wrong-hits")).to_contain_text("by 1 audit.")
+        await expect(page.locator("#wrong-hits")).to_contain_text(
+            "by 1 audit. Promised: at most 10.0 %."
+        )
         row = page.locator("#quality tbody tr")
-        await expect(row.locator("th")).to_have_text("no tenant · simulated")
-        await expect(row).to_contain_text("the default")
+        await expect(row.locator("th")).to_have_text(f"{image} · simulated")
+        share, low, high = measured(found.audited.right, found.audited.total) or (0.0, 0.0, 0.0)
+        reach = f"{found.max_distance:.3f}"
+        await expect(row.locator("td")).to_have_text(
+            [
+                *(reach, "90.0 %"),
+                f"{share:.1%} ({low:.1%} to {high:.1%}), 1 audit".replace("%", " %"),
+                *("open", found.explain()),
+            ]
+        )
+        await expect(row.locator("svg .promised")).to_have_count(1)
+        assert await page.evaluate("window.hit") is None
         await page.locator("#tab-near").focus()
         await page.keyboard.press("4")
         await expect(page.locator("#panel-quality")).to_be_visible()

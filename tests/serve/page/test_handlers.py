@@ -232,6 +232,8 @@ async def test_with_keys_the_lists_are_for_admins(
                 for method, path in ADMINS_ONLY:
                     async with session.request(method, path, json={}) as response:
                         assert response.status == (refused or (200 if method == "GET" else 400))
+                async with session.get("/semantic-cache/savings") as response:
+                    assert response.status == (401 if refused == 401 else 200)
                 async with session.get("/semantic-cache/config") as response:
                     assert response.status == (401 if refused == 401 else 200)
                     config = await response.json()

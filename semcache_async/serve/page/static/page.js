@@ -407,6 +407,30 @@ function drawLatency(metrics) {
   drawRanges($("stages"), STAGES.slice(0, 4).map((stage) => [stage, `t-${stage}`, byStage?.[stage]]));
 }
 
+const FLIGHTS = {
+  llm_calls: "led here", shared: "callers shared one", followed: "followed elsewhere",
+  takeovers: "taken over", flights: "under way", waiting: "callers wait",
+};
+
+function drawFlights(metrics) {
+  $("flights").replaceChildren(...Object.entries(FLIGHTS).map(([name, words]) =>
+    h("div", null, h("dt", null, words), h("dd", null, many(metrics?.[name] ?? 0)))));
+}
+
+/** What each minute of the last hour saved; savings: arrays by name, the oldest minute first. */
+function drawSavings(savings) {
+  const { avoided, llm_calls: made } = savings;
+  const most = Math.max(1, ...avoided.map((n, minute) => n + made[minute]));
+  $("saved-svg").replaceChildren(...avoided.flatMap((n, minute) => {
+    const bar = (name, from, number) => (number ? [h("rect", { class: name, x: minute + 0.12, width: 0.76, y: 40 - (40 * (from + number)) / most, height: (40 * number) / most })] : []);
+    return [...bar("made", 0, made[minute]), ...bar("avoided", made[minute], n)];
+  }));
+  const [all, seconds, dollars] = [avoided, savings.seconds, savings.usd].map((one) => one.reduce((a, b) => a + b, 0));
+  const calls = all + made.reduce((a, b) => a + b, 0);
+  put("saved-most", `a minute, at most ${many(most)}`);
+  put("saved-sum", calls ? `${many(all)} of ${plural(calls, "LLM call", "LLM calls")} avoided, with ${span(seconds)} of waiting and ${usd(dollars)} (est.)` : "Nothing saved yet");
+}
+
 function drawMetrics(metrics) {
   put("f-rate", metrics.hits + metrics.misses ? percent(metrics.hit_rate) : "–");
   put("f-requests", many(metrics.requests));
@@ -417,6 +441,7 @@ function drawMetrics(metrics) {
   sample(metrics);
   drawRate();
   drawLatency(metrics);
+  drawFlights(metrics);
 }
 
 function status(state, text) {
@@ -424,13 +449,17 @@ function status(state, text) {
   put("status-text", text);
 }
 
-let pollTimer, listTimer, polling = false;
+let pollTimer, listTimer, savingsDue = 0, polling = false;
 async function poll() {
   clearTimeout(pollTimer);
   if (document.hidden || polling) return;
   polling = true;
   try {
     drawMetrics(await get("/semantic-cache/metrics"));
+    if (performance.now() >= savingsDue) {
+      drawSavings(await get("/semantic-cache/savings"));
+      savingsDue = performance.now() + LIST_MS;
+    }
     status("live", "live");
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
@@ -689,25 +718,38 @@ $("drop-tag").addEventListener("click", async () => {
 
 // -- quality
 
-function reachRow({ tenant, model, locale, max_distance: reach, explanation }) {
-  const name = [tenant || "no tenant", model, locale].filter(Boolean).join(" · ");
-  return h("tr", null, h("th", { scope: "row" }, name), h("td", { class: "num" }, reach === null ? "none" : dist(reach)), h("td", null, explanation));
+/** What audits measured, and its interval from low to 1 with the promised share marked. */
+function measuredCell({ audits, target }, low) {
+  if (!audits) return h("td", null, "no audit yet");
+  const x = (share) => `${(100 * Math.max(0, share - low)) / (1 - low)}%`;
+  const line = (from, to, y1, y2, name) => h("line", { class: name, x1: x(from), x2: x(to), y1, y2 });
+  return h("td", null, h("b", null, percent(audits.precision)), ` (${percent(audits.low)} to ${percent(audits.high)}), ${plural(Math.round(audits.count), "audit", "audits")}`,
+    h("svg", { class: "within", "aria-hidden": "true" }, line(low, 1, 7, 7, "rail"), line(audits.low, audits.high, 7, 7), line(target, target, 1, 13, "promised"),
+      h("circle", { cx: x(audits.precision), cy: 7, r: 4 })));
+}
+
+function reachRow(one, low) {
+  const name = [one.tenant || "no tenant", one.model, one.locale].filter(Boolean).join(" · ");
+  return h("tr", null, h("th", { scope: "row" }, name), h("td", { class: "num" }, one.max_distance === null ? "none" : dist(one.max_distance)),
+    h("td", { class: "num" }, percent(one.target)), measuredCell(one, low),
+    h("td", null, h("span", { class: `outcome ${one.outcome}` }, one.outcome)), h("td", null, one.explanation));
 }
 
 async function loadQuality() {
-  let measured, reaches;
+  let measured, target, reaches;
   try {
-    [{ wrong_hits: measured }, { reaches }] = await Promise.all([get("/semantic-cache/metrics"), get("/semantic-cache/reaches")]);
+    [{ wrong_hits: measured, target_precision: target }, { reaches }] = await Promise.all([get("/semantic-cache/metrics"), get("/semantic-cache/reaches")]);
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     failed($("quality"), error, loadQuality);
     return;
   }
   put("wrong-hits", measured
-    ? `${percent(measured.share)} of the semantic hits were wrong (95 % sure: ${percent(measured.low)} to ${percent(measured.high)}), by ${plural(measured.audited, "audit", "audits")}.`
+    ? `${percent(measured.share)} of the semantic hits were wrong (95 % sure: ${percent(measured.low)} to ${percent(measured.high)}), by ${plural(measured.audited, "audit", "audits")}.${target === null ? "" : ` Promised: at most ${percent(1 - target)}.`}`
     : "No semantic hit has been audited yet.");
+  const low = Math.max(0.5, Math.floor(10 * Math.min(0.9, ...reaches.flatMap((one) => [one.target, one.audits?.low ?? 1]))) / 10);
   $("quality").replaceChildren(reaches.length
-    ? wide("How far each scope serves", ["Scope", "Serves up to", "Why"], reaches.map(reachRow))
+    ? wide("How far each scope serves, and what became of its promise", ["Scope", "Serves up to", "Promised", "Measured right (95 %)", "Promise", "Why"], reaches.map((one) => reachRow(one, low)), "scopes")
     : empty("No scope has found its own distance", `With target_precision each does, and says here why. Everywhere ${dist(config.max_distance)} is the most.`));
 }
 $("quality-again").addEventListener("click", loadQuality);
@@ -717,10 +759,10 @@ $("quality-again").addEventListener("click", loadQuality);
 const sum = (numbers) => Object.values(numbers).reduce((all, one) => all + one, 0);
 const told = (numbers) => Object.entries(numbers).map(([name, n]) => `${many(n)} ${name}`).join(", ") || "none yet";
 
-function wide(label, heads, rows) {
+function wide(label, heads, rows, name = null) {
   const head = heads.map((name) => h("th", { scope: "col" }, name));
   return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": label },
-    h("table", null, h("thead", null, h("tr", null, ...head)), h("tbody", null, ...rows)));
+    h("table", { class: name }, h("thead", null, h("tr", null, ...head)), h("tbody", null, ...rows)));
 }
 
 function trafficRow(name, numbers, ...more) {
@@ -844,5 +886,6 @@ drawAxis();
 drawLanes([], "Ask, and the nearest prompts line up here.");
 drawTimings(null);
 drawLatency(null);
+drawFlights(null);
 showTab(chosen);
 start();
