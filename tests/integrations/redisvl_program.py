@@ -16,7 +16,7 @@ RETURN, AGAIN, OTHER, PARCEL = (
 
 
 def told(hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What does not depend on ids and clocks; of hits that are equally near, either may be first."""
+    """What does not depend on ids and clocks; of equally near hits either may be first."""
     own = {"entry_id", "key", "inserted_at", "updated_at"}
     for hit in hits:
         if "vector_distance" in hit:
