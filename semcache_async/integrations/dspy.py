@@ -202,7 +202,10 @@ def _call(
     cache: SemanticCache, scope: Scope, request: Mapping[str, Any], field: str | None
 ) -> Call:
     """Of a request as DSPy's cache knows it."""
-    text, left = cut_last(request.get("messages") or ())
+    try:
+        text, left = cut_last(request.get("messages") or ())
+    except (TypeError, ValueError):  # these are no messages
+        text, left = None, []
     told = {
         name: value.model_json_schema() if hasattr(value, "model_json_schema") else value
         for name, value in request.items()

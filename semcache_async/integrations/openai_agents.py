@@ -180,7 +180,7 @@ class SemcacheModel(Model):
         structured = schema is not None and not schema.is_plain_text()
         text: str | None = None
         beside: list[Any] = [self._identity, given["system_instructions"]]
-        with suppress(TypeError, ValueError):  # what JSON cannot say
+        with suppress(AttributeError, TypeError, ValueError):  # what JSON cannot say
             told = settings.to_json_dict()
             if isinstance(items, str):
                 items = [{"role": "user", "content": items}]
