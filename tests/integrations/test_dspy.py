@@ -16,6 +16,7 @@ from semcache_async.errors import StoreUnavailableError, WrongLoopError
 from semcache_async.integrations.dspy import SemcacheCache, SemcacheLM
 from semcache_async.testing import AngleEmbedder, GatedStore
 from tests.helpers import until
+from tests.integrations.conftest import Printed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
@@ -210,3 +211,7 @@ async def test_what_is_no_call_is_kept_as_dspy_does() -> None:
     for _ in range(2):
         embedder("refund at 10")
     assert embedded == ["refund at 10"]
+
+
+async def test_the_page(printed: Printed) -> None:
+    assert await printed("dspy.md") == ["Within 30 days."] * 2

@@ -28,6 +28,7 @@ from semcache_async.integrations.openai_agents import SemcacheModel, SemcachePro
 from semcache_async.simulator import SIMULATOR, make_simulator
 from semcache_async.testing import AngleEmbedder, MemoryStore
 from tests.helpers import until
+from tests.integrations.conftest import Printed
 from tests.simulator.helpers import AT_ONCE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
@@ -274,3 +275,7 @@ async def test_the_models_of_openai(cache: SemanticCache, responses: bool) -> No
         other = await Runner.run(Agent("helper", model="n"), "refund at 10", run_config=config)
         assert (bool(other.final_output), llm[SIMULATOR].stats.calls) == (True, 2)
         await provider.aclose()
+
+
+async def test_the_page(printed: Printed) -> None:
+    assert await printed("openai_agents.md") == ["Within 30 days."] * 2

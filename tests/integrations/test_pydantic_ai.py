@@ -27,6 +27,7 @@ from semcache_async import Scope, SemanticCache
 from semcache_async.integrations.pydantic_ai import SemcacheModel
 from semcache_async.testing import AngleEmbedder, MemoryStore
 from tests.helpers import until
+from tests.integrations.conftest import Printed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
@@ -255,3 +256,8 @@ async def test_the_events_of_a_hit_build_its_parts(agent: Agent, llm: LLM) -> No
                     text += event.delta.content_delta  # type: ignore[union-attr, operator]
         assert text == "it is \ud83d "
     assert llm.calls == 1
+
+
+async def test_the_page(printed: Printed) -> None:
+    answer = "Within 30 days."
+    assert await printed("pydantic_ai.md") == [f"{answer} 4", f"{answer} 0", answer]

@@ -1,0 +1,49 @@
+"""Pages of docs/integrations, as they stand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+import semcache_async
+from semcache_async import CacheConfig
+from semcache_async.embed import TextEmbedder
+from tests.serve.running import live
+
+PAGES = Path(semcache_async.__file__).parents[1] / "docs" / "integrations"
+Printed = Callable[[str], Awaitable[list[str]]]
+SERVICE = "http://localhost:8080"
+
+
+@pytest.fixture
+async def printed(
+    monkeypatch: pytest.MonkeyPatch, redis_url: str, name: str, text_embedder: TextEmbedder
+) -> AsyncIterator[Printed]:
+    """What the programs of a page print, each run as one: any Redis is this one, the service one
+    with a simulated LLM."""
+    from semcache_async import store
+
+    opened = store.open_redis
+    monkeypatch.setattr(store, "open_redis", lambda _url, *rest: opened(redis_url, *rest))
+    monkeypatch.setattr("semcache_async.embed.load_embedder", lambda *_, **__: text_embedder)
+    monkeypatch.setitem(CacheConfig.__init__.__kwdefaults__, "name", name)  # type: ignore[arg-type]
+
+    asked = live(redis_url, f"{name}-service", embedder=text_embedder, cache={"max_distance": 0.12})
+    async with asked as service:
+
+        async def run(page: str) -> list[str]:
+            text = (PAGES / page).read_text(encoding="utf-8").replace(SERVICE, service.url)
+            said = io.StringIO()
+            for block in re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+                code = compile(block, page, "exec")
+                with contextlib.redirect_stdout(said):
+                    await asyncio.to_thread(exec, code, {"__name__": "__main__"})
+            return said.getvalue().splitlines()
+
+        yield run
