@@ -26,13 +26,19 @@ from dspy.utils.callback import with_callbacks
 
 from semcache_async.cache import SemanticCache
 from semcache_async.complaints import Complaints
-from semcache_async.integrations.calls import Call, answered, cut_last, is_plain, read_call
+from semcache_async.integrations.calls import (
+    Call,
+    answered,
+    cut_last,
+    has_ended,
+    is_plain,
+    read_call,
+)
 from semcache_async.integrations.threads import from_thread, in_worker
 from semcache_async.types import Scope
 
 __all__ = ["SemcacheCache", "SemcacheLM"]
 
-_ENDS = {None, "stop", "tool_call", "tool_calls", "completed"}
 _NEXT = re.compile(r"\n\n(?=\[\[ ## |Respond with )")
 """What follows a field, as DSPy's chat and JSON adapters write it."""
 
@@ -232,13 +238,14 @@ def _is_worth_keeping(told: Any, cache: SemanticCache) -> bool:
     """``told``: a result, or a provider's response."""
     raw = told.get("raw") or told
     choices = raw.get("choices") or ()
-    ends = {one.get("finish_reason") for one in (*told.get("responses", ()), *choices)}
     outputs = told.get("outputs") or [choice.get("message") or choice for choice in choices]
+    calls = False
     for one in outputs:
         output = one if isinstance(one, dict) else {"text": one}
         text = output.get("text") or output.get("content") or ""
-        if not (text.strip() or output.get("tool_calls")) or not is_plain(
-            text or "-", cache.config
-        ):
+        called = bool(output.get("tool_calls"))
+        if not (text.strip() or called) or not is_plain(text or "-", cache.config):
             return False
-    return bool(outputs) and ends | {raw.get("status")} <= _ENDS
+        calls |= called
+    ends = [one.get("finish_reason") for one in (*told.get("responses", ()), *choices)]
+    return bool(outputs) and has_ended([*ends, raw.get("status")], calls=calls)

@@ -21,7 +21,7 @@ from litellm.types.utils import is_litellm_owned_kwarg
 
 from semcache_async.cache import SemanticCache
 from semcache_async.complaints import Complaints
-from semcache_async.integrations.calls import Call, cut_last, is_plain, read_call
+from semcache_async.integrations.calls import Call, cut_last, has_ended, is_plain, read_call
 from semcache_async.integrations.threads import from_thread
 from semcache_async.types import Scope
 
@@ -34,7 +34,6 @@ _OF_A_CALL = {
 _OF_AN_UPSTREAM = ("custom_llm_provider", "api_base", "api_version", "api_key")
 _EXACT = ("tools", "functions", "response_format")
 _STATE = ("previous_response_id", "conversation", "container", "background", "web_search_options")
-_ENDS = {"stop", "tool_calls", "function_call"}
 
 
 class SemcacheCache(Cache):  # type: ignore[misc]
@@ -190,7 +189,7 @@ class _Entries(BaseCache):  # type: ignore[misc]
             text = message.get("content") or ""
             calls = message.get("tool_calls") or message.get("function_call")
             if (
-                choice["finish_reason"] not in _ENDS
+                not has_ended([choice["finish_reason"]], calls=bool(calls))
                 or message.get("refusal")
                 or not (text.strip() or calls)
                 or not is_plain(text or "-", self._cache.config)

@@ -41,7 +41,14 @@ from pydantic_ai.usage import RequestUsage
 
 from semcache_async.cache import SemanticCache
 from semcache_async.config import CacheConfig
-from semcache_async.integrations.calls import Call, answered, is_plain, read_call, streamed
+from semcache_async.integrations.calls import (
+    Call,
+    answered,
+    has_ended,
+    is_plain,
+    read_call,
+    streamed,
+)
 from semcache_async.types import Scope
 
 __all__ = ["SemcacheModel"]
@@ -180,7 +187,7 @@ class _Stream(StreamedResponse):
         async for piece in self._pieces:
             if isinstance(piece, ModelResponse):
                 self._end(piece)
-            elif not self.cancelled:
+            else:
                 self._parts_manager.apply_event(piece)
                 yield piece
 
@@ -227,14 +234,14 @@ class _Responses:
         text = answer.text or ""
         return (
             answer.state == "complete"
-            and answer.finish_reason in (None, "stop", "tool_call")
+            and has_ended([answer.finish_reason], calls=bool(answer.tool_calls))
             and all(type(part) in (TextPart, ThinkingPart, ToolCallPart) for part in answer.parts)
             and is_plain(text or "-", self._config)
             and bool(text or answer.tool_calls)
         )
 
     def write_piece(self, piece: Piece, /) -> str:
-        return json.dumps(_PIECE.dump_python(piece, mode="json", fallback=str))
+        return json.dumps(_PIECE.dump_python(piece, mode="json"))
 
     def read_piece(self, text: str, /) -> Piece:
         piece = _PIECE.validate_python(json.loads(text))

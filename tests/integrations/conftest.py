@@ -18,6 +18,7 @@ from tests.serve.running import live
 
 PAGES = Path(semcache_async.__file__).parents[1] / "docs" / "integrations"
 Printed = Callable[[str], Awaitable[list[str]]]
+BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SERVICE = "http://localhost:8080"
 
 
@@ -25,8 +26,8 @@ SERVICE = "http://localhost:8080"
 async def printed(
     monkeypatch: pytest.MonkeyPatch, redis_url: str, name: str, text_embedder: TextEmbedder
 ) -> AsyncIterator[Printed]:
-    """What the programs of a page print, each run as one: any Redis is this one, the service one
-    with a simulated LLM."""
+    """What the programs of a page print, each run as one, and as a block below it says: any Redis
+    is this one, the service one with a simulated LLM."""
     from semcache_async import store
 
     opened = store.open_redis
@@ -39,11 +40,16 @@ async def printed(
 
         async def run(page: str) -> list[str]:
             text = (PAGES / page).read_text(encoding="utf-8").replace(SERVICE, service.url)
-            said = io.StringIO()
-            for block in re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
-                code = compile(block, page, "exec")
-                with contextlib.redirect_stdout(said):
+            printed = said = ""
+            for language, block in BLOCK.findall(text):
+                if language == "text":
+                    assert printed == block
+                    continue
+                output, code = io.StringIO(), compile(block, page, "exec")
+                with contextlib.redirect_stdout(output):
                     await asyncio.to_thread(exec, code, {"__name__": "__main__"})
-            return said.getvalue().splitlines()
+                printed = output.getvalue()
+                said += printed
+            return said.splitlines()
 
         yield run

@@ -220,8 +220,11 @@ async def test_a_cache_that_is_down_fails_open(
     assert "LiteLLM's storing went without the cache: down" in caplog.text
 
 
-async def test_the_page(printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_page(
+    printed: Printed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(litellm, "cache", None)
+    caplog.set_level("WARNING", "LiteLLM")  # which logs to the standard output
     cached, again, served, shared = await printed("litellm.md")
     assert cached == again == "An answer to: How do I return an item?"
     assert served == shared
