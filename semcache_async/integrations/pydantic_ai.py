@@ -132,14 +132,7 @@ class SemcacheModel(WrapperModel):
         pieces = streamed(self._cache, call, self._form, generate, tags=self._tags)
         async with aclosing(pieces):
             first = await anext(pieces)  # an LLM that refuses does so here
-
-            async def all_pieces() -> AsyncGenerator[Piece, None]:
-                yield first
-                async for piece in pieces:
-                    yield piece
-
-            async with aclosing(all_pieces()) as every:
-                yield _Stream(self, model_request_parameters, every)
+            yield _Stream(self, model_request_parameters, first, pieces)
 
     def _call(
         self,
@@ -175,21 +168,25 @@ class _Stream(StreamedResponse):
         self,
         model: Model,
         parameters: ModelRequestParameters,
+        first: Piece,
         pieces: AsyncGenerator[Piece, None],
     ) -> None:
         super().__init__(parameters)
+        self._first = first
         self._pieces = pieces
         self._known = ModelResponse(
             (), model_name=model.model_name, provider_name=model.system, provider_url=model.base_url
         )
 
     async def _get_event_iterator(self) -> AsyncIterator[ModelResponseStreamEvent]:
-        async for piece in self._pieces:
+        piece: Piece | None = self._first
+        while piece is not None:
             if isinstance(piece, ModelResponse):
                 self._end(piece)
             else:
                 self._parts_manager.apply_event(piece)
                 yield piece
+            piece = await anext(self._pieces, None)
 
     def _end(self, whole: ModelResponse) -> None:
         self._known = whole
