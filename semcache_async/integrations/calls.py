@@ -36,6 +36,7 @@ from semcache_async.types import Produced, Scope
 __all__ = [
     "Call",
     "Form",
+    "WholeForm",
     "answered",
     "cut_last",
     "has_ended",
@@ -64,24 +65,27 @@ class Call(NamedTuple):
     """False: it goes to the LLM as if there were no cache, and is counted as bypassed."""
 
 
-class Form(Protocol[A, P]):
-    """How a framework's answers and their pieces are written down. ``read`` and ``read_piece``
-    raise ``ValueError`` for what is not theirs."""
+class WholeForm(Protocol[A]):
+    """How a framework's answers are written down."""
 
     def write(self, answer: A, /) -> str:
         """Raises ``ValueError`` or ``TypeError`` for what cannot be read back."""
 
     def read(self, text: str, /) -> A:
-        """An answer that nobody else holds."""
+        """An answer that nobody else holds. Raises ``ValueError`` for what is none."""
 
     def is_worth_keeping(self, answer: A, /) -> bool:
         """Did it come to its end, and is there something in it?"""
+
+
+class Form(WholeForm[A], Protocol[A, P]):
+    """How answers and their pieces are written down."""
 
     def write_piece(self, piece: P, /) -> str:
         """One piece of a stream. Raises as ``write`` does."""
 
     def read_piece(self, text: str, /) -> P:
-        """One that nobody else holds."""
+        """One that nobody else holds. Raises ``ValueError`` for what is none."""
 
     def joined(self, pieces: Sequence[P], /) -> A:
         """The answer that a whole stream was."""
@@ -161,7 +165,7 @@ def is_plain(text: str, config: CacheConfig) -> bool:
 async def answered(
     cache: SemanticCache,
     call: Call,
-    form: Form[A, P],
+    form: WholeForm[A],
     generate: Callable[[], Awaitable[A]],
     *,
     tags: Sequence[str] = (),
@@ -264,7 +268,7 @@ def _reply(
     )
 
 
-def _written(form: Form[A, P], answer: A) -> Produced:
+def _written(form: WholeForm[A], answer: A) -> Produced:
     try:
         text = form.write(answer)
     except (TypeError, ValueError):
