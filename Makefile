@@ -17,14 +17,14 @@ PROGRAMS := $(basename $(notdir $(wildcard benchmarks/programs/requirements/*)))
 # OpenVINO where it can gain: CPUs with bfloat16 or AVX-512
 EXTRAS := $(shell grep -sqwE 'avx512_bf16|amx_bf16|avx512f' /proc/cpuinfo && echo embedded,openvino || echo embedded)
 
-.PHONY: demo test check format clients node-clients program-envs bench bench-envs bench-smoke \
-	bench-parts bench-quality bench-readme docs constraints sbom clean
+.PHONY: demo test check format clients node-clients release-tools program-envs bench bench-envs \
+	bench-smoke bench-parts bench-quality bench-readme docs wheel-test constraints sbom clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed  ## install, then run the main job
 	$(BIN)/semcache demo
 
-test: check bench-smoke clients  ## install, then pass the checks, the cost budgets and the tests
+test: check bench-smoke clients release-tools  ## install, then pass the checks, the cost budgets and the tests
 	-scripts/install-browser
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
@@ -43,6 +43,9 @@ clients: $(VENV)/.installed-dev node-clients  ## what tests of clients need besi
 node-clients:  ## the clients for Node, where there is one
 	if command -v npm >/dev/null; then \
 		cd tests/serve/node && npm install --no-package-lock --no-audit --no-fund --silent; fi
+
+release-tools: $(VENV)/.installed-dev  ## what builds and checks wheel, image, chart and workflows
+	scripts/pinned-env release
 
 program-envs: $(VENV)/.installed-dev  ## programs that people run: python -m benchmarks.programs
 	for name in $(PROGRAMS); do scripts/pinned-env $$name || exit 1; done
@@ -68,6 +71,9 @@ bench-parts: $(VENV)/.installed-dev  ## what the cache adds to its parts, as rat
 
 bench-quality: $(VENV)/.installed-dev  ## what is served, and how much of it is wrong: benchmarks/out/quality.md
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.quality $(QUALITY)
+
+wheel-test: $(VENV)/.installed-dev  ## the wheel with each extra in an empty environment, half an hour
+	$(BIN)/python scripts/wheel-test $(EXTRA)
 
 constraints: $(VENV)/.installed-dev  ## the versions that the checks passed with: constraints.txt
 	mkdir -p build

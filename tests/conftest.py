@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -40,7 +41,10 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    """An embedded Redis with Search, one for the whole session."""
+    """A Redis with Search, one for the whole session: SEMCACHE_TEST_REDIS_URL's, or embedded."""
+    if url := os.environ.get("SEMCACHE_TEST_REDIS_URL"):
+        yield url
+        return
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(embedded_redis()) as url,
