@@ -321,6 +321,7 @@ def flags(command: Any) -> set[str]:
 
 def test_options_in_running_text_are_there() -> None:
     known = flags(COMMAND) | {"--help", "--preload", "--auto-truncate", "--against"}
+    known |= {"--build-arg", "--set-file"}  # of docker, of helm
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         assert set(re.findall(r"`(?:semcache \w+ )?(--[a-z][a-z-]+)", text)) <= known, page

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Callable
-from importlib.util import find_spec
-from types import ModuleType
 from typing import Any, cast
 
 import pytest
@@ -31,10 +28,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Item.* on TypedDict class:UserWarning"),  # LiteLLM's own
 ]
 Ask = Callable[..., Any]
-
-
-if find_spec("soundfile") is None:  # which LiteLLM imports at its first hit, and does not use
-    sys.modules["soundfile"] = ModuleType("soundfile")
 
 
 @pytest.fixture
