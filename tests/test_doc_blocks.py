@@ -325,7 +325,9 @@ def test_options_in_running_text_are_there() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         assert set(re.findall(r"`(?:semcache \w+ )?(--[a-z][a-z-]+)", text)) <= known, page
-        assert not strange_variables(dict.fromkeys(re.findall(r"SEMCACHE_(?!TEST_)[A-Z_]+[A-Z]", text), ""))
+        assert not strange_variables(
+            dict.fromkeys(re.findall(r"SEMCACHE_(?!TEST_)[A-Z_]+[A-Z]", text), "")
+        )
 
 
 # -- files
