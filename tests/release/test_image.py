@@ -115,9 +115,15 @@ def test_the_health_check_tells_well_from_ill(status: int, healthy: bool) -> Non
 
 def test_compose_builds_it_and_keeps_its_models() -> None:
     where = ROOT / "docs" / "compose"
-    service = yaml.safe_load((where / "compose.yaml").read_text())["services"]["semcache"]
-    context = (where / service["build"]["context"]).resolve()
-    assert (context, context / service["build"]["dockerfile"]) == (ROOT, DOCKERFILE)
-    assert f"model:{environment()['SEMCACHE_CACHE_DIR']}" in service["volumes"]
-    assert service["read_only"]
-    assert Path(service["tmpfs"]) == Path("/tmp")
+    services = yaml.safe_load((where / "compose.yaml").read_text())["services"]
+    ours = {name: one for name, one in services.items() if "build" in one}
+    assert ours.keys() == {"semcache", "purger"}
+    for service in ours.values():
+        context = (where / service["build"]["context"]).resolve()
+        assert (context, context / service["build"]["dockerfile"]) == (ROOT, DOCKERFILE)
+        assert service["read_only"]
+        assert Path(service["tmpfs"]) == Path("/tmp")
+        assert service["healthcheck"], "each listens elsewhere, or is asked for something else"
+        arguments = service.get("command", json.loads(of("CMD")[-1]))
+        assert CliRunner().invoke(app, [*arguments, "--help"]).exit_code == 0
+    assert f"model:{environment()['SEMCACHE_CACHE_DIR']}" in ours["semcache"]["volumes"]
