@@ -22,7 +22,7 @@ from opentelemetry.sdk import trace as sdk_trace
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import SpanKind, TracerProvider
+from opentelemetry.trace import Span, SpanKind, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from yarl import URL
 
@@ -80,29 +80,29 @@ class Telemetry:
         """A span of the request; those that only look (GET) have none."""
         if request.method in ("GET", "HEAD", "OPTIONS"):
             return await handler(request)
+        span = self._begin(request)
+        if span is None:
+            return await handler(request)
+        try:
+            with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+                response = await handler(request)
+        except BaseException as error:
+            _end(span, 0, type(error).__qualname__)
+            raise
+        _end(span, response.status)
+        return response
+
+    @quietly
+    def _begin(self, request: web.Request) -> Span:
         resource = request.match_info.route.resource
         route = "" if resource is None else resource.canonical
-        with self._tracer.start_as_current_span(
+        told = {"http.request.method": request.method, "url.scheme": request.scheme}
+        return self._tracer.start_span(
             f"{request.method} {route}".rstrip(),
             propagate.extract(request.headers),
             kind=SpanKind.SERVER,
-            attributes={
-                "http.request.method": request.method,
-                "url.scheme": request.scheme,
-                **({"http.route": route} if route else {}),
-            },
-            record_exception=False,  # its words may hold a prompt
-            set_status_on_exception=False,
-        ) as span:
-            try:
-                response = await handler(request)
-            except BaseException as error:
-                failed(span, type(error).__qualname__)
-                raise
-            span.set_attribute("http.response.status_code", response.status)
-            if response.status >= 500:
-                failed(span, str(response.status))
-            return response
+            attributes=told | ({"http.route": route} if route else {}),
+        )
 
     def carry(self, headers: Headers) -> Headers:
         """The headers of a call of the upstream, with the trace of now in place of the caller's."""
@@ -127,6 +127,15 @@ class Telemetry:
             "gen_ai.usage.output_tokens": said.usage.completion_tokens,
         }
         span.set_attributes({name: value for name, value in told.items() if value})
+
+
+@quietly
+def _end(span: Span, status: int, error: str = "") -> None:
+    if status:
+        span.set_attribute("http.response.status_code", status)
+    if error or status >= 500:
+        failed(span, error or str(status))
+    span.end()
 
 
 @asynccontextmanager

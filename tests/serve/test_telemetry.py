@@ -23,6 +23,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.util._once import Once
 
 from semcache_async import SemanticCache
@@ -225,6 +226,18 @@ async def test_what_nobody_asked_for_names_no_caller(
         async with aiohttp.ClientSession() as session, session.get(service.url) as response:
             assert response.status == 200
     assert not service.collector.spans, "who only looks makes no spans"
+
+
+@pytest.mark.parametrize("moment", ["on_start", "on_end"])
+async def test_a_processor_that_fails_harms_nobody(
+    monkeypatch: pytest.MonkeyPatch, redis_url: str, name: str, moment: str
+) -> None:
+    broken, provider = SpanProcessor(), TracerProvider()
+    provider.add_span_processor(broken)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    async with telling(monkeypatch, redis_url, name) as service:
+        monkeypatch.setattr(broken, moment, lambda *_args, **_more: 1 / 0)
+        assert await service.ask("at 10") == 200
 
 
 def test_it_says_what_is_wanting(monkeypatch: pytest.MonkeyPatch) -> None:
