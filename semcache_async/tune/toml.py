@@ -25,16 +25,17 @@ def set_number(path: Path, name: str, value: float) -> None:
     """
     try:
         text = path.read_bytes().decode() if path.exists() else ""
-        write_whole(path, with_number(text, name, value), mode=0o644)
+        write_whole(path, with_number(text, name, value))
     except (OSError, UnicodeDecodeError) as error:
         raise CalibrationError(f"{path} cannot be written: {error}.") from error
     except ValueError as error:
         raise CalibrationError(f"{path}: {error}") from error
 
 
-def write_whole(path: Path, text: str, *, mode: int) -> None:
-    """``path``, which appears whole or stays as it is; with ``mode`` where it was not there."""
-    mode = path.stat().st_mode & 0o7777 if path.exists() else mode
+def write_whole(path: Path, text: str, *, mode: int | None = None) -> None:
+    """``path``, which appears whole or stays as it is. ``mode``: None for the one that it has."""
+    if mode is None:
+        mode = path.stat().st_mode & 0o7777 if path.exists() else 0o644
     path = path.resolve()
     handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

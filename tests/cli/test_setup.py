@@ -61,6 +61,7 @@ def test_what_init_writes_is_the_default_with_every_option_in_it(file: Path) -> 
     assert names[0] == "redis_url"
     assert all(line.startswith("#") for line in written.splitlines() if line and line[0] != "[")
     assert all(len(line) <= 100 for line in written.splitlines() if " = " not in line)
+    assert not re.search(r"\w  +\w", written)
 
 
 def test_every_line_can_be_taken_at_its_word(file: Path) -> None:
@@ -94,16 +95,22 @@ def test_init_asks_nothing_and_says_what_is_next(file: Path) -> None:
     again = invoke("init", str(file), "--upstream-url", "https://llm.example/v1")
     assert (again.exit_code, again.stdout, len(again.stderr.splitlines())) == (1, "", 1)
     assert read_settings({}, env={}, file=file).simulate_llm
-    url = 'redis://u:p"\\%40\x7f@r:6379/0'
+    file.chmod(0o644)
+    url = 'redis://u:p"\\%40\x7f\N{GRINNING FACE}@r:6379/0'
     told = ("--upstream-url", "https://llm.example/v1", "--redis-url", url, "--force")
     assert "SEMCACHE_UPSTREAM_KEY=" in invoke("init", str(file), *told).stdout
     settings = read_settings({}, env={}, file=file)
     assert (settings.upstream_url, settings.redis_url) == ("https://llm.example/v1", url)
     assert not settings.simulate_llm
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(
-    "wrong", [("--upstream-url", "llm"), ("--redis-url", "redis://r/3"), ("--redis-url", "r")]
+    "wrong",
+    [
+        ("--upstream-url", "llm"),
+        *(("--redis-url", url) for url in ("redis://r/3", "r", "unix:///\udcff")),
+    ],
 )
 def test_nothing_is_written_that_could_not_be_read(file: Path, wrong: tuple[str, str]) -> None:
     done = invoke("init", str(file), *wrong)
@@ -163,7 +170,10 @@ def test_what_is_broken_hides_nothing_else(
         port = str(taken.getsockname()[1])
         url = f"redis://u:s3cret@127.0.0.1:{port}/0"  # accepts, and says nothing
         env = {"SEMCACHE_STORE_TIMEOUT_S": "0.1", "SEMCACHE_MAX_DISTANCES": "0.1"}
-        env |= {"SEMCACHE_WORKERS": "many", "SEMCACHE_UPSTREAM_URL": "http://127.0.0.1:1"}
+        env |= {
+            "SEMCACHE_WORKERS": "many",
+            "SEMCACHE_UPSTREAM_URL": "http://127.0.0.1:1/?key=s3cret",
+        }
         arguments = ("--config", str(file), "--redis-url", url, "--port", port)
         code, checks = doctor(*arguments, env=dict(env))
     bad = {name for name, one in checks.items() if one["state"] == "bad"}

@@ -166,7 +166,7 @@ async def look_at_upstreams(settings: Settings) -> AsyncIterator[Finding]:
             with anyio.fail_after(_UPSTREAM_S):
                 await (await anyio.connect_tcp(str(parts.hostname), port)).aclose()
         except (OSError, ValueError, TimeoutError) as error:
-            said = f"{url} cannot be reached ({str(error) or 'no answer in time'})"
+            said = f"{parts.netloc} cannot be reached ({str(error) or 'no answer in time'})"
             yield bad("upstream", said, "Mend the URL, or the way there", RUNNING)
         else:
             yield fine("upstream", f"{parts.hostname}:{port} can be reached")
@@ -199,7 +199,8 @@ async def look_at_models(settings: Settings) -> AsyncIterator[Finding]:
 
 async def _remote(remote: dict[str, Any]) -> Finding:
     async with open_embedder(remote) as embedder:
-        said = f"{remote['model']} answers at {remote['url']}: vectors of {embedder.dim}"
+        where = urlsplit(remote["url"]).netloc  # a query may hold a key
+        said = f"{remote['model']} answers at {where}: vectors of {embedder.dim}"
         return fine("model", f"{said}. Every prompt is sent there")
 
 

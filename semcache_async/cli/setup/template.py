@@ -100,11 +100,13 @@ def _toml(value: object) -> str:
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, float):
         return repr(float(value))
-    return json.dumps(value)  # of what else there is, TOML too
+    text = json.dumps(value, ensure_ascii=False)  # of what else there is, TOML too
+    return text.replace("\x7f", "\\u007f")
 
 
 def _comment(text: str) -> str:
-    lines = textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
+    words = " ".join(text.split())
+    lines = textwrap.wrap(words, _WIDTH, break_long_words=False, break_on_hyphens=False)
     return "\n".join(f"# {line}" for line in lines)
 
 
