@@ -434,12 +434,12 @@ class SemanticCache:
         what is personal, not ``CacheConfig.refuse_personal``. Raises as ``get_or_generate`` does.
         """
         self._check_loop()
+        tracing = self._tracing
+        begins = None if tracing is None else partial(tracing.begin, "request", scope)
         if read and max_age_s is None:
             hit = self._tiers.recall(prompt, scope)
             if hit is not None:
-                if self._tracing is not None:
-                    _end(self._tracing.begin("request", scope), hit)
-                return Reply(self._counters, self._answering, None, produce, hit)
+                return Reply(self._counters, self._answering, None, produce, hit, begins)
         query = read_query(
             *(prompt, scope, self.config, self._learner.policy),
             tags=tags,
@@ -453,9 +453,7 @@ class SemanticCache:
             vetted=vetted,
         )
         attempt = Attempt(query, emits=None if crew else emits)
-        if self._tracing is not None:
-            attempt.span = self._tracing.begin("request", query.scope)
-        return Reply(self._counters, self._answering, attempt, produce)
+        return Reply(self._counters, self._answering, attempt, produce, None, begins)
 
     async def lookup(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -15,7 +15,7 @@ from semcache_async.types import Answer, Neighbour, Source, Timings
 if TYPE_CHECKING:
     from semcache_async.answering import Answering, Outcome
     from semcache_async.flow.flight import Seat
-    from semcache_async.protocols import Produce
+    from semcache_async.protocols import Produce, Span
 
 __all__ = ["Reply"]
 
@@ -29,7 +29,10 @@ class Reply(Generic[C]):
     first chunk or ended. Entry raises what the LLM call raised before that, to all its callers.
     """
 
-    __slots__ = ("_answering", "_attempt", "_counters", "_produce", "_seat", "hit", "source")
+    __slots__ = (
+        *("_answering", "_attempt", "_begins", "_counters", "_produce", "_seat", "_span"),
+        *("hit", "source"),
+    )
 
     def __init__(
         self,
@@ -38,12 +41,15 @@ class Reply(Generic[C]):
         attempt: Attempt | None,
         produce: Produce[C],
         hit: Answer | None = None,
+        begins: Callable[[], Span | None] | None = None,
     ) -> None:
-        """``attempt``: None where ``hit`` is there already."""
+        """``attempt``: None where ``hit`` is there already. ``begins`` the record of it."""
         self._counters = counters
         self._answering = answering
         self._attempt = attempt
         self._produce = produce
+        self._begins = begins
+        self._span: Span | None = None
         self._seat: Seat[C, Outcome] | None = None
         self.hit = hit
         """The stored answer, if it is one."""
@@ -61,8 +67,11 @@ class Reply(Generic[C]):
         return None if self._attempt is None else self._attempt.shadow
 
     async def __aenter__(self) -> Reply[C]:
+        if self._begins is not None:
+            self._span = self._begins()
         if self._attempt is None:
             return self
+        self._attempt.span = self._span
         try:
             self.hit = await self._begin(self._attempt)
         except BaseException as error:
@@ -137,8 +146,8 @@ class Reply(Generic[C]):
 
     def _settle(self, error: BaseException | None) -> None:
         self._leave()
-        if self._attempt is not None and self._attempt.span is not None:
-            self._attempt.span.end(self.hit or self, error)
+        if self._span is not None:
+            self._span.end(self.hit or self, error)
         if error is None:
             self._counters.count(self.source)
             return

@@ -292,6 +292,26 @@ async def test_a_stream_left_early(cache: SemanticCache, seen: Seen) -> None:
     assert len(seen.named("chat")) == 2
 
 
+async def test_a_reply_is_recorded_where_it_is_entered(
+    cache: SemanticCache, seen: Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun: list[str] = []
+
+    class Noting(SpanProcessor):
+        def on_start(self, span: Any, parent_context: Any = None) -> None:
+            begun.append(span.name)
+
+    seen.provider.add_span_processor(Noting())
+    reply = cache.reply("at 10", whole(GatedLLM(opened=True)))
+    assert not begun
+    for _ in range(2):
+        async with reply:
+            await reply.answer()
+    sources = [told(span)["semcache.source"] for span in seen.named("request")]
+    assert (sources, begun.count("semcache.request")) == (["generated", "exact"], 2)
+    assert not caplog.text, "nothing is ended twice"
+
+
 async def test_an_llm_call_within_another(cache: SemanticCache, seen: Seen) -> None:
     async def outer(_prompt: str) -> str:
         return (await cache.get_or_generate("inner at 90", GatedLLM(opened=True))).text
