@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import Token
 from dataclasses import fields
 from functools import partial, wraps
 from typing import NamedTuple, ParamSpec, TypeAlias, TypeVar
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary, ref
 
 from opentelemetry import context, metrics, trace
 from opentelemetry.context import Context
@@ -48,6 +48,7 @@ _NAME = "semcache_async"
 _TOLD = ("source", "distance", "entry_id", "age_s", "stale", "widened")
 """What spans tell of an ``Answer``."""
 _RESULTS = {*(source.value for source in Source), "shed", "failed"}
+_COUNTED = [part.name for part in fields(Stats) if part.metadata.get("kind") == "counter"]
 _HAND_OVER_S = 1.0
 _LONGEST = 256
 """Characters of a model's name, which may be a caller's."""
@@ -84,9 +85,9 @@ def instrument(
     record(cache, called, tracer_provider)
     meters = meter_provider or metrics.get_meter_provider()
     if meters not in _watched:
-        _watched[meters] = caches = WeakSet[SemanticCache]()
-        measure(meters, partial(_measured, caches))
-    _watched[meters].add(cache)
+        _watched[meters] = caches = _Caches()
+        measure(meters, partial(_measured, caches, {}))
+    _watched[meters].setdefault(ref(cache), (cache.config.name, Counter()))
 
 
 def record(
@@ -254,7 +255,9 @@ def _kind_of(error: BaseException) -> str:
 # -- metrics
 
 
-_watched: WeakKeyDictionary[MeterProvider, WeakSet[SemanticCache]] = WeakKeyDictionary()
+_Caches: TypeAlias = dict[ref[SemanticCache], tuple[str, Counter[str]]]
+"""Each with its name, and the numbers that it told last."""
+_watched: WeakKeyDictionary[MeterProvider, _Caches] = WeakKeyDictionary()
 
 
 def measure(meter_provider: MeterProvider, read: Callable[[], Iterable[Measured]]) -> None:
@@ -303,16 +306,20 @@ def on_loop(loop: asyncio.AbstractEventLoop, read: Callable[[], T]) -> T:
         return read()
 
 
-def _measured(caches: Collection[SemanticCache]) -> Iterator[Measured]:
-    """Those of one name together."""
-    sums: dict[str, Counter[str]] = {}
-    for cache in list(caches):
-        stats = on_loop(cache.loop, cache.stats)
-        sums.setdefault(cache.config.name, Counter()).update(
-            {  # a number of OTLP's is no bool
-                name: +number for name, number in stats.items() if isinstance(number, int | float)
-            }
-        )
+def _measured(caches: _Caches, gone: dict[str, Counter[str]]) -> Iterator[Measured]:
+    """Those of one name together; what they had counted that are ``gone`` stays counted."""
+    for there in [one for one in list(caches) if one() is None]:
+        name, told = caches.pop(there)
+        gone.setdefault(name, Counter()).update({field: told[field] for field in _COUNTED})
+    sums = {name: Counter(told) for name, told in gone.items()}
+    for there, (name, told) in list(caches.items()):
+        if (cache := there()) is not None:
+            stats = on_loop(cache.loop, cache.stats)
+            told.clear()
+            told.update(  # a number of OTLP's is no bool
+                {name: +number for name, number in stats.items() if isinstance(number, int | float)}
+            )
+        sums.setdefault(name, Counter()).update(told)
 
     def of(field: str, **more: str) -> list[tuple[Attributes, float]]:
         return [({"semcache.cache": name, **more}, sums[name][field]) for name in sums]

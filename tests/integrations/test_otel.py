@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -419,14 +420,18 @@ async def test_the_metrics_are_the_stats(cache: SemanticCache, seen: Seen) -> No
         assert shown == {n for n, kind in kinds.items() if kind.get("kind") in ("counter", "gauge")}
 
 
-async def test_caches_of_one_name_are_summed_and_closed_ones_forgotten(seen: Seen) -> None:
+async def test_caches_of_one_name_are_summed_and_what_they_counted_outlives_them(
+    seen: Seen,
+) -> None:
     llm = GatedLLM(opened=True)
     for prompts in (["at 10"], ["at 10", "at 90"]):
         async with SemanticCache.open(store=MemoryStore(), embedder=AngleEmbedder()) as cache:
             seen.instrument(cache)
             for prompt in prompts:
                 await cache.get_or_generate(prompt, llm)
-            if len(prompts) == 1:
-                first = cache
-    assert seen.numbers()["semcache.requests", "generated"] == 3
-    assert first.stats().generated == 1
+            assert seen.numbers()["semcache.llm_limit", ""] == CacheConfig().max_llm_calls
+        del cache
+        gc.collect()
+    numbers = seen.numbers()
+    assert numbers["semcache.requests", "generated"] == numbers["semcache.llm_calls", ""] == 3
+    assert numbers["semcache.llm_limit", ""] == 0, "which they have no more"
