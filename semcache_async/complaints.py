@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import time
 import traceback
+from contextlib import suppress
 
 from semcache_async.errors import SemcacheError
 
-__all__ = ["Complaints", "trace_of"]
+__all__ = ["Complaints", "status_of", "trace_of"]
 
 _logger = logging.getLogger("semcache_async")
 _EVERY_S = 1.0
@@ -36,6 +37,16 @@ class Complaints:
             error = _where(error)
         more = self._held_back.pop(kind, 0)
         _logger.warning("%s: %s%s", kind, error, f" ({more} more since)" if more else "")
+
+
+def status_of(error: object) -> int | None:
+    """The HTTP status that an error, or a response, says that it has."""
+    for name in ("status", "status_code"):
+        with suppress(Exception):  # of a property
+            told = getattr(error, name)
+            if isinstance(told, int) and not isinstance(told, bool):
+                return int(told)
+    return None
 
 
 def trace_of(error: BaseException) -> list[str]:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from semcache_async.complaints import status_of
 from semcache_async.errors import OverloadedError
 
 __all__ = ["Limiter", "is_overload"]
@@ -32,12 +33,7 @@ def is_overload(error: BaseException) -> bool:
     common clients (openai, anthropic, aiohttp, httpx) carry; a time-out counts."""
     if any("Timeout" in kind.__name__ for kind in type(error).__mro__):
         return True
-    response = getattr(error, "response", None)
-    told = (getattr(one, name, None) for one in (error, response) for name in _STATUS)
-    return any(status in _OVERLOADED for status in told if isinstance(status, int))
-
-
-_STATUS = ("status", "status_code")
+    return any(status_of(one) in _OVERLOADED for one in (error, getattr(error, "response", None)))
 
 
 class Limiter:

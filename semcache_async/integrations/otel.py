@@ -29,7 +29,7 @@ from opentelemetry.util.types import AttributeValue
 
 from semcache_async import __version__
 from semcache_async.cache import SemanticCache
-from semcache_async.complaints import Complaints
+from semcache_async.complaints import Complaints, status_of
 from semcache_async.protocols import Produce
 from semcache_async.stats import Stats
 from semcache_async.types import Neighbour, Produced, Scope, Source
@@ -247,9 +247,7 @@ def failed(span: trace.Span, kind: str) -> None:
 
 def _kind_of(error: BaseException) -> str:
     """The status that an upstream gave, or the error's class; its words may hold a prompt."""
-    given = (getattr(error, name, None) for name in ("status", "status_code"))
-    status = next((one for one in given if type(one) is int), None)
-    return str(status or type(error).__qualname__)
+    return str(status_of(error) or type(error).__qualname__)
 
 
 # -- metrics

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from semcache_async.complaints import status_of
 from semcache_async.errors import FlightFailedError
 from semcache_async.types import Letter
 
@@ -106,7 +107,6 @@ leaves lying in the store is bounded."""
 _TEXT = 1
 """Marks a chunk of text, which is never mistaken for bytes."""
 _DEEPEST = 4
-_STATUS = ("status", "status_code")
 
 
 def read(letter: Letter) -> Body:
@@ -153,9 +153,8 @@ def pack_error(error: BaseException, count: int, traceparent: str = "") -> Faile
     for name, value in vars(error).items():
         with suppress(TypeError, ValueError):
             state[_name(name)] = _plain(value)
-    status = next((n for name in _STATUS if type(n := getattr(error, name, None)) is int), None)
     message = (_said(error) or "").encode(errors="replace").decode()
-    return Failed(kind, args, state, message, status, count, traceparent)
+    return Failed(kind, args, state, message, status_of(error), count, traceparent)
 
 
 def unpack_error(failed: Failed) -> Exception:

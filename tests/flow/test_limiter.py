@@ -174,7 +174,7 @@ async def test_a_turn_that_comes_as_its_caller_leaves_is_the_next_ones() -> None
 async def test_an_error_that_raises_when_looked_at_keeps_no_turn() -> None:
     class OddError(Exception):
         @property
-        def status(self) -> int:
+        def response(self) -> int:
             raise RuntimeError("odd")
 
     limiter = Limiter(most=1, wait_s=1e6)

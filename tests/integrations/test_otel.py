@@ -253,8 +253,19 @@ class LateError(Exception):
     status_code = 429
 
 
+class EvilError(Exception):
+    @property
+    def status(self) -> int:
+        raise RuntimeError("There is no response yet.")
+
+
 @pytest.mark.parametrize(
-    ("error", "kind"), [(LateError("secret"), "429"), (ValueError("secret"), "ValueError")]
+    ("error", "kind"),
+    [
+        (LateError("secret"), "429"),
+        (ValueError("secret"), "ValueError"),
+        (EvilError("secret"), "EvilError"),
+    ],
 )
 async def test_an_error(cache: SemanticCache, seen: Seen, error: Exception, kind: str) -> None:
     llm = GatedLLM(opened=True)
