@@ -73,7 +73,9 @@ def test_with_the_least_it_is_safe_and_finds_the_service(
     settings = settings_of(parts, tmp_path / "semcache.toml")
     assert settings.port == container["ports"][0]["containerPort"]
     assert (settings.redis_url, settings.cache.max_distance) == ("redis://redis:6379/0", 0.03)
-    assert pod["terminationGracePeriodSeconds"] > settings.drain_timeout_s + 5
+    (*_, waited) = container["lifecycle"]["preStop"]["exec"]["command"]
+    last = float(waited) + settings.drain_timeout_s + settings.cache.close_timeout_s
+    assert pod["terminationGracePeriodSeconds"] > last + 5, "and OpenTelemetry's last words"
     mounted = {mount["name"] for mount in container["volumeMounts"]}
     assert mounted == {volume["name"] for volume in pod["volumes"]} == {"config", "tmp", "models"}
 

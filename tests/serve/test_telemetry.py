@@ -30,6 +30,7 @@ from semcache_async import SemanticCache
 from semcache_async.errors import ConfigError
 from semcache_async.serve.metrics.exposition import families
 from semcache_async.serve.process import server
+from semcache_async.serve.upstream.routing import Upstreams
 from semcache_async.simulator import make_simulator
 from semcache_async.testing import AngleEmbedder, MemoryStore
 from tests.serve.running import AT_ONCE, Live, live
@@ -240,12 +241,19 @@ async def test_a_processor_that_fails_harms_nobody(
         assert await service.ask("at 10") == 200
 
 
-def test_it_says_what_is_wanting(monkeypatch: pytest.MonkeyPatch) -> None:
-    wanting = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
-    monkeypatch.setitem(sys.modules, wanting, None)
-    monkeypatch.delitem(sys.modules, "semcache_async.serve.telemetry", raising=False)
-    with pytest.raises(ConfigError, match=rf"{wanting}.*semcache-async\[otel\]"):
-        server._telemetry()
+@pytest.mark.parametrize("wanting", [True, False], ids=["package", "variable"])
+async def test_it_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch, wanting: bool) -> None:
+    said = "OTEL_.*must be a positive"
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0")
+    if wanting:
+        missing = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+        monkeypatch.setitem(sys.modules, missing, None)
+        monkeypatch.delitem(sys.modules, "semcache_async.serve.telemetry", raising=False)
+        said = rf"{missing}.*semcache-async\[otel\]"
+    async with SemanticCache.open(store=MemoryStore(), embedder=AngleEmbedder()) as cache:
+        with pytest.raises(ConfigError, match=said):
+            async with server._telemetry(cache, Upstreams([]), None):
+                pass
 
 
 async def test_the_program_of_the_docs(monkeypatch: pytest.MonkeyPatch) -> None:

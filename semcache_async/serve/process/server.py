@@ -6,7 +6,7 @@ import asyncio
 import gc
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -27,7 +27,7 @@ from semcache_async.serve.process.logs import quiet_logger
 from semcache_async.serve.service import Service
 from semcache_async.serve.settings import Settings
 from semcache_async.serve.upstream.judge import judge_of
-from semcache_async.serve.upstream.routing import open_upstreams
+from semcache_async.serve.upstream.routing import Upstreams, open_upstreams
 from semcache_async.shell import in_background
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ async def open_service(
         metrics.watch(cache)
         telemetry = None
         if settings.otel:
-            opened = _telemetry()(cache, upstreams, metrics if part.row == 0 else None)
-            telemetry = await stack.enter_async_context(opened)
+            numbers = metrics if part.row == 0 else None
+            telemetry = await stack.enter_async_context(_telemetry(cache, upstreams, numbers))
         await stack.enter_async_context(in_background(_publish(metrics)))
         yield Service(
             cache=cache,
@@ -133,14 +133,25 @@ async def open_service(
         metrics.publish()
 
 
-def _telemetry() -> Callable[..., AbstractAsyncContextManager[Telemetry]]:
-    try:
-        from semcache_async.serve.telemetry import open_telemetry
-    except ImportError as error:
-        raise ConfigError(
-            f"otel needs {error.name}, which is not here: pip install 'semcache-async[otel]'."
-        ) from error
-    return open_telemetry
+@asynccontextmanager
+async def _telemetry(
+    cache: SemanticCache, upstreams: Upstreams, numbers: Metrics | None
+) -> AsyncIterator[Telemetry]:
+    async with AsyncExitStack() as stack:
+        try:
+            from semcache_async.serve.telemetry import open_telemetry
+
+            opened = open_telemetry(cache, upstreams, numbers)
+            telemetry = await stack.enter_async_context(opened)
+        except ImportError as error:
+            raise ConfigError(
+                f"otel needs {error.name}, which is not here: pip install 'semcache-async[otel]'."
+            ) from error
+        except ValueError as error:
+            raise ConfigError(
+                f"OpenTelemetry does not take its variables OTEL_*: {error}"
+            ) from error
+        yield telemetry
 
 
 def _load(model: str | None, *, threads: int | None) -> Embedder:
