@@ -440,8 +440,9 @@ class SemanticCache:
             hit = self._tiers.recall(prompt, scope)
             if hit is not None:
                 return Reply(self._counters, self._answering, None, produce, hit, begins)
+        policy = self._learner.policy if read or write else self._learner.start
         query = read_query(
-            *(prompt, scope, self.config, self._learner.policy),
+            *(prompt, scope, self.config, policy),
             tags=tags,
             ttl_s=ttl_s,
             max_distance=max_distance,

@@ -189,8 +189,12 @@ class Learner:
             self._renew(known)
         return known.policy
 
+    def start(self, scope: Scope) -> Policy:
+        """The same before there is evidence: for who has no use for any."""
+        return self._start_of(scope.tenant, self._models.only or self._models.of(scope))
+
     def _start_for(self, tenant: str, room: Room) -> Policy:
-        """Before there is evidence; the readings of a tenant's prompts are its own."""
+        """The readings of a tenant's prompts are its own."""
         words, start = room.reader.wording, room.max_distance
         if self._config.target_precision is not None:
             start = min(start, _UNPROVEN if room.measured else STRICT_DISTANCE)

@@ -21,6 +21,7 @@ from semcache_async import (
     SemanticCache,
     Source,
 )
+from semcache_async.answering import whole
 from semcache_async.bounds.choice import Outcome
 from semcache_async.testing import MemoryStore
 from tests.evidence.clusters import Clusters, intent_of, judge
@@ -84,6 +85,18 @@ async def test_a_safe_scope_reaches_farther(opened: Open) -> None:
         assert "at least .9" in found.explain()
         assert (await ask(cache, "3:new")).source is Source.SEMANTIC
         assert [scope for scope, _ in cache.reaches()] == [Scope()]
+
+
+async def test_what_bypasses_is_of_no_scope_that_learns(opened: Open) -> None:
+    async def generate(_prompt: str) -> str:
+        return "a"
+
+    async with opened(**LEARNING) as cache:
+        for reads, writes, learning in ((False, False, 0), (False, True, 1)):
+            async with cache.reply("1:a", whole(generate), read=reads, write=writes) as reply:
+                await reply.answer()
+            await until(lambda: cache.stats().judging == 0)
+            assert len(cache.reaches()) == cache.stats().scopes == learning
 
 
 async def test_where_hits_would_be_wrong_nothing_is_served(opened: Open) -> None:
