@@ -103,6 +103,12 @@ def test_with_everything_kubernetes_takes_it_still(
     assert port == parts["Service"]["spec"]["ports"][0]["name"]
 
 
+def test_a_password_is_no_value() -> None:
+    typed = json.dumps([PLAIN | {"redis": {"url": "rediss://user:hush@redis:6379/0"}}])
+    with pytest.raises(AssertionError, match="url"):
+        tool("python", "tests/release/chart.py", CHART, typed=typed)
+
+
 def test_its_versions_are_the_packages() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["version"] == chart["appVersion"] == __version__
