@@ -187,6 +187,12 @@ def test_what_is_broken_hides_nothing_else(
     assert "s3cret" not in json.dumps(checks)
 
 
+def test_a_path_that_is_no_text_is_told(no_models: None) -> None:
+    url = "redis://127.0.0.1:1/0"
+    code, checks = doctor("--config", "\udcff.toml", "--redis-url", url)
+    assert (code, checks["options"]["said"][0]) == (1, "\udcff")
+
+
 def test_a_port_of_ours_is_no_trouble(no_models: None, redis_url: str, name: str) -> None:
     async def work() -> list[Finding]:
         async with live(redis_url, name) as service:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -52,7 +53,7 @@ def _doctor(
             import msgspec
 
             told = {"ok": not wrong, "checks": found}
-            typer.echo(msgspec.json.encode(told).decode())
+            typer.echo(json.dumps(msgspec.to_builtins(told)))  # a path may be no text
         elif wrong:
             typer.echo(f"In the way of serving: {wrong}.")
         else:
