@@ -4,6 +4,7 @@ caller as far as the upstream, and all that ``/metrics`` has."""
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -66,6 +67,8 @@ _PROVIDERS = {
     "x.ai": "x_ai",
 }
 """By the ends of their hosts; others speak OpenAI's API, or Anthropic's."""
+_READERS = ("opentelemetry.trace", "opentelemetry.baggage")
+"""They log what a broken header holds."""
 _w3c = TraceContextTextMapPropagator()
 
 
@@ -145,6 +148,8 @@ async def open_telemetry(
     """Recorded meanwhile, by the global providers where somebody has set those up (as
     ``opentelemetry-instrument`` does), else by ones that export by OTLP over HTTP and read the
     variables ``OTEL_*``. ``numbers``: None where another process tells them."""
+    for name in _READERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     own: list[Callable[[], object]] = []
     tracers = _tracers(own)
     record(cache, partial(_called, upstreams), tracers)

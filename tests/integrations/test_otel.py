@@ -20,6 +20,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from semcache_async import CacheConfig, Scope, SemanticCache
 from semcache_async.answering import whole
+from semcache_async.complaints import Complaints
+from semcache_async.integrations import otel
 from semcache_async.integrations.otel import instrument
 from semcache_async.stats import Stats
 from semcache_async.testing import AngleEmbedder, MemoryStore
@@ -383,7 +385,11 @@ async def test_a_judge_is_part_of_no_request(seen: Seen) -> None:
     assert seen.one("judge").parent is None
 
 
-async def test_a_tracer_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_tracer_that_fails_harms_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(otel, "_complaints", Complaints())  # which has said nothing yet
+
     class Broken(SpanProcessor):
         def on_start(self, *_: Any, **__: Any) -> None:
             raise RuntimeError("broken")

@@ -104,9 +104,10 @@ class Telling:
         self.url, self.service = served.url, served.service
         self.collector, self.heads = collector, heads
 
-    async def ask(self, prompt: str, **fields: Any) -> int:
+    async def ask(self, prompt: str, state: str = "a=b", **fields: Any) -> int:
         body = {"model": "m", "messages": [{"role": "user", "content": prompt}], **fields}
         headers = {"traceparent": f"00-{TRACE}-{CALLER}-01", "baggage": "user=alice"}
+        headers |= {"tracestate": state}
         url = f"{self.url}/v1/chat/completions"
         async with (
             aiohttp.ClientSession(headers=headers) as session,
@@ -239,6 +240,16 @@ async def test_a_processor_that_fails_harms_nobody(
     async with telling(monkeypatch, redis_url, name) as service:
         monkeypatch.setattr(broken, moment, lambda *_args, **_more: 1 / 0)
         assert await service.ask("at 10") == 200
+
+
+async def test_broken_headers_are_not_logged(
+    monkeypatch: pytest.MonkeyPatch, redis_url: str, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with telling(monkeypatch, redis_url, name) as service:
+        assert await service.ask("at 10", state="A SECRET") == 200
+    assert "SECRET" not in caplog.text
+    (asked,) = service.collector.named("POST /v1/chat/completions")
+    assert asked.trace_id.hex() == TRACE
 
 
 @pytest.mark.parametrize("wanting", [True, False], ids=["package", "variable"])
