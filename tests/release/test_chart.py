@@ -22,7 +22,7 @@ FULL = PLAIN | {
     "apiKeys": {"name": "semcache-keys", "key": "keys.toml"},
     "env": {"SEMCACHE_WORKERS": "2", "SEMCACHE_LOG_PROMPTS": "true"},
     "envFrom": [{"secretRef": {"name": "openai"}}],
-    "models": {"emptyDir": None, "persistentVolumeClaim": {"claimName": "models"}},
+    "models": {"claim": "models"},
     "autoscaling": {"enabled": True},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     "prometheusRule": {"rules": RULES},
@@ -33,8 +33,8 @@ FULL = PLAIN | {
 
 @pytest.fixture(scope="module")
 def rendered() -> list[dict[str, Any]]:
-    """What Kubernetes is told, by kind: with the least, and with everything."""
-    typed = json.dumps([PLAIN, FULL])
+    """What Kubernetes is told, by kind: with the least, with everything, and without models."""
+    typed = json.dumps([PLAIN, FULL, PLAIN | {"models": {"enabled": False}}])
     parts: list[dict[str, Any]] = json.loads(
         tool("python", "tests/release/chart.py", CHART, typed=typed)
     )
@@ -101,6 +101,17 @@ def test_with_everything_kubernetes_takes_it_still(
     assert (settings.workers, settings.log_prompts) == (2, True)
     port = parts["ServiceMonitor"]["spec"]["endpoints"][0]["port"]
     assert port == parts["Service"]["spec"]["ports"][0]["name"]
+
+
+def test_models_are_on_a_volume_in_the_image_or_fetched(rendered: list[dict[str, Any]]) -> None:
+    sources = []
+    for parts in rendered:
+        pod = parts["Deployment"]["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        mounted = [mount["name"] for mount in container["volumeMounts"]]
+        assert sorted(mounted) == sorted(volume["name"] for volume in pod["volumes"])
+        sources += [[*v] for v in pod["volumes"] if v["name"] == "models"] or [[]]
+    assert sources == [["name", "emptyDir"], ["name", "persistentVolumeClaim"], []]
 
 
 def test_a_password_is_no_value() -> None:
