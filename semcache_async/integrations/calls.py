@@ -1,7 +1,8 @@
 """What the integrations of chat models share: a call as the cache sees it, and its way through it.
 
 The text of the last user message is matched by meaning; all else, to the last parameter, is scope,
-by hash. A call that offers tools is answered from its own wording alone.
+by hash. A call that offers tools, or wants JSON, is answered from its own wording alone; one that
+depends on what its provider keeps or finds is not the cache's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import (
     Callable,
     Iterable,
     Iterator,
+    Mapping,
     Sequence,
 )
 from contextlib import aclosing, suppress
@@ -35,6 +37,7 @@ from semcache_async.types import Produced, Scope
 
 __all__ = [
     "Call",
+    "REASONS",
     "Form",
     "WholeForm",
     "answered",
@@ -45,10 +48,35 @@ __all__ = [
     "streamed",
 ]
 
+REASONS = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason", "status")
+"""Under which models say why an answer ended."""
 _ENDS = {
     *("stop", "eos", "eos_token", "end", "end_turn", "stop_sequence", "complete", "completed"),
 }
 _CALLS = {"tool_calls", "tool_call", "tool_use", "function_call"}
+
+_STATE = (
+    *("previous_response", "conversation", "container", "background", "mcp_servers"),
+    *("web_search_options", "search_parameters"),
+)
+"""In names of parameters by which an answer depends on what its provider keeps, does later or
+finds."""
+_OFFERED = ("tools", "functions", "built_in_tools")
+_RUN_BY_CALLERS = {
+    *("name", "function", "parameters", "input_schema"),
+    *("toolSpec", "functionDeclarations", "function_declarations"),
+}
+_JSON = (
+    *("response_format", "response_schema", "response_json_schema", "response_mime_type", "format"),
+    *("output_format", "guided_json", "ls_structured_output_format"),
+)
+_MORE = (
+    *("extra_args", "extra_body", "extra_query", "model_kwargs", "additional_kwargs"),
+    *("generation_config", "output_config", "text"),
+)
+"""Parameters that are parameters."""
+
+_TEXT = {"type": "text"}
 
 _NOT_TOLD = "A piece of this stream cannot be told to others than its first caller; ask again."
 
@@ -100,31 +128,61 @@ def read_call(
     framework: str,
     text: str | None,
     beside: object,
+    parameters: Mapping[str, Any],
     *,
-    tools: bool = False,
-    temperature: object = None,
+    exact: bool = False,
 ) -> Call:
     """What is asked in which scope. ``scope``: whose it is. ``text``: None where there is none to
     match. ``beside``: all that the answer depends on but ``text``, as JSON can say it; what JSON
-    cannot say leaves the cache out, as do a ``temperature`` of 1 or more and prompts that ask for
-    something new each time: who asks twice wants two answers."""
+    cannot say leaves the cache out, as do a temperature of 1 or more and prompts that ask for
+    something new each time: who asks twice wants two answers. ``parameters``: the call's and the
+    model's, by their usual names. ``exact``: the answer is for this wording alone."""
     out = Call("-", scope, caches=False)
+    own = [scope.parameters.get(name) for name in (framework, "exact")]
     try:
         prompt = check_text("prompt", text)
-        told = json.dumps(beside, sort_keys=True, allow_nan=False)
+        told = json.dumps([beside, own], sort_keys=True, allow_nan=False)
+        known = _flat(parameters)
+        offered = [tool for name in _OFFERED for tool in known.get(name) or ()]
     except (PromptError, TypeError, ValueError, RecursionError):
         return out
-    if isinstance(temperature, int | float) and temperature >= 1.0:
+    if _is_sampled(known.get("temperature")) or any(map(_is_run_by_provider, offered)):
         return out
-    if is_time_bound(prompt) or asks_anew(prompt):
+    names = [str(name) for name, value in known.items() if value not in (None, False)]
+    if any(part in name for name in names for part in _STATE):
+        return out
+    if len(prompt) > config.max_prompt_bytes or is_time_bound(prompt) or asks_anew(prompt):
         return out
     if config.refuse_personal and is_personal(prompt):
         return out
     digest = sha256(told.encode(errors="surrogatepass")).hexdigest()
-    parameters = {**scope.parameters, framework: digest}
-    if tools:
-        parameters["exact"] = sha256(prompt.encode()).hexdigest()
-    return Call(prompt, msgspec.structs.replace(scope, parameters=parameters), caches=True)
+    known_by = {**scope.parameters, framework: digest}
+    if exact or offered or any(known.get(name) not in (None, "", {}, _TEXT) for name in _JSON):
+        known_by["exact"] = sha256(prompt.encode()).hexdigest()
+    return Call(prompt, msgspec.structs.replace(scope, parameters=known_by), caches=True)
+
+
+def _flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    more = [parameters.get(name) for name in _MORE]
+    known = dict(parameters)
+    for one in more:
+        known |= one if isinstance(one, Mapping) else {}
+    return known
+
+
+def _is_sampled(temperature: Any) -> bool:
+    try:
+        return float(temperature) >= 1.0
+    except (TypeError, ValueError):
+        return False
+
+
+def _is_run_by_provider(tool: object) -> bool:
+    """Such as a search: what it finds is in no call."""
+    if not isinstance(tool, Mapping):
+        return False
+    kind = tool.get("type", "function")
+    return kind not in ("function", "custom") or tool.keys().isdisjoint(_RUN_BY_CALLERS)
 
 
 def cut_last(messages: Sequence[dict[str, Any]]) -> tuple[str | None, list[dict[str, Any]]]:
@@ -157,9 +215,11 @@ def has_ended(reasons: Iterable[object], *, calls: bool) -> bool:
     return all(reason is None or str(reason).casefold() in ends for reason in reasons)
 
 
-def is_plain(text: str, config: CacheConfig) -> bool:
-    """Is an answer's text one for everybody, and not empty?"""
-    return bool(text.strip()) and not (config.refuse_personal and has_numbers_of_somebody(text))
+def is_plain(text: str, config: CacheConfig, *, calls: bool = False) -> bool:
+    """Is an answer's text one for everybody, and not empty? One that ``calls`` tools may be."""
+    if not text.strip():
+        return calls
+    return not (config.refuse_personal and has_numbers_of_somebody(text))
 
 
 async def answered(

@@ -229,8 +229,8 @@ def _call(
         "dspy",
         text,
         [told, left, frame],
-        tools=frame is None or bool(request.get("tools")),
-        temperature=request.get("temperature"),
+        {name: value for name, value in request.items() if name != "response_format"},
+        exact=frame is None,
     )
 
 
@@ -244,7 +244,7 @@ def _is_worth_keeping(told: Any, cache: SemanticCache) -> bool:
         output = one if isinstance(one, dict) else {"text": one}
         text = output.get("text") or output.get("content") or ""
         called = bool(output.get("tool_calls"))
-        if not (text.strip() or called) or not is_plain(text or "-", cache.config):
+        if not is_plain(text, cache.config, calls=called):
             return False
         calls |= called
     ends = [one.get("finish_reason") for one in (*told.get("responses", ()), *choices)]

@@ -31,9 +31,8 @@ _OF_A_CALL = {
     *("messages", "model", "stream", "stream_options", "timeout", "max_retries", "drop_params"),
     *("litellm_params", "parent_otel_span", "deployment_id", "specific_deployment"),
 }
+_SHAPING = {"guardrails", "headers", "hf_model_name", "roles"}
 _OF_AN_UPSTREAM = ("custom_llm_provider", "api_base", "api_version", "api_key")
-_EXACT = ("tools", "functions", "response_format")
-_STATE = ("previous_response_id", "conversation", "container", "background", "web_search_options")
 
 
 class SemcacheCache(Cache):  # type: ignore[misc]
@@ -82,12 +81,10 @@ class SemcacheCache(Cache):  # type: ignore[misc]
         told = {
             name: value
             for name, value in kwargs.items()
-            if (name in known or not is_litellm_owned_kwarg(name))
+            if (name in known or _is_told(name) or not is_litellm_owned_kwarg(name))
             and name not in _OF_A_CALL
             and value is not None
         }
-        if any(name in told for name in _STATE):
-            text = None
         schema: Any = told.get("response_format")
         if hasattr(schema, "model_json_schema"):
             told["response_format"] = schema.model_json_schema()
@@ -99,7 +96,7 @@ class SemcacheCache(Cache):  # type: ignore[misc]
         ]
         owner = [
             next((str(source[name]) for source in sources if source.get(name) is not None), None)
-            for name in self._SEMANTIC_CACHE_TENANT_SCOPE_FIELDS
+            for name in self._semantic_cache_scope_fields()
         ]
         routed = any(source.get("model_group") for source in sources)  # its deployments are one
         upstream = None if routed else [str(kwargs.get(name)) for name in _OF_AN_UPSTREAM]
@@ -107,13 +104,17 @@ class SemcacheCache(Cache):  # type: ignore[misc]
         namespace = self._add_namespace_to_cache_key("", **kwargs)
         return read_call(
             self._config,
-            Scope(),
+            self.cache.scope,
             "litellm",
             text,
             [told, left, owner, upstream, model, namespace],
-            tools=any(kwargs.get(name) for name in _EXACT),
-            temperature=kwargs.get("temperature"),
+            told,
         )
+
+
+def _is_told(name: str) -> bool:
+    """A parameter of LiteLLM's own by which the model is told more, or less?"""
+    return name in _SHAPING or "prompt" in name
 
 
 def _cut(messages: Any) -> tuple[str | None, list[dict[str, Any]]]:
@@ -129,7 +130,7 @@ class _Entries(BaseCache):  # type: ignore[misc]
     def __init__(self, cache: SemanticCache, scope: Scope, tags: Sequence[str]) -> None:
         super().__init__()
         self._cache = cache
-        self._scope = scope
+        self.scope = scope
         self._tags = tags
         self._complaints = Complaints()
 
@@ -179,8 +180,8 @@ class _Entries(BaseCache):  # type: ignore[misc]
         await self._cache.store(text, written, scope=scope, tags=self._tags, ttl_s=ttl_s)
 
     def _asked(self, key: str, kwargs: Mapping[str, Any]) -> tuple[str, Scope]:
-        parameters = {**self._scope.parameters, "litellm": key}
-        scope = msgspec.structs.replace(self._scope, parameters=parameters)
+        parameters = {**self.scope.parameters, "litellm": key}
+        scope = msgspec.structs.replace(self.scope, parameters=parameters)
         return _cut(kwargs["messages"])[0] or "", scope
 
     def _is_worth_keeping(self, response: Mapping[str, Any]) -> bool:
@@ -191,8 +192,7 @@ class _Entries(BaseCache):  # type: ignore[misc]
             if (
                 not has_ended([choice["finish_reason"]], calls=bool(calls))
                 or message.get("refusal")
-                or not (text.strip() or calls)
-                or not is_plain(text or "-", self._cache.config)
+                or not is_plain(text, self._cache.config, calls=bool(calls))
             ):
                 return False
         return bool(response["choices"])

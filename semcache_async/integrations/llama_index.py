@@ -22,7 +22,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing
-from functools import partial
+from functools import partial, reduce
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from llama_index.core.base.llms.types import (
@@ -47,6 +47,7 @@ from llama_index.core.tools.types import BaseTool
 from semcache_async.cache import SemanticCache
 from semcache_async.config import CacheConfig
 from semcache_async.integrations.calls import (
+    REASONS,
     Call,
     answered,
     cut_last,
@@ -87,8 +88,8 @@ class SemcacheLLM(FunctionCallingLLM):
     calls that were made, and of no others; others' answers have no ``raw``.
 
     Not kept: prompts that are personal (``CacheConfig.refuse_personal``) or time-bound, answers
-    that are cut off or empty, and what JSON cannot carry. A call that offers tools serves its own
-    wording alone.
+    that are cut off or empty, and what JSON cannot carry. A call that offers tools, or wants JSON,
+    serves its own wording alone.
     """
 
     inner: SerializeAsAny[LLM]
@@ -173,7 +174,7 @@ class SemcacheLLM(FunctionCallingLLM):
         async with aclosing(found) as each:
             async for piece in each:
                 if isinstance(piece, _Piece):
-                    text += piece.delta
+                    text = form.after(text, piece)
                     yield piece.whole or form.made(text, piece.delta)
                 else:
                     yield piece
@@ -217,14 +218,11 @@ class SemcacheLLM(FunctionCallingLLM):
             known = {**llm.model_dump(mode="json", fallback=_named), "type": type(llm).__qualname__}
         except (TypeError, ValueError):
             known, text = {}, None
-        if known.get("track_previous_responses"):  # of which no call tells
-            text = None
         known = {name: value for name, value in known.items() if name not in _NO_MATTER}
-        offers = bool(kwargs.get("tools") or known.get("tools") or known.get("built_in_tools"))
+        given = {**known, **kwargs}
+        offers = bool(given.get("tools") or given.get("built_in_tools"))
         call = read_call(
-            *(self._semcache.config, self._scope, _TAG, text, [kind, known, beside, kwargs]),
-            tools=offers,
-            temperature=kwargs.get("temperature", getattr(llm, "temperature", None)),
+            *(self._semcache.config, self._scope, _TAG, text, [kind, known, beside, kwargs], given)
         )
         return call, offers
 
@@ -331,13 +329,14 @@ class _Form(Generic[R]):
         text, calls = self.text(answer), self.calls(answer)
         return (
             (self._offers or not calls)
-            and is_plain(text or "-" if calls else text, self._config)
+            and is_plain(text, self._config, calls=calls)
             and has_ended([_reason(answer.raw)], calls=calls)
         )
 
     def write_piece(self, piece: R | _Piece[R], /) -> str:
         assert not isinstance(piece, _Piece)
-        whole = None if self.is_text(piece) else _bare(piece, delta=piece.delta)
+        adds = piece.delta is not None and self.is_text(piece)
+        whole = None if adds else _bare(piece, delta=piece.delta)
         told = None if whole is None else whole.model_dump_json()
         return json.dumps([piece.delta or "", _reason(piece.raw), told])
 
@@ -347,15 +346,19 @@ class _Form(Generic[R]):
 
     def joined(self, pieces: Sequence[R | _Piece[R]], /) -> R:
         known = [piece for piece in pieces if isinstance(piece, _Piece)]
-        answer = known[-1].whole if known else None
-        if answer is None:
-            answer = self.made("".join(piece.delta for piece in known), None)
+        answer = (known[-1].whole if known else None) or self.made(
+            reduce(self.after, known, ""), None
+        )
         reasons = [piece.ended for piece in known if piece.ended]
         answer.raw = {"finish_reason": reasons[-1]} if reasons else None
         return answer
 
     def in_pieces(self, answer: R, /) -> Iterable[R]:
         yield answer.model_copy(update={"delta": self.text(answer)})
+
+    def after(self, text: str, piece: _Piece[R]) -> str:
+        """All text until then."""
+        return text + piece.delta if piece.whole is None else self.text(piece.whole)
 
     def text(self, answer: R) -> str:
         raise NotImplementedError
@@ -416,6 +419,7 @@ def _as_openai_has_it(message: ChatMessage) -> dict[str, Any]:
     blocks = told.pop("blocks")
     if any(block.get("path") for block in blocks):
         raise ValueError("What is in a file may change.")
+    told["additional_kwargs"] = _without_usage(told["additional_kwargs"])
     return {**told, "content": [{"type": block["block_type"], **block} for block in blocks]}
 
 
@@ -452,7 +456,7 @@ def _reason(raw: Any) -> str | None:
     choices = _get(raw, "choices")
     if isinstance(choices, list) and choices:
         raw = choices[0]
-    for name in ("finish_reason", "stop_reason", "done_reason", "status"):
+    for name in REASONS:
         if (reason := _get(raw, name)) is not None:
             return str(getattr(reason, "name", reason))
     return None

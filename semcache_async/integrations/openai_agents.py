@@ -54,8 +54,7 @@ __all__ = ["SemcacheModel", "SemcacheProvider"]
 
 _GIVEN = signature(Model.get_response)
 _OF_A_CALL = {"timeout", "retry", "include_usage", "preserve_raw_usage"}
-_STATE = ("previous_response_id", "conversation_id", "conversation", "prompt", "background")
-"""What a request names that its provider keeps, or does later."""
+_STATE = ("previous_response_id", "conversation_id")
 _EXTRAS = ("extra_args", "extra_body", "extra_query")
 _OF_A_TOOL = (
     *("name", "description", "params_json_schema", "strict_json_schema", "defer_loading"),
@@ -124,7 +123,7 @@ class SemcacheModel(Model):
             raise ConfigError(
                 f"What tells this {kind.__qualname__} from others is not known: give a name."
             )
-        client = getattr(model, "_client", None)
+        client = getattr(model, "_client", model)  # LiteLLM's models have their URL themselves
         self._model = model
         self._identity = [
             *(kind.__module__, kind.__qualname__, name),
@@ -179,14 +178,16 @@ class SemcacheModel(Model):
         tools, handoffs, items = given["tools"], given["handoffs"], given["input"]
         structured = schema is not None and not schema.is_plain_text()
         text: str | None = None
+        known: dict[str, Any] = {}
         beside: list[Any] = [self._identity, given["system_instructions"]]
         with suppress(AttributeError, TypeError, ValueError):  # what JSON cannot say
             told = settings.to_json_dict()
             if isinstance(items, str):
                 items = [{"role": "user", "content": items}]
+            known = {**told, **{name: given[name] for name in _STATE}}
             if not (
-                any(given.get(name) for name in _STATE)
-                or any(name in (told.get(extra) or ()) for extra in _EXTRAS for name in _STATE)
+                any("prompt" in (one or ()) for one in (told.get(name) for name in _EXTRAS))
+                or given["prompt"]
                 or any(item.get("type") == "item_reference" for item in items)
                 or not all(isinstance(tool, FunctionTool) for tool in tools)
             ):
@@ -204,8 +205,8 @@ class SemcacheModel(Model):
             "openai_agents",
             text,
             beside,
-            tools=bool(tools or handoffs or structured),
-            temperature=settings.temperature,
+            known,
+            exact=bool(tools or handoffs or structured),
         )
 
 
@@ -244,7 +245,7 @@ class _Responses:
             if getattr(item, "status", None) not in (None, "completed"):
                 return False
         said = "".join(words)
-        return bool(said.strip() or calls) and is_plain(said or "-", self._config)
+        return is_plain(said, self._config, calls=calls > 0)
 
     def write_piece(self, piece: TResponseStreamEvent, /) -> str:
         return json.dumps(_dumped(piece))

@@ -63,9 +63,6 @@ _OF_A_RUN = {"timestamp", "run_id", "conversation_id", "metadata", "usage", "fai
 """What the model is not told of a message."""
 _OF_A_CALL = {"timeout", "request_timeout", "first_event_timeout", "max_retries"}
 _SETS = ("revealed_tool_names", "introduced_tool_names", "deferred_capability_ids")
-_STATE = ("previous_response_id", "conversation", "container")
-"""In names of settings by which an answer depends on what the provider keeps."""
-
 _AT_THE_END = (
     *("finish_reason", "provider_details", "provider_response_id", "canonical_system", "state"),
     *("metadata", "failed_attempts"),
@@ -143,9 +140,8 @@ class SemcacheModel(WrapperModel):
         told, offered = self.prepare_request(settings, parameters)
         known = {name: value for name, value in (told or {}).items() if name not in _OF_A_CALL}
         text: str | None = None
-        beside: list[Any] = [self.model_id, self.base_url, known]
-        keeps = any(part in name for name in known for part in _STATE)
-        if not (keeps or offered.native_tools):
+        beside: list[Any] = [_identity(self.wrapped), known]
+        if not offered.native_tools:
             with suppress(TypeError, ValueError):  # what JSON cannot say
                 wanted = _PARAMETERS.dump_python(offered, mode="json")
                 text, left = _cut(ModelMessagesTypeAdapter.dump_python(messages, mode="json"))
@@ -156,8 +152,8 @@ class SemcacheModel(WrapperModel):
             "pydantic_ai",
             text,
             beside,
-            tools=bool(offered.function_tools or offered.output_tools or offered.output_object),
-            temperature=known.get("temperature"),
+            known,
+            exact=bool(offered.function_tools or offered.output_tools or offered.output_object),
         )
 
 
@@ -233,8 +229,7 @@ class _Responses:
             answer.state == "complete"
             and has_ended([answer.finish_reason], calls=bool(answer.tool_calls))
             and all(type(part) in (TextPart, ThinkingPart, ToolCallPart) for part in answer.parts)
-            and is_plain(text or "-", self._config)
-            and bool(text or answer.tool_calls)
+            and is_plain(text, self._config, calls=bool(answer.tool_calls))
         )
 
     def write_piece(self, piece: Piece, /) -> str:
@@ -253,6 +248,13 @@ class _Responses:
         for index, part in enumerate(answer.parts):
             yield PartStartEvent(index=index, part=part)
         yield answer
+
+
+def _identity(model: Model) -> list[Any]:
+    """What tells it from others; of one that falls back, those that it asks."""
+    one = model.wrapped if isinstance(model, WrapperModel) else model
+    others = [[_identity(each), each.settings] for each in getattr(one, "models", ())]
+    return [model.model_id, model.base_url, others]
 
 
 def _for_another(answer: ModelResponse) -> ModelResponse:
@@ -276,8 +278,9 @@ def _cut(messages: list[dict[str, Any]]) -> tuple[str | None, list[dict[str, Any
                 part["content"] = None
                 return said, left
             for at in reversed(range(len(said))):
-                if isinstance(said[at], str):
-                    text, said[at] = said[at], None
-                    return text, left
+                one = said[at]
+                if isinstance(one, str) or one["kind"] == "text-content":
+                    said[at] = None
+                    return (one if isinstance(one, str) else one["content"]), left
             break
     return None, left

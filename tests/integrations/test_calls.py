@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,7 @@ from tests.helpers import until
 
 pytestmark = pytest.mark.anyio
 CONFIG = CacheConfig()
+FUNCTION = {"type": "function", "function": {"name": "f"}}
 
 
 class Words:
@@ -85,8 +87,8 @@ async def cache() -> AsyncIterator[SemanticCache]:
         yield cache
 
 
-def call(text: str, beside: object = (), *, tools: bool = False) -> Call:
-    return read_call(CONFIG, Scope(tenant="a"), "words", text, beside, tools=tools)
+def call(text: str, beside: object = (), /, **parameters: object) -> Call:
+    return read_call(CONFIG, Scope(tenant="a"), "words", text, beside, parameters)
 
 
 async def all_of(pieces: AsyncIterator[str]) -> list[str]:
@@ -135,7 +137,7 @@ async def test_what_is_beside_the_text_is_scope(cache: SemanticCache) -> None:
 async def test_with_tools_each_wording_is_on_its_own(cache: SemanticCache) -> None:
     llm = LLM("so")
     for text in ("refund at 10", "refund at 10", "money at 10"):
-        await answered(cache, call(text, tools=True), Words(), llm.whole)
+        await answered(cache, call(text, tools=[FUNCTION]), Words(), llm.whole)
     assert llm.calls == 2
 
 
@@ -156,16 +158,64 @@ async def test_what_the_cache_has_no_part_in(
     cache: SemanticCache, text: str | None, beside: object
 ) -> None:
     llm = LLM("so")
-    asked = read_call(CONFIG, Scope(), "words", text, beside)
+    asked = read_call(CONFIG, Scope(), "words", text, beside, {})
     for _ in range(2):
         assert await answered(cache, asked, Words(), llm.whole) == ["so"]
     assert llm.calls == cache.stats().bypassed == 2
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"tools": [FUNCTION, {"type": "web_search"}]},
+        {"tools": [{"google_search": {}}]},
+        {"extra_body": {"tools": [{"type": "web_search"}]}},
+        {"extra_args": {"web_search_options": {}}},
+        {"previous_response_id": "r"},
+        {"openai_conversation_id": "c"},
+        {"extra_body": {"temperature": 1.5}},
+        {"temperature": "1.5"},
+        {"tools": 7},
+    ],
+)
+def test_what_depends_on_more_than_the_call_is_not_the_caches(parameters: dict[str, Any]) -> None:
+    assert not call("refund at 10", **parameters).caches
+
+
+@pytest.mark.parametrize(
+    ("parameters", "exact"),
+    [
+        ({"response_format": {"type": "json_object"}}, True),
+        ({"text": {"format": {"type": "json_schema"}}}, True),
+        ({"additional_kwargs": {"functions": [{"name": "f"}]}}, True),
+        ({"tools": [{"name": "f", "input_schema": {}}]}, True),
+        ({"response_format": {"type": "text"}, "tools": [], "text": {"verbosity": "low"}}, False),
+        ({"background": False, "conversation": None, "temperature": None}, False),
+    ],
+)
+def test_what_a_program_reads_is_for_its_own_wording(
+    parameters: dict[str, Any], exact: bool
+) -> None:
+    one, other = (call(text, **parameters) for text in ("refund at 10", "money at 11"))
+    assert one.caches
+    assert (one.scope != other.scope) is exact
+
+
+def test_no_name_in_a_callers_scope_is_lost() -> None:
+    names = [{}, {"words": "a"}, {"words": "b"}, {"exact": "a"}, {"exact": "b"}]
+    tools = {"tools": [FUNCTION]}
+    asked = [read_call(CONFIG, Scope(parameters=n), "words", "at 10", (), tools) for n in names]
+    assert len({one.scope for one in asked}) == len(names)
+
+
+def test_a_prompt_too_long_is_not_looked_at() -> None:
+    assert not call("a" * (CONFIG.max_prompt_bytes + 1)).caches
+
+
 async def test_a_sample_of_answers_is_not_cached(cache: SemanticCache) -> None:
     llm = LLM("so")
     for temperature, calls in ((1.0, 2), (0.9, 3)):
-        asked = read_call(CONFIG, Scope(), "words", "a at 10", (), temperature=temperature)
+        asked = call("a at 10", temperature=temperature)
         for _ in range(2):
             await answered(cache, asked, Words(), llm.whole)
         assert llm.calls == calls

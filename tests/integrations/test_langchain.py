@@ -165,6 +165,59 @@ async def test_another_model_is_another_scope(cache: SemanticCache, chat: Chat) 
     assert (await told.ainvoke("refund at 10")).content == "answer 5"
 
 
+class Quiet(BaseChatModel):
+    """One that tells LangChain's caches of its kind alone, as ChatOllama does."""
+
+    model: str
+
+    @property
+    def _llm_type(self) -> str:
+        return "quiet"
+
+    def _generate(self, *_: Any, **__: Any) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(self.model))])
+
+
+async def test_models_that_tell_nothing_of_themselves(
+    cache: SemanticCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    lang = SemcacheCache(cache)
+    for model in ("a", "b"):
+        assert (await Quiet(model=model, cache=lang).ainvoke("refund at 10")).content == model
+    assert "tells LangChain's caches nothing of itself" in caplog.text
+    for model in ("a", "b", "a"):
+        quiet = SemcacheChatModel(Quiet(model=model), cache)
+        assert (await quiet.ainvoke("money at 11")).content == model
+    assert cache.stats().llm_calls == 2
+
+
+async def test_models_that_are_copied_or_changed_are_others(cache: SemanticCache) -> None:
+    class Known(Quiet):
+        @classmethod
+        def is_lc_serializable(cls) -> bool:
+            return True
+
+    known = Known(model="a")
+    asked = SemcacheChatModel(known, cache)
+    assert (await asked.ainvoke("refund at 10")).content == "a"
+    copied = SemcacheChatModel(known.model_copy(update={"model": "b"}), cache)
+    assert (await copied.ainvoke("refund at 10")).content == "b"
+    known.model = "c"
+    assert (await asked.ainvoke("refund at 10")).content == "c"
+
+
+async def test_what_a_call_says_goes_before_what_its_model_says(
+    cache: SemanticCache, chat: Chat
+) -> None:
+    warm = chat.bind(temperature=1.5)
+    assert (await warm.ainvoke("refund at 10")).content == "answer 1"
+    assert (await warm.ainvoke("refund at 10")).content == "answer 2"
+    schema = chat.bind(response_format={"type": "json_object"}, more="---")
+    assert (await schema.ainvoke("refund at 10")).content == "answer 3"
+    assert (await schema.ainvoke("refund at 10")).content == "answer 3"
+    assert (await schema.ainvoke("refund at 11")).content == "answer 4"
+
+
 async def test_what_is_told_by_its_repr_alone_is_never_served(chat: Chat) -> None:
     messages = [HumanMessage("refund at 10", additional_kwargs={"a": Decimal(1)})]
     assert (await chat.ainvoke(messages)).content == "answer 1"
@@ -518,7 +571,7 @@ async def test_a_parsed_object_is_made_again_of_its_own_schema(
 ) -> None:
     parsed = AIMessage('{"order": 7}', additional_kwargs={"parsed": Refund(order=7)})
     llm.answers.append(parsed)
-    made, hit = [await model.ainvoke(f"at {n}", response_format=Refund) for n in (10, 11)]
+    made, hit = [await model.ainvoke("at 10", response_format=Refund) for _ in (1, 2)]
     assert made.additional_kwargs["parsed"] == Refund(order=7)
     assert hit.additional_kwargs["parsed"] == {"order": 7}
     newer = create_model("Refund", __module__=__name__, order=(int, 0), parcel=(int, 0))

@@ -112,15 +112,20 @@ async def test_the_last_user_text_is_matched_and_all_else_is_equal(
             {"metadata": {"user_api_key": "b"}},
             {"metadata": {"user_api_key": "b", "user_api_key_team_id": "t"}},
             {"cache": {"namespace": "n"}},
+            {"prompt_id": "a"},
+            {"prompt_id": "a", "prompt_variables": {"whose": "b"}},
         ):
             await ask([said], **options)
+        litellm.cache = SemcacheCache(cache, semantic_cache_scope="end_user")
+        for user in ("u", "v"):
+            await ask([said], metadata={"user_api_key": "a", "user_api_key_end_user_id": user})
         litellm.cache = SemcacheCache(cache, scope=Scope(tenant="a"))
         await ask([said])
 
     await asked("refund at 10")
-    assert simulator.stats.calls == 12
+    assert simulator.stats.calls == 16
     await asked("money back at 12")
-    assert simulator.stats.calls == 12
+    assert simulator.stats.calls == 16
 
 
 async def test_a_history_of_responses_is_one(ask: Ask, simulator: Simulator) -> None:

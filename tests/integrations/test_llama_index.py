@@ -42,6 +42,7 @@ class Numbered(CustomLLM):
     temperature: float = 0.0
     model: str = "m"
     ends: str = "stop"
+    says_deltas: bool = Field(default=True, exclude=True)
     fails: bool = Field(default=False, exclude=True)
     gate: Any = Field(default=None, exclude=True)
 
@@ -55,7 +56,7 @@ class Numbered(CustomLLM):
         text = ""
         for word in ("answer ", str(next(self.calls))):
             text += word
-            yield CompletionResponse(text=text, delta=word)
+            yield CompletionResponse(text=text, delta=word if self.says_deltas else None)
             if self.fails:
                 raise LookupError("no more")
         raw = {"choices": [{"finish_reason": self.ends}]}
@@ -156,6 +157,25 @@ async def test_those_who_ask_at_once_share_a_stream(
         ("answer 1", ""),
     ]
     assert (cache.stats().llm_calls, cache.stats().shared) == (1, 1)
+
+
+async def test_pieces_that_say_not_what_is_new(
+    llm: SemcacheLLM, numbered: Numbered, cache: SemanticCache
+) -> None:
+    numbered.gate, numbered.says_deltas = asyncio.Event(), False
+    asking = [asyncio.create_task(all_of(llm.astream_complete("fee at 10"))) for _ in range(2)]
+    await until(lambda: cache.stats().waiting == 2)
+    numbered.gate.set()
+    told = [[piece.text for piece in pieces] for pieces in await asyncio.gather(*asking)]
+    assert told == [["answer ", "answer 1", "answer 1"]] * 2
+    assert (await llm.acomplete("fee at 11")).text == "answer 1"
+
+
+async def test_a_conversation_goes_on_alike_after_an_answer_and_a_hit(llm: SemcacheLLM) -> None:
+    for _ in range(2):
+        told = (await llm.achat(user("refund at 10"))).message
+        gone_on = await llm.achat([*user("refund at 10"), told, *user("fee at 80")])
+        assert gone_on.message.content == "answer 2"
 
 
 async def test_who_leaves_and_what_fails(

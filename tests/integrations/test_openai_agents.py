@@ -251,6 +251,14 @@ async def test_a_model_without_a_name_needs_one(cache: SemanticCache) -> None:
         SemcacheModel(ScriptedModel(), cache)
 
 
+async def test_models_of_other_urls_are_others(cache: SemanticCache, llm: LLM) -> None:
+    for number, url in enumerate(("http://a", "http://b"), 1):
+        model: Any = llm.model
+        model.model, model.base_url = "m", url  # as LiteLLM's have them
+        agent = Agent("helper", model=SemcacheModel(model, cache))
+        assert await ran(agent, "refund at 10") == f"answer {number}"
+
+
 @pytest.mark.parametrize("responses", [False, True], ids=["chat", "responses"])
 async def test_the_models_of_openai(cache: SemanticCache, responses: bool) -> None:
     llm = make_simulator(AT_ONCE)

@@ -14,6 +14,7 @@ from pydantic_ai.messages import (
     ModelResponse,
     PartDeltaEvent,
     PartStartEvent,
+    TextContent,
     TextPart,
     ToolCallPart,
     UserContent,
@@ -175,6 +176,23 @@ async def test_the_last_user_text_is_matched_and_all_else_is_equal(
     assert await answers("money back at 12") == made
     again = (await plain.run("hello at 50")).all_messages()
     assert (await plain.run("refund at 10", message_history=again)).output == made[-1]
+
+
+async def test_texts_with_metadata_are_texts(agent: Agent, llm: LLM) -> None:
+    for n in (10, 11):
+        await agent.run(["Be brief.", TextContent(f"refund at {n}", metadata=n)])
+    assert llm.calls == 1
+    for _ in range(2):
+        await agent.run(["Be brief.", TextContent("What is the weather right now")])
+    assert llm.calls == 3
+
+
+async def test_of_models_that_fall_back_each_counts(cache: SemanticCache, llm: LLM) -> None:
+    for seed in (1, 2):
+        second = FunctionModel(llm.whole, model_name="n", settings=ModelSettings(seed=seed))
+        falls = FallbackModel(FunctionModel(llm.whole, model_name="m"), second)
+        await Agent(SemcacheModel(falls, cache)).run("refund at 10")
+    assert llm.calls == 2
 
 
 async def test_tools_serve_their_own_wording_alone(cache: SemanticCache) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from ast import literal_eval
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from json import JSONDecoder
 from typing import Any, TypeVar
 
 from langchain_core._api import suppress_langchain_beta_warning
+from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.load import dumps, loads
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -21,7 +25,8 @@ from langchain_core.outputs import (
 from pydantic import BaseModel
 
 from semcache_async.config import CacheConfig
-from semcache_async.integrations.calls import Call, has_ended, is_plain, read_call
+from semcache_async.errors import ConfigError
+from semcache_async.integrations.calls import REASONS, Call, has_ended, is_plain, read_call
 from semcache_async.types import Scope
 
 __all__ = [
@@ -30,7 +35,8 @@ __all__ = [
     "generations",
     "in_one",
     "is_worth_keeping",
-    "offers_tools",
+    "own",
+    "parameters",
     "read",
     "said",
     "spelt_out",
@@ -44,12 +50,11 @@ M = TypeVar("M", bound=BaseModel)
 _READABLE = (Generation, GenerationChunk, ChatGeneration, AIMessage)
 """All that a stored entry can be made into."""
 _PIECES = (ChatGenerationChunk, AIMessageChunk)
-_REASONS = ("finish_reason", "stop_reason", "done_reason", "status")
 _USAGE = {"usage_metadata", "token_usage", "usage", "prompt_eval_count", "eval_count"}
-_OFFERS = re.compile(r"\('(?:tools|functions)', (?!None|\[\]|\(\))")
-"""Tools, in a model's ``llm_string``."""
 _BY_REPR = re.compile(r"<class '| at 0x[0-9a-f]{6}")
-_TEMPERATURE = re.compile(r"['\"]temperature['\"][,:] (\d+(?:\.\d+)?)")
+_JSON = JSONDecoder()
+_PLAIN = (str, int, float, list, tuple, dict, type(None))
+_OF_NO_MODEL = {"_type", "stop", "tools", "tool_choice"}
 
 
 def said(messages: Iterable[BaseMessage]) -> str:
@@ -68,20 +73,47 @@ def spelt_out(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(config: CacheConfig, scope: Scope, prompt: str, llm_string: str) -> Call:
-    """The call that LangChain tells a cache of by these two texts."""
+    """The call that LangChain tells a cache of by these two texts. Raises ``ConfigError`` where
+    they do not tell the model from others."""
     text, beside = _parts(prompt)
-    if '"type": "not_implemented"' in beside or _BY_REPR.search(llm_string):
+    told = parameters(llm_string)
+    if told is None or '"type": "not_implemented"' in beside:
         text = None  # known by a repr, which may be that of others
-    told = _TEMPERATURE.search(llm_string)
-    return read_call(
-        *(config, scope, "langchain", text, [llm_string, beside]),
-        tools=offers_tools(llm_string),
-        temperature=float(told[1]) if told else None,
-    )
+    return read_call(config, scope, "langchain", text, [llm_string, beside], told or {})
 
 
-def offers_tools(llm_string: str) -> bool:
-    return _OFFERS.search(llm_string) is not None
+@lru_cache(maxsize=256)
+def parameters(llm_string: str) -> Mapping[str, Any] | None:
+    """The model's and the call's, as LangChain tells caches of them; None where one of them is
+    known by a repr alone. Raises as ``read`` does."""
+    model: Any = {}
+    at = 0
+    if llm_string.startswith("{"):
+        model, at = _JSON.raw_decode(llm_string)
+        at += len("---")
+    elif not llm_string.startswith("[("):
+        return {}
+    if _BY_REPR.search(llm_string):
+        return None
+    try:
+        told = dict(literal_eval(llm_string[at:]))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+    if not at and told.keys() <= _OF_NO_MODEL:
+        raise ConfigError(
+            "This model tells LangChain's caches nothing of itself (_identifying_params), so that "
+            "others of its class would get its answers; SemcacheChatModel reads its fields."
+        )
+    return {**model.get("kwargs", {}), **told}
+
+
+def own(model: BaseChatModel) -> dict[str, Any]:
+    """The fields of a model that tells LangChain's caches nothing of itself (ChatOllama's do
+    not)."""
+    if model.is_lc_serializable() or model._identifying_params:
+        return {}
+    fields = {name: value for name, value in model if isinstance(value, _PLAIN)}
+    return {**fields, "class": type(model).__qualname__}
 
 
 def written(answers: Sequence[Generation]) -> str:
@@ -112,8 +144,8 @@ def is_worth_keeping(answer: Generation, config: CacheConfig) -> bool:
         notes |= {**answer.message.additional_kwargs, **answer.message.response_metadata}
     calls = calls_tools(answer)
     return (
-        is_plain(answer.text or "-" if calls else answer.text, config)
-        and has_ended((notes.get(name) or None for name in _REASONS), calls=calls)
+        is_plain(answer.text, config, calls=calls)
+        and has_ended((notes.get(name) or None for name in REASONS), calls=calls)
         and not notes.get("refusal")
     )
 

@@ -21,7 +21,8 @@ from semcache_async.integrations.langchain.cache import TAG
 from semcache_async.integrations.langchain.messages import (
     ChatForm,
     in_one,
-    offers_tools,
+    own,
+    parameters,
     read,
     said,
     spelt_out,
@@ -52,13 +53,14 @@ class SemcacheChatModel(BaseChatModel):
 
     Who made no call is told of no tokens. Not kept: prompts that are personal
     (``CacheConfig.refuse_personal``) or time-bound, answers that are cut off, refused or empty, and
-    what JSON cannot carry. A call that offers tools serves its own wording alone.
+    what JSON cannot carry. A call that offers tools, or wants JSON, serves its own wording alone.
     """
 
     inner: BaseChatModel
     """The model that is asked."""
     _semcache: SemanticCache = PrivateAttr()
     _scope: Scope = PrivateAttr()
+    _own: dict[str, Any] = PrivateAttr()
     _complaints: Complaints = PrivateAttr(default_factory=Complaints)
 
     def __init__(
@@ -71,6 +73,7 @@ class SemcacheChatModel(BaseChatModel):
         super().__init__(**known)
         self._semcache = cache
         self._scope = scope
+        self._own = {name: value for name, value in own(model).items() if name not in _OF_THE_MODEL}
 
     def bind_tools(
         self, tools: Sequence[Any], *, tool_choice: str | None = None, **kwargs: Any
@@ -182,12 +185,15 @@ class SemcacheChatModel(BaseChatModel):
     ) -> tuple[Call, ChatForm]:
         config = self._semcache.config
         try:
-            llm_string = self.inner._get_llm_string(stop=stop, **spelt_out(kwargs))
+            told = {**self._own, **spelt_out(kwargs)}
+            self.inner.__dict__.pop("_serialized", None)  # of before it was changed, or copied
+            llm_string = self.inner._get_llm_string(stop=stop, **told)
             call = read(config, self._scope, said(messages), llm_string)
         except Exception as error:
             self._complaints.warn("A call of LangChain's went without the cache", error)
             return Call("-", self._scope, caches=False), ChatForm(config, offers=True)
-        return call, ChatForm(config, offers=offers_tools(llm_string))
+        given = parameters(llm_string) or {}
+        return call, ChatForm(config, offers=bool(given.get("tools") or given.get("functions")))
 
     def _around(self, made: Runnable[Any, Any]) -> Runnable[Any, Any]:
         """``made`` of the model, with this in its place."""
