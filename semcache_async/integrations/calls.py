@@ -91,6 +91,8 @@ class Call(NamedTuple):
     scope: Scope
     caches: bool
     """False: it goes to the LLM as if there were no cache, and is counted as bypassed."""
+    offers: bool = True
+    """Is the model offered tools? An answer that calls some where none are serves nobody else."""
 
 
 class WholeForm(Protocol[A]):
@@ -101,6 +103,9 @@ class WholeForm(Protocol[A]):
 
     def read(self, text: str, /) -> A:
         """An answer that nobody else holds. Raises ``ValueError`` for what is none."""
+
+    def calls(self, answer: A, /) -> bool:
+        """Does it call tools?"""
 
     def is_worth_keeping(self, answer: A, /) -> bool:
         """Did it come to its end, and is there something in it?"""
@@ -159,7 +164,8 @@ def read_call(
     known_by = {**scope.parameters, framework: digest}
     if exact or offered or any(known.get(name) not in (None, "", {}, _TEXT) for name in _JSON):
         known_by["exact"] = sha256(prompt.encode()).hexdigest()
-    return Call(prompt, msgspec.structs.replace(scope, parameters=known_by), caches=True)
+    scope = msgspec.structs.replace(scope, parameters=known_by)
+    return Call(prompt, scope, caches=True, offers=bool(offered))
 
 
 def _flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -236,7 +242,7 @@ async def answered(
 
     async def produce(_prompt: str, _emit: Callable[[str], None]) -> Produced:
         own[:] = [await generate()]
-        return _written(form, own[0])
+        return _written(call, form, own[0])
 
     for reads, writes in _ways(call):
         async with _reply(cache, call, produce, tags, reads, writes) as reply:
@@ -244,7 +250,7 @@ async def answered(
         if own:
             return own[0]
         with suppress(ValueError):
-            return form.read(answer.text)
+            return _read(call, form, answer.text)
     raise AssertionError("A call that is shared with nobody is its caller's own.")
 
 
@@ -274,7 +280,7 @@ async def streamed(
                 if kept is not None:
                     kept.append(told)
             emit(text)
-        return Produced("", keep=False) if kept is None else _written(form, form.joined(kept))
+        return Produced("", keep=False) if kept is None else _written(call, form, form.joined(kept))
 
     for reads, writes in _ways(call):
         async with _reply(cache, call, produce, tags, reads, writes) as reply:
@@ -296,7 +302,7 @@ async def streamed(
                 continue
             answer = await reply.answer()
         with suppress(ValueError):
-            for part in list(form.in_pieces(form.read(answer.text))):
+            for part in list(form.in_pieces(_read(call, form, answer.text))):
                 yield part
             return
 
@@ -328,9 +334,17 @@ def _reply(
     )
 
 
-def _written(form: WholeForm[A], answer: A) -> Produced:
+def _written(call: Call, form: WholeForm[A], answer: A) -> Produced:
     try:
         text = form.write(answer)
     except (TypeError, ValueError):
         return Produced("", keep=False)
-    return Produced(text, keep=form.is_worth_keeping(answer))
+    serves = call.offers or not form.calls(answer)
+    return Produced(text, keep=serves and form.is_worth_keeping(answer))
+
+
+def _read(call: Call, form: WholeForm[A], text: str) -> A:
+    answer = form.read(text)
+    if form.calls(answer) and not call.offers:
+        raise ValueError("This calls tools that are not offered.")
+    return answer

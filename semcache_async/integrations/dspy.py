@@ -176,7 +176,8 @@ class SemcacheCache(Cache):  # type: ignore[misc]
             return
         call = _call(self._cache, self._scope, request, self._field)
         told = plain(value)
-        if not call.caches or not _is_worth_keeping(told, self._cache):
+        serves = call.offers or not any(map(_calls, _outputs(told)))
+        if not call.caches or not serves or not _is_worth_keeping(told, self._cache):
             return
         try:
             text = json.dumps(told)
@@ -199,6 +200,9 @@ class _Results:
 
     def read(self, text: str, /) -> Any:
         return CallResult.load(json.loads(text))
+
+    def calls(self, answer: Any, /) -> bool:
+        return any(map(_calls, _outputs(answer.dump())))
 
     def is_worth_keeping(self, answer: Any, /) -> bool:
         return _is_worth_keeping(answer.dump(), self._cache)
@@ -236,16 +240,21 @@ def _call(
 
 def _is_worth_keeping(told: Any, cache: SemanticCache) -> bool:
     """``told``: a result, or a provider's response."""
-    raw = told.get("raw") or told
-    choices = raw.get("choices") or ()
-    outputs = told.get("outputs") or [choice.get("message") or choice for choice in choices]
-    calls = False
-    for one in outputs:
-        output = one if isinstance(one, dict) else {"text": one}
+    raw, outputs = told.get("raw") or told, _outputs(told)
+    for output in outputs:
         text = output.get("text") or output.get("content") or ""
-        called = bool(output.get("tool_calls"))
-        if not is_plain(text, cache.config, calls=called):
+        if not is_plain(text, cache.config, calls=_calls(output)):
             return False
-        calls |= called
-    ends = [one.get("finish_reason") for one in (*told.get("responses", ()), *choices)]
-    return bool(outputs) and has_ended([*ends, raw.get("status")], calls=calls)
+    ended = (*told.get("responses", ()), *(raw.get("choices") or ()))
+    ends = [*(one.get("finish_reason") for one in ended), raw.get("status")]
+    return bool(outputs) and has_ended(ends, calls=any(map(_calls, outputs)))
+
+
+def _outputs(told: Any) -> list[dict[str, Any]]:
+    choices = (told.get("raw") or told).get("choices") or ()
+    outputs = told.get("outputs") or [choice.get("message") or choice for choice in choices]
+    return [one if isinstance(one, dict) else {"text": one} for one in outputs]
+
+
+def _calls(output: dict[str, Any]) -> bool:
+    return bool(output.get("tool_calls"))

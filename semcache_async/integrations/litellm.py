@@ -171,7 +171,7 @@ class _Entries(BaseCache):  # type: ignore[misc]
         return None if answer is None else json.loads(answer.text)
 
     async def _keep(self, key: str, value: Any, kwargs: Mapping[str, Any]) -> None:
-        if not self._is_worth_keeping(json.loads(value["response"])):
+        if not self._is_worth_keeping(json.loads(value["response"]), key):
             return
         text, scope = self._asked(key, kwargs)
         ttl = kwargs.get("ttl")
@@ -184,7 +184,7 @@ class _Entries(BaseCache):  # type: ignore[misc]
         scope = msgspec.structs.replace(self.scope, parameters=parameters)
         return _cut(kwargs["messages"])[0] or "", scope
 
-    def _is_worth_keeping(self, response: Mapping[str, Any]) -> bool:
+    def _is_worth_keeping(self, response: Mapping[str, Any], key: str) -> bool:
         for choice in response["choices"]:
             message = choice["message"]
             text = message.get("content") or ""
@@ -192,6 +192,7 @@ class _Entries(BaseCache):  # type: ignore[misc]
             if (
                 not has_ended([choice["finish_reason"]], calls=bool(calls))
                 or message.get("refusal")
+                or (calls and key.endswith("-"))  # which offers none
                 or not is_plain(text, self._cache.config, calls=bool(calls))
             ):
                 return False

@@ -197,8 +197,7 @@ class SemcacheLLM(FunctionCallingLLM):
         beside: Any = left
         if text is not None and isinstance(messages, _Filled):
             text, beside = _cut(text, messages.query, left)
-        call, offers = self._read("chat", text, beside, kwargs)
-        return call, _ChatForm(self._semcache.config, offers=offers)
+        return self._read("chat", text, beside, kwargs), _ChatForm(self._semcache.config)
 
     def _completion(
         self, prompt: str, formatted: bool, kwargs: dict[str, Any]
@@ -206,25 +205,18 @@ class SemcacheLLM(FunctionCallingLLM):
         text, beside = prompt, [formatted]
         if isinstance(prompt, _FilledText):
             text, beside = _cut(prompt, prompt.query, formatted)
-        call, offers = self._read("completion", text, beside, kwargs)
-        return call, _CompletionForm(self._semcache.config, offers=offers)
+        call = self._read("completion", text, beside, kwargs)
+        return call, _CompletionForm(self._semcache.config)
 
-    def _read(
-        self, kind: str, text: str | None, beside: Any, kwargs: dict[str, Any]
-    ) -> tuple[Call, bool]:
-        """It, and whether tools are offered."""
+    def _read(self, kind: str, text: str | None, beside: Any, kwargs: dict[str, Any]) -> Call:
         llm = self.inner
         try:
             known = {**llm.model_dump(mode="json", fallback=_named), "type": type(llm).__qualname__}
         except (TypeError, ValueError):
             known, text = {}, None
         known = {name: value for name, value in known.items() if name not in _NO_MATTER}
-        given = {**known, **kwargs}
-        offers = bool(given.get("tools") or given.get("built_in_tools"))
-        call = read_call(
-            *(self._semcache.config, self._scope, _TAG, text, [kind, known, beside, kwargs], given)
-        )
-        return call, offers
+        told, given = [kind, known, beside, kwargs], {**known, **kwargs}
+        return read_call(self._semcache.config, self._scope, _TAG, text, told, given)
 
     def _get_messages(self, prompt: BasePromptTemplate, **prompt_args: Any) -> list[ChatMessage]:
         made = super()._get_messages(prompt, **prompt_args)
@@ -310,10 +302,8 @@ class _Piece(NamedTuple, Generic[R]):
 class _Form(Generic[R]):
     kind: type[R]
 
-    def __init__(self, config: CacheConfig, *, offers: bool) -> None:
-        """``offers``: is the LLM offered tools? What calls one that is not serves nobody else."""
+    def __init__(self, config: CacheConfig) -> None:
         self._config = config
-        self._offers = offers
 
     def write(self, answer: R, /) -> str:
         bare = _bare(answer, delta=None)
@@ -327,10 +317,8 @@ class _Form(Generic[R]):
 
     def is_worth_keeping(self, answer: R, /) -> bool:
         text, calls = self.text(answer), self.calls(answer)
-        return (
-            (self._offers or not calls)
-            and is_plain(text, self._config, calls=calls)
-            and has_ended([_reason(answer.raw)], calls=calls)
+        return is_plain(text, self._config, calls=calls) and has_ended(
+            [_reason(answer.raw)], calls=calls
         )
 
     def write_piece(self, piece: R | _Piece[R], /) -> str:
@@ -363,7 +351,7 @@ class _Form(Generic[R]):
     def text(self, answer: R) -> str:
         raise NotImplementedError
 
-    def calls(self, answer: R) -> bool:
+    def calls(self, answer: R, /) -> bool:
         return False
 
     def is_text(self, answer: R) -> bool:
@@ -379,7 +367,7 @@ class _ChatForm(_Form[ChatResponse]):
     def text(self, answer: ChatResponse) -> str:
         return answer.message.content or ""
 
-    def calls(self, answer: ChatResponse) -> bool:
+    def calls(self, answer: ChatResponse, /) -> bool:
         return "tool_calls" in answer.message.additional_kwargs or any(
             isinstance(block, ToolCallBlock) for block in answer.message.blocks
         )

@@ -184,10 +184,11 @@ class SemcacheModel(Model):
             told = settings.to_json_dict()
             if isinstance(items, str):
                 items = [{"role": "user", "content": items}]
-            known = {**told, **{name: given[name] for name in _STATE}}
+            known = {**told, **{name: given.get(name) for name in _STATE}}
+            known["tools"] = [{"name": ""} for _ in (*tools, *handoffs)]
             if not (
                 any("prompt" in (one or ()) for one in (told.get(name) for name in _EXTRAS))
-                or given["prompt"]
+                or given.get("prompt")
                 or any(item.get("type") == "item_reference" for item in items)
                 or not all(isinstance(tool, FunctionTool) for tool in tools)
             ):
@@ -206,7 +207,7 @@ class SemcacheModel(Model):
             text,
             beside,
             known,
-            exact=bool(tools or handoffs or structured),
+            exact=structured,
         )
 
 
@@ -230,22 +231,22 @@ class _Responses:
                 return ModelResponse(cast(Any, items), Usage(), response_id)
         raise ValueError("This is no response.")
 
+    def calls(self, answer: ModelResponse, /) -> bool:
+        return any(isinstance(item, ResponseFunctionToolCall) for item in answer.output)
+
     def is_worth_keeping(self, answer: ModelResponse, /) -> bool:
-        words, calls = [""], 0
+        words = [""]
         for item in answer.output:
-            if isinstance(item, ResponseFunctionToolCall):
-                calls += 1
-            elif isinstance(item, ResponseOutputMessage):
+            if isinstance(item, ResponseOutputMessage):
                 for part in item.content:
                     if not isinstance(part, ResponseOutputText):
                         return False
                     words.append(part.text)
-            elif not isinstance(item, ResponseReasoningItem):
+            elif not isinstance(item, ResponseReasoningItem | ResponseFunctionToolCall):
                 return False
             if getattr(item, "status", None) not in (None, "completed"):
                 return False
-        said = "".join(words)
-        return is_plain(said, self._config, calls=calls > 0)
+        return is_plain("".join(words), self._config, calls=self.calls(answer))
 
     def write_piece(self, piece: TResponseStreamEvent, /) -> str:
         return json.dumps(_dumped(piece))

@@ -139,6 +139,7 @@ class SemcacheModel(WrapperModel):
     ) -> Call:
         told, offered = self.prepare_request(settings, parameters)
         known = {name: value for name, value in (told or {}).items() if name not in _OF_A_CALL}
+        tools = [*offered.function_tools, *offered.output_tools]
         text: str | None = None
         beside: list[Any] = [_identity(self.wrapped), known]
         if not offered.native_tools:
@@ -152,8 +153,8 @@ class SemcacheModel(WrapperModel):
             "pydantic_ai",
             text,
             beside,
-            known,
-            exact=bool(offered.function_tools or offered.output_tools or offered.output_object),
+            {**known, "tools": [{"name": tool.name} for tool in tools]},
+            exact=offered.output_object is not None,
         )
 
 
@@ -223,13 +224,16 @@ class _Responses:
     def read(self, text: str, /) -> ModelResponse:
         return _for_another(_RESPONSE.validate_python(json.loads(text)))
 
+    def calls(self, answer: ModelResponse, /) -> bool:
+        return bool(answer.tool_calls)
+
     def is_worth_keeping(self, answer: ModelResponse, /) -> bool:
-        text = answer.text or ""
+        calls = self.calls(answer)
         return (
             answer.state == "complete"
-            and has_ended([answer.finish_reason], calls=bool(answer.tool_calls))
+            and has_ended([answer.finish_reason], calls=calls)
             and all(type(part) in (TextPart, ThinkingPart, ToolCallPart) for part in answer.parts)
-            and is_plain(text, self._config, calls=bool(answer.tool_calls))
+            and is_plain(answer.text or "", self._config, calls=calls)
         )
 
     def write_piece(self, piece: Piece, /) -> str:
@@ -279,7 +283,7 @@ def _cut(messages: list[dict[str, Any]]) -> tuple[str | None, list[dict[str, Any
                 return said, left
             for at in reversed(range(len(said))):
                 one = said[at]
-                if isinstance(one, str) or one["kind"] == "text-content":
+                if isinstance(one, str) or one.get("kind") == "text-content":
                     said[at] = None
                     return (one if isinstance(one, str) else one["content"]), left
             break

@@ -46,6 +46,9 @@ class Words:
         found: list[str] = json.loads(text)
         return found
 
+    def calls(self, answer: list[str], /) -> bool:
+        return "call" in answer
+
     def is_worth_keeping(self, answer: list[str], /) -> bool:
         return is_plain(" ".join(answer), CONFIG)
 
@@ -210,6 +213,17 @@ def test_no_name_in_a_callers_scope_is_lost() -> None:
 
 def test_a_prompt_too_long_is_not_looked_at() -> None:
     assert not call("a" * (CONFIG.max_prompt_bytes + 1)).caches
+
+
+async def test_calls_of_tools_that_are_not_offered_serve_nobody_else(cache: SemanticCache) -> None:
+    llm, plain, offering = LLM("call"), call("refund at 10"), call("fee at 80", tools=[FUNCTION])
+    for asked, calls in ((plain, 2), (offering, 3)):
+        for _ in range(2):
+            assert await answered(cache, asked, Words(), llm.whole) == ["call"]
+        assert llm.calls == calls
+    await cache.store(plain.prompt, '["call"]', scope=plain.scope)
+    assert await all_of(streamed(cache, plain, Words(), llm.pieces)) == ["call"]
+    assert llm.calls == 4
 
 
 async def test_a_sample_of_answers_is_not_cached(cache: SemanticCache) -> None:

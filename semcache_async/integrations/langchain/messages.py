@@ -36,7 +36,6 @@ __all__ = [
     "in_one",
     "is_worth_keeping",
     "own",
-    "parameters",
     "read",
     "said",
     "spelt_out",
@@ -76,14 +75,14 @@ def read(config: CacheConfig, scope: Scope, prompt: str, llm_string: str) -> Cal
     """The call that LangChain tells a cache of by these two texts. Raises ``ConfigError`` where
     they do not tell the model from others."""
     text, beside = _parts(prompt)
-    told = parameters(llm_string)
+    told = _parameters(llm_string)
     if told is None or '"type": "not_implemented"' in beside:
         text = None  # known by a repr, which may be that of others
     return read_call(config, scope, "langchain", text, [llm_string, beside], told or {})
 
 
 @lru_cache(maxsize=256)
-def parameters(llm_string: str) -> Mapping[str, Any] | None:
+def _parameters(llm_string: str) -> Mapping[str, Any] | None:
     """The model's and the call's, as LangChain tells caches of them; None where one of them is
     known by a repr alone. Raises as ``read`` does."""
     model: Any = {}
@@ -151,26 +150,24 @@ def is_worth_keeping(answer: Generation, config: CacheConfig) -> bool:
 
 
 class ChatForm:
-    """The answers of chat models. Others' claim no tokens and have no id. ``offers``: is the model
-    offered tools? What calls one that is not serves nobody else."""
+    """The answers of chat models. Others' claim no tokens and have no id."""
 
-    def __init__(self, config: CacheConfig, *, offers: bool) -> None:
+    def __init__(self, config: CacheConfig) -> None:
         self._config = config
-        self._offers = offers
 
     def write(self, answer: ChatResult, /) -> str:
         return written([_bare(one) for one in answer.generations])
 
     def read(self, text: str, /) -> ChatResult:
         found = generations(text)
-        if not self._offers and any(map(calls_tools, found)):
-            raise ValueError("This calls tools that are not offered.")
         return ChatResult(generations=[_bare(_checked(one, ChatGeneration)) for one in found])
+
+    def calls(self, answer: ChatResult, /) -> bool:
+        return any(map(calls_tools, answer.generations))
 
     def is_worth_keeping(self, answer: ChatResult, /) -> bool:
         return bool(answer.generations) and all(
-            is_worth_keeping(one, self._config) and (self._offers or not calls_tools(one))
-            for one in answer.generations
+            is_worth_keeping(one, self._config) for one in answer.generations
         )
 
     def write_piece(self, piece: ChatGenerationChunk, /) -> str:

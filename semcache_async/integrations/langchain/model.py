@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -22,7 +23,6 @@ from semcache_async.integrations.langchain.messages import (
     ChatForm,
     in_one,
     own,
-    parameters,
     read,
     said,
     spelt_out,
@@ -61,6 +61,7 @@ class SemcacheChatModel(BaseChatModel):
     _semcache: SemanticCache = PrivateAttr()
     _scope: Scope = PrivateAttr()
     _own: dict[str, Any] = PrivateAttr()
+    _form: ChatForm = PrivateAttr()
     _complaints: Complaints = PrivateAttr(default_factory=Complaints)
 
     def __init__(
@@ -73,6 +74,7 @@ class SemcacheChatModel(BaseChatModel):
         super().__init__(**known)
         self._semcache = cache
         self._scope = scope
+        self._form = ChatForm(cache.config)
         self._own = {name: value for name, value in own(model).items() if name not in _OF_THE_MODEL}
 
     def bind_tools(
@@ -104,9 +106,9 @@ class SemcacheChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        call, form = self._read(messages, stop, kwargs)
+        call = self._read(messages, stop, kwargs)
         return await answered(
-            *(self._semcache, call, form),
+            *(self._semcache, call, self._form),
             lambda: self.inner._agenerate_with_cache(messages, stop=stop, **kwargs),
             tags=(TAG,),
         )
@@ -121,10 +123,10 @@ class SemcacheChatModel(BaseChatModel):
         def work() -> ChatResult:
             return self.inner._generate_with_cache(messages, stop=stop, **kwargs)
 
-        call, form = self._read(messages, stop, kwargs)
+        call = self._read(messages, stop, kwargs)
+        form, generate = self._form, partial(in_worker, work)
         return from_thread(
-            self._semcache,
-            lambda: answered(self._semcache, call, form, lambda: in_worker(work), tags=(TAG,)),
+            self._semcache, lambda: answered(self._semcache, call, form, generate, tags=(TAG,))
         )
 
     async def _astream(
@@ -177,23 +179,21 @@ class SemcacheChatModel(BaseChatModel):
         kwargs: dict[str, Any],
         pieces: Callable[[], AsyncIterator[ChatGenerationChunk]],
     ) -> AsyncGenerator[ChatGenerationChunk, None]:
-        call, form = self._read(messages, stop, kwargs)
-        return streamed(self._semcache, call, form, pieces, tags=(TAG,))
+        call = self._read(messages, stop, kwargs)
+        return streamed(self._semcache, call, self._form, pieces, tags=(TAG,))
 
     def _read(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> tuple[Call, ChatForm]:
+    ) -> Call:
         config = self._semcache.config
         try:
             told = {**self._own, **spelt_out(kwargs)}
             self.inner.__dict__.pop("_serialized", None)  # of before it was changed, or copied
             llm_string = self.inner._get_llm_string(stop=stop, **told)
-            call = read(config, self._scope, said(messages), llm_string)
+            return read(config, self._scope, said(messages), llm_string)
         except Exception as error:
             self._complaints.warn("A call of LangChain's went without the cache", error)
-            return Call("-", self._scope, caches=False), ChatForm(config, offers=True)
-        given = parameters(llm_string) or {}
-        return call, ChatForm(config, offers=bool(given.get("tools") or given.get("functions")))
+            return Call("-", self._scope, caches=False)
 
     def _around(self, made: Runnable[Any, Any]) -> Runnable[Any, Any]:
         """``made`` of the model, with this in its place."""
