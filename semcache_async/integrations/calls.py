@@ -265,8 +265,10 @@ async def streamed(
     """``answered`` in pieces: live to all callers of a flight, from its start; its leader gets what
     ``generate`` yields itself. Close it (``contextlib.aclosing``) where you leave it early."""
     own: deque[P] = deque()
+    made = False
 
     async def produce(_prompt: str, emit: Callable[[str], None]) -> Produced:
+        nonlocal made
         kept: list[P] | None = []
         async for piece in generate():
             own.append(piece)
@@ -280,7 +282,8 @@ async def streamed(
                 if kept is not None:
                     kept.append(told)
             emit(text)
-        return Produced("", keep=False) if kept is None else _written(call, form, form.joined(kept))
+        made = True
+        return _written(call, form, form.joined(kept)) if kept else Produced("", keep=False)
 
     for reads, writes in _ways(call):
         async with _reply(cache, call, produce, tags, reads, writes) as reply:
@@ -296,7 +299,7 @@ async def streamed(
                         break
                     begun = True
                     yield piece
-            if begun:
+            if begun or made:
                 return
             if not readable:
                 continue

@@ -249,6 +249,17 @@ async def test_what_cannot_be_written_is_its_callers_own(cache: SemanticCache) -
     assert cache.stats().requests == cache.stats().llm_calls + cache.stats().shared
 
 
+async def test_a_stream_of_nothing_is_one(cache: SemanticCache) -> None:
+    class Ending(Words):
+        def in_pieces(self, answer: list[str], /) -> Iterable[str]:
+            return [*answer, "the end"]
+
+    llm = LLM()
+    for calls in (1, 2):
+        assert await all_of(streamed(cache, call("refund at 10"), Ending(), llm.pieces)) == []
+        assert llm.calls == calls
+
+
 async def test_what_is_stored_and_cannot_be_read_is_made_anew(cache: SemanticCache) -> None:
     llm, asked = LLM("so"), call("refund at 10")
     await cache.store(asked.prompt, "not JSON", scope=asked.scope)
