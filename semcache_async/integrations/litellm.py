@@ -118,9 +118,10 @@ def _is_told(name: str) -> bool:
 
 
 def _cut(messages: Any) -> tuple[str | None, list[dict[str, Any]]]:
-    """Messages of a history may be responses' own."""
+    """Messages of a history may be responses' own, with fields that are None."""
+    told = [one.model_dump() if hasattr(one, "model_dump") else one for one in messages or ()]
     return cut_last(
-        [one.model_dump() if hasattr(one, "model_dump") else one for one in messages or ()]
+        [{name: value for name, value in dict(one).items() if value is not None} for one in told]
     )
 
 

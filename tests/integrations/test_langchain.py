@@ -592,6 +592,11 @@ async def test_a_conversation_goes_on_alike_after_an_answer_and_a_hit(
             for one in (made, hit)
         ]
         assert follow[0].content == follow[1].content
+    made, hit = [await joined(model.astream(f"parcel at {n}")) for n in (40, 41)]
+    told = [made, hit, await model.ainvoke("parcel at 40"), AIMessage(str(made.content))]
+    ask = HumanMessage("parcel at 40")
+    after = [await model.ainvoke([ask, one, HumanMessage("fee at 80")]) for one in told]
+    assert len({one.content for one in after}) == 1
 
 
 async def test_models_of_their_own_scope(cache: SemanticCache, llm: Streaming) -> None:

@@ -129,9 +129,10 @@ async def test_the_last_user_text_is_matched_and_all_else_is_equal(
 
 
 async def test_a_history_of_responses_is_one(ask: Ask, simulator: Simulator) -> None:
-    for asked in ("refund at 10", "money back at 12"):
-        said = litellm.Message(role="assistant", content="Hello.")
-        await ask([{"role": "user", "content": "hi"}, said, {"role": "user", "content": asked}])
+    hello = {"role": "assistant", "content": "Hello."}
+    for said in (litellm.Message(**hello), litellm.Message(**hello), hello):
+        for asked in ("refund at 10", "money back at 12"):
+            await ask([{"role": "user", "content": "hi"}, said, {"role": "user", "content": asked}])
     assert simulator.stats.calls == 1
 
 

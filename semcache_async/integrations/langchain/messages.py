@@ -50,6 +50,10 @@ _READABLE = (Generation, GenerationChunk, ChatGeneration, AIMessage)
 """All that a stored entry can be made into."""
 _PIECES = (ChatGenerationChunk, AIMessageChunk)
 _USAGE = {"usage_metadata", "token_usage", "usage", "prompt_eval_count", "eval_count"}
+_OF_A_CALL = (
+    *("usage_metadata", "response_metadata", "type", "chunk_position", "tool_call_chunks"),
+)
+"""What an answer says of its making. The next one does not depend on it."""
 _BY_REPR = re.compile(r"<class '| at 0x[0-9a-f]{6}")
 _JSON = JSONDecoder()
 _PLAIN = (str, int, float, list, tuple, dict, type(None))
@@ -201,8 +205,10 @@ def _parts(prompt: str) -> tuple[str | None, str]:
     if json.dumps(messages) == prompt:  # nothing was lost in reading it
         for message in messages:
             match message:
-                case {"id": [*_, "AIMessage" | "AIMessageChunk"], "kwargs": dict(told)}:
-                    _leave_out_usage(told)
+                case {"id": [*of, "AIMessage" | "AIMessageChunk"], "kwargs": dict(told)}:
+                    message["id"] = [*of, "AIMessage"]
+                    for name in _OF_A_CALL:
+                        told.pop(name, None)
         for message in reversed(messages):
             match message:
                 case {
@@ -212,16 +218,9 @@ def _parts(prompt: str) -> tuple[str | None, str]:
                     "kwargs": dict(told),
                 }:
                     text = _cut(told)
-                    return (prompt, prompt) if text is None else (text, json.dumps(messages))
+                    beside = json.dumps(messages, sort_keys=True)
+                    return (prompt, prompt) if text is None else (text, beside)
     return prompt, prompt
-
-
-def _leave_out_usage(message: dict[str, Any]) -> None:
-    """What an answer had cost is nothing that the next one depends on."""
-    message.pop("usage_metadata", None)
-    notes = message.pop("response_metadata", None)
-    if isinstance(notes, dict) and (left := _without_usage(notes)):
-        message["response_metadata"] = left
 
 
 def _cut(message: dict[str, Any]) -> str | None:
