@@ -169,10 +169,10 @@ def read_call(
 
 
 def _flat(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    more = [parameters.get(name) for name in _MORE]
     known = dict(parameters)
-    for one in more:
-        known |= one if isinstance(one, Mapping) else {}
+    for more in (parameters.get(name) for name in _MORE):
+        if isinstance(more, Mapping):
+            known |= {name: value for name, value in more.items() if value or name not in known}
     return known
 
 
@@ -188,7 +188,8 @@ def _is_run_by_provider(tool: object) -> bool:
     if not isinstance(tool, Mapping):
         return False
     kind = tool.get("type", "function")
-    return kind not in ("function", "custom") or tool.keys().isdisjoint(_RUN_BY_CALLERS)
+    told = {name for name, value in tool.items() if value is not None}
+    return kind not in ("function", "custom") or told.isdisjoint(_RUN_BY_CALLERS)
 
 
 def cut_last(messages: Sequence[dict[str, Any]]) -> tuple[str | None, list[dict[str, Any]]]:

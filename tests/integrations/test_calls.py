@@ -171,7 +171,7 @@ async def test_what_the_cache_has_no_part_in(
     "parameters",
     [
         {"tools": [FUNCTION, {"type": "web_search"}]},
-        {"tools": [{"google_search": {}}]},
+        {"tools": [{"google_search": {}, "function_declarations": None}]},
         {"extra_body": {"tools": [{"type": "web_search"}]}},
         {"extra_args": {"web_search_options": {}}},
         {"previous_response_id": "r"},
@@ -191,6 +191,7 @@ def test_what_depends_on_more_than_the_call_is_not_the_caches(parameters: dict[s
         ({"response_format": {"type": "json_object"}}, True),
         ({"text": {"format": {"type": "json_schema"}}}, True),
         ({"additional_kwargs": {"functions": [{"name": "f"}]}}, True),
+        ({"tools": [FUNCTION], "extra_body": {"tools": []}}, True),
         ({"tools": [{"name": "f", "input_schema": {}}]}, True),
         ({"response_format": {"type": "text"}, "tools": [], "text": {"verbosity": "low"}}, False),
         ({"background": False, "conversation": None, "temperature": None}, False),
