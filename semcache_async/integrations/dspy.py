@@ -13,11 +13,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import copy_context
 from typing import Any
 
 import dspy
+from anyio import BrokenResourceError, ClosedResourceError
 from dspy.clients.cache import Cache
 from dspy.clients.call_result import CallResult
 from dspy.clients.execution import aexecute, execute, finalize, prepare
@@ -77,7 +79,8 @@ class SemcacheLM(dspy.BaseLM):  # type: ignore[misc]
     @with_callbacks  # type: ignore[untyped-decorator]
     def __call__(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> Any:
         call = prepare(self._lm, prompt, messages, {**kwargs, "cache": False})
-        run = copy_context().run
+        with _left_in_peace():
+            run = copy_context().run
 
         async def generate() -> Any:
             return await in_worker(lambda: run(execute, self._lm, call))
@@ -93,7 +96,8 @@ class SemcacheLM(dspy.BaseLM):  # type: ignore[misc]
             prepare, self._lm, prompt, messages, given, asynchronous=True
         )
         caches = bool(kwargs.get("cache", self.cache))
-        result = await self._answered(call, caches, lambda: aexecute(self._lm, call))
+        with _left_in_peace():
+            result = await self._answered(call, caches, lambda: aexecute(self._lm, call))
         return finalize(self._lm, call, result)
 
     async def _answered(
@@ -187,6 +191,23 @@ class SemcacheCache(Cache):  # type: ignore[misc]
             )
         except Exception as error:
             self._complaints.warn("DSPy's storing went without the cache", error)
+
+
+@contextmanager
+def _left_in_peace() -> Iterator[None]:
+    """A call may go on for others when the stream of who began it is closed."""
+    stream = dspy.settings.send_stream
+    with nullcontext() if stream is None else dspy.context(send_stream=_Stream(stream)):
+        yield
+
+
+class _Stream:
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def send(self, piece: Any) -> None:
+        with suppress(BrokenResourceError, ClosedResourceError):
+            await self._stream.send(piece)
 
 
 class _Results:

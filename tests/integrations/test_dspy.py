@@ -122,6 +122,32 @@ async def test_callers_share_a_call(lm: SemcacheLM, engine: Engine, cache: Seman
     assert sum(bool(entry["usage"]) for entry in lm.history) == 1
 
 
+async def test_who_leaves_a_stream_leaves_the_call_to_others(cache: SemanticCache) -> None:
+    gate = asyncio.Event()
+    said = {"content": "[[ ## answer ## ]]\nit\n\n[[ ## completed ## ]]"}
+
+    class Telling(dspy.BaseLM):  # type: ignore[misc]
+        async def aforward(self, *_: Any, **__: Any) -> Any:
+            await gate.wait()
+            if dspy.settings.send_stream:
+                await dspy.settings.send_stream.send("it is")
+            choice = {"message": said, "finish_reason": "stop"}
+            return {"model": "m", "choices": [choice], "usage": {}}
+
+    ask = dspy.streamify(ASK, is_async_program=True)
+    with dspy.context(lm=SemcacheLM(Telling("m"), cache, field="question")):
+        leader = ask(question="refund at 10", context="a")
+        leading = asyncio.create_task(anext(leader))
+        await until(lambda: cache.stats().waiting == 1)
+        following = asyncio.create_task(asked(dspy.settings.lm, "money at 11"))
+        await until(lambda: cache.stats().waiting == 2)
+        leading.cancel()
+        await asyncio.gather(leading, return_exceptions=True)
+        await leader.aclose()
+        gate.set()
+        assert await following == "it"
+
+
 async def test_from_threads_and_in_the_loop(lm: SemcacheLM, engine: Engine) -> None:
     def work(question: str) -> Any:
         with dspy.context(lm=lm):
