@@ -566,6 +566,13 @@ async def test_tools_and_structured_answers(
     assert cache.stats().llm_calls == 2
 
 
+async def test_a_class_deep_in_a_call_is_its_schema(model: SemcacheChatModel) -> None:
+    made, hit = [await model.ainvoke("at 10", format={"schema": Refund}) for _ in (1, 2)]
+    assert made.content == hit.content
+    other = create_model("Refund", total=int)
+    assert (await model.ainvoke("at 10", format={"schema": other})).content != made.content
+
+
 async def test_a_parsed_object_is_made_again_of_its_own_schema(
     cache: SemanticCache, model: SemcacheChatModel, llm: Streaming
 ) -> None:

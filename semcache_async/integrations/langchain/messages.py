@@ -65,14 +65,15 @@ def said(messages: Iterable[BaseMessage]) -> str:
     return dumps([one if one.id is None else _copy(one, {"id": None}) for one in messages])
 
 
-def spelt_out(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def spelt_out(value: Any) -> Any:
     """What a call takes, with the schemas of classes in place of their names."""
-    return {
-        name: value.model_json_schema()
-        if isinstance(value, type) and issubclass(value, BaseModel)
-        else value
-        for name, value in kwargs.items()
-    }
+    if isinstance(value, dict):
+        return {name: spelt_out(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [spelt_out(one) for one in value]
+    if isinstance(value, type) and issubclass(value, BaseModel):
+        return value.model_json_schema()
+    return value
 
 
 def read(config: CacheConfig, scope: Scope, prompt: str, llm_string: str) -> Call:
