@@ -32,7 +32,7 @@ class Complaints:
             return
         self._last[kind] = now
         if isinstance(error, SemcacheError):
-            error = f"{error} See {error.docs}" if error.docs else error
+            error = f"{error} See: {error.docs}" if error.docs else error
         elif isinstance(error, BaseException):
             error = _where(error)
         more = self._held_back.pop(kind, 0)

@@ -91,10 +91,9 @@ class CacheConfig:
     max_distance: float = _Default(DEFAULT_DISTANCE)
     """Largest cosine distance (0..2) at which another prompt's answer may be served, if no guard
     speaks against it. Where it is not given: 0.12 with the default model, for traffic that
-    nobody has measured (docs/decisions.md has the figures), and 0.02 with a model of which nothing
-    was; calibrate it on your own (``semcache calibrate``). With
-    ``target_precision`` or ``verified`` it is the ceiling of what they find, and 0.30 where it is
-    not given."""
+    nobody has measured, and 0.02 with a model of which nothing was; calibrate it on your own
+    (``semcache calibrate``). With ``target_precision`` or ``verified`` it is the ceiling of what
+    they find, and 0.30 where it is not given."""
     target_precision: float | None = None
     """The share of right ones among the semantic hits (over 0.5, below 1) that each scope's
     distance is set for, from evidence of its own traffic; None: it is ``max_distance``."""

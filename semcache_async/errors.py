@@ -34,23 +34,20 @@ __all__ = [
 ]
 
 
-_PAGE = "docs/troubleshooting.md"
-
-
 class SemcacheError(Exception):
     """Base of every error this package raises itself."""
 
     @property
     def docs(self) -> str:
-        """The page to read on, and there the nearest class that is public; "" for what derives from
-        none but this one."""
+        """The command that shows what to read on, of the nearest class that is public; "" for what
+        derives from none but this one."""
         public = next(kind for kind in type(self).__mro__ if kind.__module__ == __name__)
-        return "" if public is SemcacheError else f"{_PAGE}#{public.__name__.lower()}"
+        return "" if public is SemcacheError else f"semcache docs {public.__name__}"
 
     @cached_property
     def __notes__(self) -> list[str]:  # type: ignore[override]
         """What a traceback shows below the message: made when somebody asks for it."""
-        return [f"See {self.docs}"] if self.docs else []
+        return [f"See: {self.docs}"] if self.docs else []
 
 
 class ConfigError(SemcacheError, ValueError):

@@ -39,7 +39,7 @@ def one_line_errors(debug: bool) -> Iterator[None]:
         if own is None or debug:
             raise
         said = " ".join(str(own).split())
-        page = "" if "docs/" in said or not own.docs else f" See {own.docs}"
+        page = "" if "semcache docs" in said or not own.docs else f" See: {own.docs}"
         typer.secho(said + page, fg="red", err=True)
         raise typer.Exit(1) from None
 

@@ -39,7 +39,7 @@ def ask_json(*arguments: str, env: dict[str, str | None] | None = None) -> dict[
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["demo"], ["init"], ["doctor"], ["ask"], ["model"], ["model", "pull"]]
+    "command", [[], ["demo"], ["init"], ["doctor"], ["docs"], ["ask"], ["model"], ["model", "pull"]]
 )
 def test_every_command_has_help(command: list[str]) -> None:
     result = runner.invoke(app, [*command, "--help"])
@@ -68,7 +68,7 @@ def test_unreachable_redis_is_one_sentence(command: list[str]) -> None:
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "127.0.0.1" in done.stderr
-    assert done.stderr.endswith(" See docs/troubleshooting.md#storeunavailableerror\n")
+    assert done.stderr.endswith(" See: semcache docs StoreUnavailableError\n")
     assert "s3cret" not in done.stderr
 
 

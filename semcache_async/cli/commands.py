@@ -15,6 +15,7 @@ from semcache_async.cli.fill import import_answers
 from semcache_async.cli.migrate import migrate
 from semcache_async.cli.model import list_models, pull
 from semcache_async.cli.serve import serve
+from semcache_async.cli.setup.docs import docs
 from semcache_async.cli.setup.doctor import doctor
 from semcache_async.cli.setup.init import init
 from semcache_async.cli.simulate import simulate_llm
@@ -36,21 +37,8 @@ app.add_typer(model_app, name="model")
 
 
 for _command in (
-    *(
-        demo,
-        init,
-        doctor,
-        ask,
-        serve,
-        worker,
-        stats,
-        invalidate,
-        feedback,
-        migrate,
-        load,
-        calibrate,
-    ),
-    simulate_llm,
+    *(demo, init, doctor, docs, ask, serve, worker, stats, invalidate, feedback, migrate),
+    *(load, calibrate, simulate_llm),
 ):
     app.command()(_command)
 app.command("import")(import_answers)

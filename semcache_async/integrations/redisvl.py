@@ -317,7 +317,7 @@ class SemanticCache:
         if not create_index:
             raise ConfigError(
                 "create_index=False: this cache makes its own index, of another shape than "
-                "RedisVL's; docs/redis has the rules that its user needs."
+                "RedisVL's; semcache docs redis#users has the rules that its user needs."
             )
         fields = list(filterable_fields or ())
         if taken := [field["name"] for field in fields if field["name"] in _OWN]:

@@ -1,4 +1,4 @@
-"""``semcache init`` and ``semcache doctor``."""
+"""``semcache init``, ``semcache doctor`` and ``semcache docs``."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from typer.testing import CliRunner, Result
 from semcache_async.cli import app
 from semcache_async.cli.setup import here
 from semcache_async.cli.setup.finding import MEMORY, PAGES, Finding
-from semcache_async.cli.setup.here import look_at_port
+from semcache_async.cli.setup.here import look_at_models, look_at_port
 from semcache_async.cli.setup.redis import look_at_redis
 from semcache_async.cli.setup.template import EXAMPLES, template
 from semcache_async.config import CacheConfig
 from semcache_async.serve.settings import OPTIONS, Settings, read_settings
 from tests.faults.test_outages import plain_redis
 from tests.serve.running import live
-from tests.test_docs import ROOT, anchors
+from tests.test_docs import ROOT
 
 runner = CliRunner()
 OPTION = re.compile(r"^# ([a-z_]+ = .+)$", re.MULTILINE)
@@ -173,6 +173,7 @@ def test_what_is_broken_hides_nothing_else(
         env |= {
             "SEMCACHE_WORKERS": "many",
             "SEMCACHE_UPSTREAM_URL": "http://127.0.0.1:1/?key=s3cret",
+            "SEMCACHE_MODEL": "BAAI/bge-small-en-v1.5",
         }
         arguments = ("--config", str(file), "--redis-url", url, "--port", port)
         code, checks = doctor(*arguments, env=dict(env))
@@ -181,7 +182,7 @@ def test_what_is_broken_hides_nothing_else(
     assert "ZeroDivisionError" in checks["here"]["said"]
     assert "not valid TOML" in checks["options"]["said"]
     assert "within 0.1 s" in checks["redis"]["said"] or "127.0.0.1" in checks["redis"]["said"]
-    assert checks["redis"]["page"].endswith("#storeunavailableerror")
+    assert checks["redis"]["page"].endswith(" StoreUnavailableError")
     assert "semcache model pull" in checks["model"]["todo"]
     assert "did you mean SEMCACHE_MAX_DISTANCE" in checks["variables"]["said"]
     assert "s3cret" not in json.dumps(checks)
@@ -208,9 +209,9 @@ def test_a_port_of_ours_is_no_trouble(no_models: None, redis_url: str, name: str
 async def test_a_redis_that_cannot_be_the_caches(tmp_path: Path) -> None:
     with plain_redis(tmp_path, "--requirepass", "right", "--maxmemory", "0") as url:
         checks = await found(url.replace("unix://", "unix://:wrong@"))
-        assert checks["redis"].page.endswith("#storeautherror")
+        assert checks["redis"].page.endswith(" StoreAuthError")
         checks = await found(url.replace("unix://", "unix://:right@"))
-        assert checks["search"].page.endswith("#searchmodulemissingerror")
+        assert checks["search"].page.endswith(" SearchModuleMissingError")
         assert (checks["memory"].state, checks["memory"].page) == ("poor", MEMORY)
     for wrong in ("redis://r/3", "r", "embedded:"):
         assert (await found(wrong))["redis"].state == "bad"
@@ -241,8 +242,37 @@ async def test_what_the_user_may_not_do_is_named_and_nothing_is_done(
         await client.acl_deluser(name)
 
 
-def test_what_is_to_be_read_is_there() -> None:
+def test_what_the_package_index_has_needs_no_hub(no_models: None) -> None:
+    async def work() -> list[Finding]:
+        return [one async for one in look_at_models(Settings())]
+
+    (finding,) = anyio.run(work)
+    assert (finding.state, finding.check) == ("poor", "model")
+    assert "first use" in finding.said
+
+
+# -- docs
+
+
+def test_what_is_to_be_read_is_shown() -> None:
     for page in PAGES:
-        path, _, anchor = page.partition("#")
-        assert not anchor or anchor in anchors(ROOT / path)
-        assert (ROOT / path).is_file()
+        program, *arguments = page.split()
+        shown = invoke(*arguments)
+        assert (program, shown.exit_code) == ("semcache", 0)
+        assert shown.stdout.startswith("#")
+
+
+def test_a_page_a_part_of_one_or_where_a_word_stands() -> None:
+    pages = invoke("docs").stdout
+    assert "integrations/langchain" in pages
+    assert "reference/" not in pages
+    assert invoke("docs", "langchain").stdout.startswith("# LangChain\n")
+    part = invoke("docs", "docs/redis.md#memory").stdout
+    assert part.startswith("## Memory\n")
+    assert "## Users" not in part
+    places = invoke("docs", "not_stored_quota").stdout.splitlines()
+    assert "semcache docs troubleshooting#answers-are-not-stored" in places
+    for place in places:
+        assert "not_stored_quota" in invoke(*place.split()[1:]).stdout
+    nothing = invoke("docs", "no such thing")
+    assert (nothing.exit_code, len(nothing.stderr.splitlines())) == (1, 1)

@@ -152,7 +152,7 @@ def test_what_would_be_faster_is_said_once(
     caplog.set_level("INFO")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(cpu, "cpu_features", lambda: frozenset(flags))
-    monkeypatch.setattr(cpu, "_said", set())
+    monkeypatch.setattr(cpu, "HINTED", set())
     for _ in range(2):
         load_embedder(tiny, progress=False)
     logged = [(r.levelname, r.getMessage()) for r in caplog.records if "pip install" in r.message]

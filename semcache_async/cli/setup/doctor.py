@@ -66,7 +66,7 @@ def _show(finding: Finding) -> None:
     typer.secho(f"{finding.state:<6}", fg=_COLOURS[finding.state], nl=False)
     end = "" if finding.said.endswith(("?", ".")) else "."
     typer.echo(f"{finding.check:<12}{finding.said}{end}")
-    advice = ". ".join(filter(None, (finding.todo, finding.page and f"See {finding.page}")))
+    advice = ". ".join(filter(None, (finding.todo, finding.page and f"See: {finding.page}")))
     if advice:
         typer.echo(f"{'':<18}{advice}")
 

@@ -9,15 +9,27 @@ import msgspec
 from semcache_async.errors import SemcacheError
 
 __all__ = [
-    *("ACCESS", "EMBEDDERS", "MEMORY", "OLD", "RUNNING", "PAGES", "SIZING", "TOPOLOGIES", "USERS"),
+    *(
+        "ACCESS",
+        "EMBEDDERS",
+        "MEMORY",
+        "MODELS",
+        "OLD",
+        "RUNNING",
+        "PAGES",
+        "SIZING",
+        "TOPOLOGIES",
+        "USERS",
+    ),
     *("Finding", "bad", "fine", "poor", "troubled"),
 ]
 
-RUNNING, ACCESS = "docs/running.md#options", "docs/running.md#who-may-ask"
-SIZING, EMBEDDERS = "docs/operations.md#sizing", "docs/embedders.md"
-TOPOLOGIES, MEMORY = "docs/redis.md#topologies", "docs/redis.md#memory"
-USERS, OLD = "docs/redis.md#users", "docs/redis.md#an-old-redis"
-PAGES = (RUNNING, ACCESS, SIZING, EMBEDDERS, TOPOLOGIES, MEMORY, USERS, OLD)
+RUNNING, ACCESS = "semcache docs running#options", "semcache docs running#who-may-ask"
+SIZING, EMBEDDERS = "semcache docs operations#sizing", "semcache docs embedders"
+MODELS = "semcache docs ModelError"
+TOPOLOGIES, MEMORY = "semcache docs redis#topologies", "semcache docs redis#memory"
+USERS, OLD = "semcache docs redis#users", "semcache docs redis#an-old-redis"
+PAGES = (RUNNING, ACCESS, SIZING, EMBEDDERS, MODELS, TOPOLOGIES, MEMORY, USERS, OLD)
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from semcache_async import __version__
 from semcache_async.cli.setup.finding import (
     ACCESS,
     EMBEDDERS,
+    MODELS,
     RUNNING,
     SIZING,
     Finding,
@@ -34,7 +35,7 @@ from semcache_async.embed.models.catalog import MINILM
 from semcache_async.embed.models.installed import missing
 from semcache_async.embed.models.sources import Unavailable, latest
 from semcache_async.embed.runtimes.checks import INVARIANCE, PARITY, PROBES, invariance, parity
-from semcache_async.embed.runtimes.cpu import AVX512, BF16, VNNI, cpu_features
+from semcache_async.embed.runtimes.cpu import AVX512, BF16, HINTED, VNNI, cpu_features
 from semcache_async.embed.runtimes.encoders import usable_cpus
 from semcache_async.errors import ConfigError, SemcacheError
 from semcache_async.serve.keys import KeyRing
@@ -109,6 +110,7 @@ def _cpu() -> Finding:
         todo = f"Pin it to {max(1, int(quota))} (cpuset), or it is throttled for a part of the time"
         return poor("cpu", said, todo, EMBEDDERS)
     if (faster := hint()) is not None:
+        HINTED.add(faster)
         return poor("cpu", said, faster, EMBEDDERS)
     return fine("cpu", said)
 
@@ -222,8 +224,9 @@ def _absent(name: str) -> Finding | None:
     try:
         latest(model, revision or "main")
     except Unavailable as error:
-        todo = f"Go online and run semcache model pull {name}, or name a directory"
-        return bad("model", f"{name} is not on this disk, and {error}", todo, EMBEDDERS)
+        if not model.packages or revision:
+            todo = f"Go online and run semcache model pull {name}, or name a directory (--model)"
+            return bad("model", f"{name} is not on this disk, and {error}", todo, MODELS)
     size = f" ({model.megabytes} MB)" if model.megabytes else ""
     todo = f"Run semcache model pull {name}"
     return poor("model", f"{name} is fetched at its first use{size}", todo, EMBEDDERS)

@@ -46,7 +46,7 @@ Every option of `semcache serve`, with its default: take the # away from a line 
 come before variables (SEMCACHE_ and the name in capitals), and those before this file. Keys of the
 LLM's service belong into variables: SEMCACHE_UPSTREAM_KEY, SEMCACHE_EMBEDDINGS_KEY.
 """
-_CACHE_HEAD = "How the cache decides, keeps and waits."
+_CACHE_HEAD = "How the cache decides, keeps and waits"
 
 
 def template(told: Mapping[str, object]) -> str:

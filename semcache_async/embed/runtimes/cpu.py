@@ -7,7 +7,7 @@ import logging
 import os
 from pathlib import Path
 
-__all__ = ["AVX512", "BF16", "cpu_features", "hint", "log_hint"]
+__all__ = ["AVX512", "BF16", "HINTED", "cpu_features", "hint", "log_hint"]
 
 _log = logging.getLogger(__name__)
 
@@ -18,7 +18,8 @@ VNNI = ("avx512_vnni", "avx_vnni")
 """Flags of CPUs with products of 8-bit integers."""
 
 _COMMAND = "pip install 'semcache-async[openvino]'"
-_said: set[str] = set()
+HINTED: set[str] = set()
+"""What this process has been told."""
 
 
 def cpu_features() -> frozenset[str]:
@@ -49,7 +50,7 @@ def hint() -> str | None:
     if not features.isdisjoint(VNNI):
         return (
             "This CPU has VNNI, with which OpenVINO embeds up to twice as fast as onnxruntime in "
-            "8-bit integers; docs/embedders.md says at what price. To have it, run: "
+            "8-bit integers; semcache docs embedders#int8 says at what price. To have it, run: "
             f"{_COMMAND}, and set SEMCACHE_BACKEND=openvino-int8"
         )
     if AVX512 in features:
@@ -63,6 +64,6 @@ def hint() -> str | None:
 def log_hint() -> None:
     """Log the hint, once in a process."""
     said = hint()
-    if said is not None and said not in _said:
-        _said.add(said)
+    if said is not None and said not in HINTED:
+        HINTED.add(said)
         _log.log(logging.WARNING if "bfloat16" in said else logging.INFO, said)

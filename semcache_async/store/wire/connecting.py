@@ -111,4 +111,4 @@ def _refused(error: BaseException | None) -> bool:
 
 def _where(factory: redis.asyncio.ConnectionPool) -> str:
     options = factory.connection_kwargs
-    return str(options.get("path") or f"{options.get('host')}:{options.get('port')}")
+    return str(options.get("path") or f"{options.get('host')}:{options.get('port') or 6379}")
