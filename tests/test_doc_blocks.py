@@ -204,6 +204,8 @@ def test_python(
             runner.run(cache.aclose())
             if hasattr(known.get("client"), "close"):
                 known["client"].close()
+            if "set_llm_cache" in known:
+                known["set_llm_cache"](None)
 
 
 async def opened_cache() -> SemanticCache:

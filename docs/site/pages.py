@@ -1,4 +1,5 @@
-"""What of the site depends on other files: which pages there are, and the README's numbers."""
+"""What of the site depends on other files: which pages there are, and the README's numbers. And
+what a search finds first: who searches for a message wants to know what to do."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any
 
 NUMBERS = "<!-- numbers"
 README = Path(__file__).parents[2] / "README.md"
+BOOST = {"troubleshooting.md": 4.0, "decisions.md": 0.3}
 
 
 def on_config(config: Any) -> Any:
@@ -26,7 +28,10 @@ def on_config(config: Any) -> Any:
     return config
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     """The table of numbers, where a page asks for it."""
+    where = page.file.src_uri
+    boost = BOOST.get(where, 0.3 if where.startswith("reference/") else 1.0)
+    page.meta["search"] = {"boost": boost}
     table = README.read_text(encoding="utf-8").partition(NUMBERS)[2].partition("\n")[2]
     return markdown.replace(f"{NUMBERS} of README -->", table.partition("<!--")[0])
