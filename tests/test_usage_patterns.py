@@ -43,7 +43,7 @@ def blocks(heading: str, language: str = "python", *, page: Path = USAGE) -> lis
 def directory(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> Iterator[Path]:
     """Where an example runs: it has ``llm.py``, and a path short enough for sockets."""
     with tempfile.TemporaryDirectory(prefix="usage-") as scratch:
-        (Path(scratch) / "llm.py").write_text(blocks("# How to")[0], encoding="utf-8")
+        (Path(scratch) / "llm.py").write_text(blocks("# From code")[0], encoding="utf-8")
         monkeypatch.syspath_prepend(scratch)
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([scratch, str(ROOT)]))
         monkeypatch.setenv("REDIS_URL", redis_url)

@@ -74,5 +74,6 @@ def _semcache(
 ) -> None:
     """An asyncio semantic cache for LLM answers.
 
-    Start with [bold]semcache demo[/bold]. Every option is in [bold]semcache COMMAND --help[/bold].
+    Start with [bold]semcache demo[/bold]. Every option is in [bold]semcache COMMAND --help[/bold],
+    the documentation in [bold]semcache docs[/bold].
     """
