@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import nullcontext, suppress
 from copy import copy
 from functools import partial
+from inspect import isawaitable
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from semcache_async.attempt import Attempt
@@ -361,7 +362,13 @@ def whole(generate: Generate) -> Produce[Any]:
     """A ``Produce`` that emits nothing."""
 
     async def produce(prompt: str, _emit: Callable[[Any], None]) -> Produced:
-        text = await generate(prompt)
+        making = generate(prompt)
+        if not isawaitable(making):
+            raise TypeError(
+                f"generate is no async function: it returned {type(making).__name__}. Give a plain "
+                "one as lambda prompt: asyncio.to_thread(generate, prompt)."
+            )
+        text = await making
         if not isinstance(text, str):
             raise TypeError(
                 f"generate returned {type(text).__name__}; it must return the answer as a str."

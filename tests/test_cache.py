@@ -684,6 +684,14 @@ async def test_generate_must_return_text(cache: SemanticCache) -> None:
         await cache.get_or_generate("at 0", generate)
 
 
+async def test_generate_must_be_async(cache: SemanticCache) -> None:
+    def generate(prompt: str) -> Any:
+        return prompt
+
+    with pytest.raises(TypeError, match="no async function: it returned str"):
+        await cache.get_or_generate("at 0", generate)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -105,7 +105,7 @@ def check_database(url: str) -> None:
     if any(one.lstrip("0") for one in named):
         raise ConfigError(
             "Redis Search works in database 0 only; end the URL with /0 and separate caches by "
-            "CacheConfig.name."
+            "their names (CacheConfig.name, SEMCACHE_NAME)."
         )
 
 
