@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from semcache_async import Scope, SemcacheError, __version__
@@ -45,6 +46,13 @@ def test_every_command_has_help(command: list[str]) -> None:
     result = runner.invoke(app, [*command, "--help"])
     assert result.exit_code == 0
     assert "Usage:" in result.stdout
+
+
+def test_help_breaks_lines_where_the_terminal_does() -> None:
+    command: Any = typer.main.get_command(app)
+    for one in (*command.commands.values(), *command.commands["model"].commands.values()):
+        parts = (one.help or "").split("\n\n")
+        assert not [part for part in parts if "\n" in part.strip() and part[0] != " "], one.name
 
 
 def test_version() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -36,15 +38,22 @@ model_app = typer.Typer(no_args_is_help=True, help="Embedding models, by name.")
 app.add_typer(model_app, name="model")
 
 
+def _add(to: typer.Typer, command: Callable[..., object], name: str | None = None) -> None:
+    """With its docstring as help, whose lines end where the terminal's do."""
+    parts = (inspect.getdoc(command) or "").split("\n\n")
+    flowing = [part if part[:1] == " " else " ".join(part.split()) for part in parts]
+    to.command(name, help="\n\n".join(flowing))(command)
+
+
 for _command in (
     *(demo, init, doctor, docs, ask, serve, worker, stats, invalidate, feedback, migrate),
     *(load, calibrate, simulate_llm),
 ):
-    app.command()(_command)
-app.command("import")(import_answers)
-app.command("export")(export_answers)
-model_app.command()(pull)
-model_app.command("list")(list_models)
+    _add(app, _command)
+_add(app, import_answers, "import")
+_add(app, export_answers, "export")
+_add(model_app, pull)
+_add(model_app, list_models, "list")
 
 
 def main() -> None:

@@ -23,11 +23,12 @@ _log = logging.getLogger("semcache_async")
 def _serve(
     *, config: Path | None, hash_key: bool, debug: bool, **flags: str | float | Path | bool | None
 ) -> None:
-    """Serve the cache over HTTP: point an OpenAI or LangCache client at it.
+    """Serve the cache over HTTP: point an OpenAI, Anthropic or LangCache client at it.
 
-    It speaks OpenAI's chat completions and embeddings (/v1), LangCache's REST (/v1/caches) and
-    plain JSON (/semantic-cache/answer); a live page is at /, metrics are at /metrics. SIGTERM or
-    Ctrl-C lets requests under way finish; a second one ends at once.
+    It speaks OpenAI's chats, responses, completions and embeddings and Anthropic's messages (/v1),
+    LangCache's REST (/v1/caches) and plain JSON (/semantic-cache/answer); a live page is at /,
+    metrics are at /metrics. SIGTERM or Ctrl-C lets requests under way finish; a second one ends at
+    once.
 
     Every option is also an environment variable: --max-distance is SEMCACHE_MAX_DISTANCE. Options
     come before variables, and those before the file.

@@ -146,7 +146,7 @@ def load(
 
       semcache load --rates 50,100,200,400 --repeats 3 --output report
 
-      semcache load --url http://localhost:8000 --stream --callers 64
+      semcache load --url http://localhost:8080/v1 --stream --callers 64
     """
     with one_line_errors(debug):
         from rich.console import Console
