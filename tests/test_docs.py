@@ -111,6 +111,7 @@ def test_a_search_for_an_exception_finds_what_to_do(site: Path) -> None:
         section = sections[f"troubleshooting/#{name.lower()}"]
         assert section["title"] == name
         assert len(section["text"].split()) > 15, name
+        assert section["boost"] > sections["decisions/"].get("boost", 1), name
 
 
 def test_the_site_asks_nobody(site: Path) -> None:
