@@ -26,7 +26,7 @@ demo: $(VENV)/.installed  ## install, then run the main job
 
 test: check bench-smoke clients release-tools  ## install, then pass the checks, the cost budgets and the tests
 	-scripts/install-browser
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 check: $(VENV)/.installed-dev  ## format, lint, types
 	$(BIN)/ruff format --check $(SOURCES)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import warnings
 from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
@@ -40,6 +42,19 @@ async def cache(store: GatedStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
     async with SemanticCache.open(store=store, embedder=AngleEmbedder()) as cache:
         monkeypatch.setattr(litellm, "cache", SemcacheCache(cache))
         yield cache
+
+
+@pytest.fixture(autouse=True)
+async def left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """LiteLLM keeps clients, and each of its caches enters itself into its lists of callbacks."""
+    for name in ("input_callback", "success_callback", "_async_success_callback"):
+        monkeypatch.setattr(litellm, name, [*getattr(litellm, name)])
+    yield
+    await litellm.close_litellm_async_clients()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what it does not close
+        litellm.in_memory_llm_clients_cache.flush_cache()
+        gc.collect()
 
 
 @pytest.fixture
