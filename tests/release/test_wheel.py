@@ -41,7 +41,11 @@ def test_the_wheel_is_the_package_and_its_notices(dist: Path) -> None:
         check=True,
     ).stdout.split()
     assert {"semcache_async/py.typed", "semcache_async/serve/page/static/index.html"} <= inside
-    assert inside == {name for name in ours if (ROOT / name).exists()}
+    pages = {name for name in inside if name.startswith("semcache_async/docs/")}
+    assert "semcache_async/docs/troubleshooting.md" in pages
+    assert all((ROOT / name.removeprefix("semcache_async/")).exists() for name in pages)
+    assert not any(name.endswith((".png", ".svg")) for name in pages)
+    assert inside - pages == {name for name in ours if (ROOT / name).exists()}
     assert {name.rpartition("/")[2] for name in names - inside} == {
         *("LICENSE", "NOTICE.md", "METADATA", "RECORD", "WHEEL", "entry_points.txt")
     }
@@ -52,7 +56,7 @@ def test_the_source_archive_has_nothing_of_the_tests(dist: Path) -> None:
         tops = {name.split("/")[1] for name in archive.getnames()}
     assert tops == {
         *("semcache_async", "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "NOTICE.md"),
-        *("PKG-INFO", ".gitignore"),
+        *("PKG-INFO", ".gitignore", "docs"),
     }
 
 
