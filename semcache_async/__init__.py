@@ -32,7 +32,7 @@ from semcache_async.protocols import (
     Store,
     Verifier,
 )
-from semcache_async.reply import Reply
+from semcache_async.request.reply import Reply
 from semcache_async.stats import Stats
 from semcache_async.types import (
     Affected,

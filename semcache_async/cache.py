@@ -28,8 +28,6 @@ from typing import Any, TypeVar, cast
 import anyio
 import anyio.to_thread
 
-from semcache_async.answering import Answering, in_pieces, whole
-from semcache_async.attempt import Attempt
 from semcache_async.bounds.choice import Choice
 from semcache_async.config import CacheConfig, check_limit
 from semcache_async.errors import ConfigError, OverloadedError, PromptError, WrongLoopError
@@ -56,12 +54,14 @@ from semcache_async.protocols import (
     Tracing,
     Verifier,
 )
-from semcache_async.query import Query, check_answer, check_scope, check_tags, read_query
-from semcache_async.reply import Reply
+from semcache_async.request.answering import Answering, in_pieces, whole
+from semcache_async.request.attempt import Attempt
+from semcache_async.request.query import Query, check_answer, check_scope, check_tags, read_query
+from semcache_async.request.reply import Reply
+from semcache_async.request.tiers import Tiers
 from semcache_async.stats import Counters, Stats
 from semcache_async.text.guards import analyse
 from semcache_async.text.prompt import check_text, normalise
-from semcache_async.tiers import Tiers
 from semcache_async.types import (
     Affected,
     Answer,

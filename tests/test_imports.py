@@ -29,20 +29,43 @@ ALLOWED: dict[str, set[str]] = {
     "data": set(),
     "bounds": set(),
     "stats": {"bounds"},
-    "query": {"text", "ttl"},
-    "ttl": set(),
+    "request.query": {"text", "request.ttl"},
+    "request.ttl": set(),
     "evidence": {"bounds", "flow", "stats", "text"},
-    "attempt": {"flow", "query", "text"},
-    "ageing": {"attempt", "query"},
-    "tiers": {"ageing", "attempt", "flow", "query", "stats", "text"},
-    "sharing": {"flow", "stats", "text"},
-    "answering": {"attempt", "evidence", "flow", "sharing", "stats", "tiers"},
-    "reply": {"answering", "attempt", "flow", "stats"},
-    "cache": {
-        *("answering", "attempt", "bounds", "embed", "evidence", "flow", "query", "reply"),
-        *("stats", "store", "text", "tiers"),
+    "request.attempt": {"flow", "request.query", "text"},
+    "request.ageing": {"request.attempt", "request.query"},
+    "request.tiers": {
+        "request.ageing",
+        "request.attempt",
+        "flow",
+        "request.query",
+        "stats",
+        "text",
     },
-    "integrations": {"cache", "reply", "stats", "text"},
+    "sharing": {"flow", "stats", "text"},
+    "request.answering": {
+        "request.attempt",
+        "evidence",
+        "flow",
+        "sharing",
+        "stats",
+        "request.tiers",
+    },
+    "request.reply": {"request.answering", "request.attempt", "flow", "stats"},
+    "cache": {
+        *(
+            "request.answering",
+            "request.attempt",
+            "bounds",
+            "embed",
+            "evidence",
+            "flow",
+            "request.query",
+            "request.reply",
+        ),
+        *("stats", "store", "text", "request.tiers"),
+    },
+    "integrations": {"cache", "request.reply", "stats", "text"},
     "testing": set(),
     "demo": {"cache", "data", "embed", "load", "shell", "stats", "testing"},
     "tune": {"bounds", "embed", "serve.settings", "shell", "text"},
@@ -52,7 +75,7 @@ ALLOWED: dict[str, set[str]] = {
     "simulator": set(),
     "cli": {
         *("cache", "demo", "embed", "flow", "load", "shell", "simulator", "store"),
-        *("testing", "query", "text", "tune", "worker"),
+        *("testing", "request.query", "text", "tune", "worker"),
         *("serve.keys", "serve.options", "serve.process", "serve.settings"),
     },
 }
@@ -76,7 +99,7 @@ ROOMS: dict[str, set[str]] = {
         *("serve.sse",),
     },
     "serve.completions": {
-        *("cache", "flow", "reply", "serve.apis", "text"),
+        *("cache", "flow", "request.reply", "serve.apis", "text"),
         *("serve.bypass", "serve.errors", "serve.journal", "serve.metrics", "serve.settings"),
         *("serve.sizes", "serve.sse", "serve.upstream"),
     },
@@ -93,7 +116,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "serve.openapi": {"serve.http", "serve.protocol", "serve.service"},
     "serve.asking": {
-        *("reply", "serve.apis", "serve.bypass", "serve.completions", "serve.errors"),
+        *("request.reply", "serve.apis", "serve.bypass", "serve.completions", "serve.errors"),
         *("serve.http", "serve.openapi", "serve.protocol", "serve.service", "serve.sse"),
         *("serve.upstream",),
     },
@@ -167,9 +190,9 @@ def _imported(module: str) -> Iterator[str]:
 
 
 def part_of(module: str) -> str:
-    """The part of the package, or the room of the service, that a module belongs to."""
+    """The part of the package that a module belongs to, or its room, of a request or the service."""
     parts = module.split(".")
-    return ".".join(parts[:2]) if parts[0] == "serve" else parts[0]
+    return ".".join(parts[:2]) if parts[0] in ("request", "serve") else parts[0]
 
 
 @pytest.mark.parametrize("part", sorted({*ALLOWED, *ROOMS}))
@@ -183,7 +206,7 @@ def test_arrows(part: str) -> None:
 
 
 def test_every_part_has_its_arrows() -> None:
-    parts = {part_of(module) for module in modules()} - {"", "serve"}
+    parts = {part_of(module) for module in modules()} - {"", "request", "serve"}
     assert parts == {*ALLOWED, *ROOMS, *VOCABULARY}
 
 

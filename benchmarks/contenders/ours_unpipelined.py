@@ -18,8 +18,8 @@ _CONNECTIONS = 100
 
 @asynccontextmanager
 async def open_contender(setup: Setup) -> AsyncIterator[Contender]:
-    from semcache_async import tiers
     from semcache_async.flow.batcher import MicroBatcher
+    from semcache_async.request import tiers
 
     class OneByOne(MicroBatcher[Any, Any]):
         def __init__(

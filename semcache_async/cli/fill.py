@@ -102,7 +102,7 @@ def import_answers(
         from semcache_async.cli.lines import Fields, LineError, read_lines
         from semcache_async.cli.remote import settings_of_one_model
         from semcache_async.config import check_ttl
-        from semcache_async.query import check_tags
+        from semcache_async.request.query import check_tags
 
         named = {
             "tenant": tenant,

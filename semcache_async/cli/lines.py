@@ -17,7 +17,7 @@ import msgspec
 
 from semcache_async.config import CacheConfig, check_ttl
 from semcache_async.errors import ConfigError, PromptError, SemcacheError
-from semcache_async.query import check_answer, check_tags, is_oversize
+from semcache_async.request.query import check_answer, check_tags, is_oversize
 from semcache_async.text.prompt import check_text, normalise
 from semcache_async.types import EntryKey, Scope
 

@@ -143,7 +143,7 @@ async def redis_invalidate(
     url: str, config: CacheConfig, what: Mapping[str, Any], *, dry_run: bool
 ) -> Invalidated:
     """What was removed, or would be, of whatever model: none is loaded."""
-    from semcache_async.query import check_tags
+    from semcache_async.request.query import check_tags
     from semcache_async.store import open_removing
     from semcache_async.types import scope_or_tenant
 

@@ -29,7 +29,7 @@ from semcache_async.cache import SemanticCache
 from semcache_async.config import CacheConfig
 from semcache_async.errors import FlightLostError, PromptError
 from semcache_async.protocols import Produce
-from semcache_async.reply import Reply
+from semcache_async.request.reply import Reply
 from semcache_async.text.anew import asks_anew
 from semcache_async.text.cacheable import has_numbers_of_somebody, is_personal, is_time_bound
 from semcache_async.text.prompt import check_text

@@ -21,8 +21,8 @@ from semcache_async import (
     SemanticCache,
     Source,
 )
-from semcache_async.answering import whole
 from semcache_async.bounds.choice import Outcome
+from semcache_async.request.answering import whole
 from semcache_async.testing import MemoryStore
 from tests.evidence.clusters import Clusters, intent_of, judge
 from tests.helpers import until

@@ -358,7 +358,7 @@ async def test_what_has_come_nearer_is_found_a_while_later(
     for_s: float,
     text: str,
 ) -> None:
-    monkeypatch.setattr("semcache_async.tiers._POINTED_S", for_s)
+    monkeypatch.setattr("semcache_async.request.tiers._POINTED_S", for_s)
     llm = Numbered(opened=True)
     async with caches(redis_url, name, clock) as (cache,):
         await cache.get_or_generate("at 0", llm, scope=SCOPE)

@@ -11,8 +11,8 @@ import pytest
 
 from semcache_async import CacheConfig, Scope, SemanticCache, Source, TTLRule
 from semcache_async.errors import ConfigError
+from semcache_async.request.ttl import lifetimes
 from semcache_async.testing import AngleEmbedder, MemoryStore
-from semcache_async.ttl import lifetimes
 from semcache_async.types import Answer
 from tests.helpers import GatedLLM, check_sums, until
 from tests.store.helpers import open_store
@@ -222,7 +222,7 @@ async def test_early_refresh_draws_the_likelier_the_nearer_the_end(
     clock, llm = Clock(), Numbered()
     options: dict[str, Any] = {"stale_ttl_s": 0.0, "early_refresh": 1.0}
     lot = 0.5
-    monkeypatch.setattr("semcache_async.ageing.random.random", lambda: lot)
+    monkeypatch.setattr("semcache_async.request.ageing.random.random", lambda: lot)
     async with caches(redis_url, name, clock, **options) as (cache,):
         asked = asyncio.create_task(cache.get_or_generate("at 0", llm, scope=SCOPE))
         await until(lambda: len(llm.prompts) == 1)

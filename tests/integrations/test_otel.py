@@ -19,10 +19,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from semcache_async import CacheConfig, Scope, SemanticCache
-from semcache_async.answering import whole
 from semcache_async.complaints import Complaints
 from semcache_async.integrations import otel
 from semcache_async.integrations.otel import instrument
+from semcache_async.request.answering import whole
 from semcache_async.stats import Stats
 from semcache_async.testing import AngleEmbedder, MemoryStore
 from semcache_async.testing.sharing import SharingMemoryStore

@@ -9,7 +9,7 @@ from functools import partial
 import msgspec
 from aiohttp import HttpVersion11, web
 
-from semcache_async.reply import Reply
+from semcache_async.request.reply import Reply
 from semcache_async.serve.apis.api import Api, Frame
 from semcache_async.serve.asking.kept import admit_kept
 from semcache_async.serve.asking.sending import STREAM, BrokeOffError, ReaderLeftError, begun

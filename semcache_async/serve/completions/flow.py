@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from semcache_async.cache import SemanticCache
-from semcache_async.reply import Reply
+from semcache_async.request.reply import Reply
 from semcache_async.serve.apis.api import NO_USAGE, Api, Frame, Usage
 from semcache_async.serve.apis.crossing import given_in
 from semcache_async.serve.apis.pieces import without_pieces

@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from semcache_async.attempt import Attempt
 from semcache_async.config import CacheConfig
+from semcache_async.request.attempt import Attempt
 from semcache_async.types import Entry, Scope
 
 __all__ = ["Ageing"]

@@ -20,8 +20,6 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from semcache_async.ageing import Ageing
-from semcache_async.attempt import Attempt, remembered
 from semcache_async.complaints import Complaints
 from semcache_async.config import CacheConfig
 from semcache_async.errors import (
@@ -55,7 +53,9 @@ from semcache_async.protocols import (
     Store,
     WatchableStore,
 )
-from semcache_async.query import Query, check_answer
+from semcache_async.request.ageing import Ageing
+from semcache_async.request.attempt import Attempt, remembered
+from semcache_async.request.query import Query, check_answer
 from semcache_async.stats import Counters, Stats
 from semcache_async.text.cacheable import has_numbers_of_somebody
 from semcache_async.text.decide import UNSCORED, decide

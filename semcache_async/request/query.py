@@ -14,10 +14,10 @@ from semcache_async.config import (
     check_widen,
 )
 from semcache_async.errors import ConfigError, PromptError
+from semcache_async.request.ttl import lifetimes
 from semcache_async.text.cacheable import says_who_asks
 from semcache_async.text.decide import Policy
 from semcache_async.text.prompt import check_text, normalise
-from semcache_async.ttl import lifetimes
 from semcache_async.types import EntryKey, Record, Scope, Vector
 
 __all__ = ["Query", "check_answer", "check_scope", "check_tags", "read_query"]

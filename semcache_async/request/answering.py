@@ -11,7 +11,6 @@ from functools import partial
 from inspect import isawaitable
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from semcache_async.attempt import Attempt
 from semcache_async.config import CacheConfig
 from semcache_async.errors import FlightLostError, OverloadedError, SemcacheError
 from semcache_async.evidence.learner import Call, Learner
@@ -20,9 +19,10 @@ from semcache_async.flow.flight import Flight, Generated, Raised, Seat, inside
 from semcache_async.flow.flights import Body, Flights
 from semcache_async.flow.limiter import Limiter
 from semcache_async.protocols import Generate, GenerateStream, Produce
+from semcache_async.request.attempt import Attempt
+from semcache_async.request.tiers import Tiers
 from semcache_async.sharing.sharing import Sharing
 from semcache_async.stats import Counters
-from semcache_async.tiers import Tiers
 from semcache_async.types import Answer, Entry, EntryKey, Produced, Scope, Source
 
 __all__ = ["Answering", "Outcome", "in_pieces", "whole"]

@@ -7,15 +7,15 @@ from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from semcache_async.attempt import Attempt
 from semcache_async.errors import FlightLostError, SemcacheError
+from semcache_async.request.attempt import Attempt
 from semcache_async.stats import Counters
 from semcache_async.types import Answer, Neighbour, Source, Timings
 
 if TYPE_CHECKING:
-    from semcache_async.answering import Answering, Outcome
     from semcache_async.flow.flight import Seat
     from semcache_async.protocols import Produce, Span
+    from semcache_async.request.answering import Answering, Outcome
 
 __all__ = ["Reply"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from semcache_async.protocols import Span
-from semcache_async.query import Query
+from semcache_async.request.query import Query
 from semcache_async.types import (
     Answer,
     Entry,
