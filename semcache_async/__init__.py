@@ -1,15 +1,15 @@
 """An asyncio semantic cache for LLM answers.
 
-A prompt flows one way: checked and normalised (``query``, ``text``), looked up exactly, embedded
-and searched in micro-batches (``tiers``, ``flow``, ``embed``, ``store``), decided upon
-(``text.decide``) and, where nothing is near enough, answered by one LLM call per intent
+A prompt flows one way: checked and normalised (``request.query``, ``text``), looked up exactly,
+embedded and searched in micro-batches (``request.tiers``, ``flow``, ``embed``, ``store``), decided
+upon (``text.decide``) and, where nothing is near enough, answered by one LLM call per intent
 (``flow.flights``).
 
     cache.py      the public API                     embed/   models, packed graphs, tokeniser
-    answering.py  the flow; reply.py: as it streams  store/   Redis: schema, pipelines, embedded
-    tiers.py      both tiers; ageing.py: their times text/    wording, what is erased, the decision
-    query.py      what is asked; attempt.py: by whom serve/   the HTTP service and its page
-    flow/         batches, flights, the breaker      cli/     the ``semcache`` command
+    request/      what is asked, both tiers, the     store/   Redis: schema, pipelines, embedded
+                  flow to an answer                  text/    wording, what is erased, the decision
+    flow/         batches, flights, the breaker      serve/   the HTTP service and its page
+    sharing/      one flight in all processes        cli/     the ``semcache`` command
     evidence/     what traffic teaches               bounds/  the statistics behind it
     testing/      an in-memory store, fakes          protocols.py  every seam
 """

@@ -24,7 +24,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,55 +37,16 @@ from semcache_async.embed import TextEmbedder
 from semcache_async.serve.keys import KeyRing
 from semcache_async.serve.settings import Settings, read_settings, strange_variables
 from semcache_async.worker.rules import read_rules
+from tests.pages import DOCS, PAGES, ROOT, SERVICE, Block, blocks_of, code_of, stand_in
 from tests.serve.running import Live, live
 
 yaml = pytest.importorskip("yaml")
-ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-SERVICE = "http://localhost:8080"
 OTHERS = {
     *("cd", "curl", "docker", "git", "gunicorn", "helm", "kubectl", "openssl", "redis-cli"),
     "uvicorn",
 }
 """Programs that are not this package's."""
 COMMAND: Any = typer.main.get_command(app)
-
-
-@dataclass(frozen=True)
-class Block:
-    page: Path
-    line: int
-    language: str
-    text: str
-    mark: str
-    """What the comment in front of it says."""
-
-    @property
-    def where(self) -> str:
-        return f"{self.page.relative_to(ROOT)}:{self.line}"
-
-    @property
-    def runs_here(self) -> bool:
-        return not self.mark.startswith(("not run:", "run by:"))
-
-
-def blocks_of(page: Path) -> list[Block]:
-    text = page.read_text(encoding="utf-8")
-    found = re.finditer(
-        r"(?:^ *<!-- (.+?) -->\n+)?^( *)```(\w*)[^\n]*\n(.*?)^\2```$",
-        text,
-        re.DOTALL | re.MULTILINE,
-    )
-    return [
-        Block(
-            page,
-            text.count("\n", 0, match.start(3)) + 1,
-            match[3],
-            re.sub(f"^{match[2]}", "", match[4], flags=re.MULTILINE),
-            match[1] or "",
-        )
-        for match in found
-    ]
 
 
 ALL = [block for page in PAGES for block in blocks_of(page)]
@@ -133,11 +93,7 @@ def known(
 ) -> dict[str, Any]:
     """What a page's blocks have: ``llm.py``, ``generate``; any Redis is this one, any model the
     default one."""
-    from semcache_async import store
-
-    opened = store.open_redis
-    monkeypatch.setattr(store, "open_redis", lambda _url, *rest: opened(redis_url, *rest))
-    monkeypatch.setattr("semcache_async.embed.load_embedder", lambda *_, **__: text_embedder)
+    stand_in(monkeypatch, redis_url, text_embedder)
     monkeypatch.setattr(
         "semcache_async.embed.load_verifier", lambda _: lambda pairs: [1.0] * len(pairs)
     )
@@ -146,8 +102,7 @@ def known(
     monkeypatch.setenv("REDIS_URL", redis_url)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    usage = ROOT / "docs" / "usage.md"
-    llm = next(block.text for block in blocks_of(usage) if block.language == "python")
+    llm = code_of(DOCS / "usage.md")[0]
     Path("llm.py").write_text(llm, encoding="utf-8")
     monkeypatch.delitem(sys.modules, "llm", raising=False)
     names: dict[str, Any] = {}

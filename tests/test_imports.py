@@ -190,7 +190,7 @@ def _imported(module: str) -> Iterator[str]:
 
 
 def part_of(module: str) -> str:
-    """The part of the package that a module belongs to, or its room, of a request or the service."""
+    """The part of the package that a module belongs to, or the room of a part with arrows."""
     parts = module.split(".")
     return ".".join(parts[:2]) if parts[0] in ("request", "serve") else parts[0]
 

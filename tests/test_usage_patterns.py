@@ -6,7 +6,6 @@ import ast
 import asyncio
 import inspect
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -22,28 +21,25 @@ import anyio
 import pytest
 from aiohttp.test_utils import TestServer
 
-import semcache_async
 from semcache_async import SemanticCache, Source
 from semcache_async.errors import WrongLoopError
 from semcache_async.testing import AngleEmbedder, MemoryStore
+from tests.pages import DOCS, ROOT, code_of
 
-USAGE = Path(__file__).parents[1] / "docs" / "usage.md"
-FASTAPI_PAGE = USAGE.parent / "integrations" / "fastapi.md"
-ROOT = Path(semcache_async.__file__).parents[1]
+USAGE = DOCS / "usage.md"
+FASTAPI_PAGE = DOCS / "integrations" / "fastapi.md"
 
 
-def blocks(heading: str, language: str = "python", *, page: Path = USAGE) -> list[str]:
-    """The blocks of a section, in order."""
-    sections = re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    section = next(text for text in sections if text.startswith(heading))
-    return re.findall(rf"^```{language}\n(.*?)^```$", section, flags=re.DOTALL | re.MULTILINE)
+def blocks(heading: str, language: str = "python") -> list[str]:
+    """Of a section of docs/usage.md, in order."""
+    return code_of(USAGE, heading, language)
 
 
 @pytest.fixture
 def directory(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> Iterator[Path]:
     """Where an example runs: it has ``llm.py``, and a path short enough for sockets."""
     with tempfile.TemporaryDirectory(prefix="usage-") as scratch:
-        (Path(scratch) / "llm.py").write_text(blocks("# From code")[0], encoding="utf-8")
+        (Path(scratch) / "llm.py").write_text(code_of(USAGE)[0], encoding="utf-8")
         monkeypatch.syspath_prepend(scratch)
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([scratch, str(ROOT)]))
         monkeypatch.setenv("REDIS_URL", redis_url)
@@ -155,7 +151,7 @@ async def served(command: Sequence[str], directory: Path) -> AsyncIterator[aioht
         log.close()
 
 
-FASTAPI, AIOHTTP = blocks("FastAPI", page=FASTAPI_PAGE)[0], blocks("aiohttp")[0]
+FASTAPI, AIOHTTP = code_of(FASTAPI_PAGE, "FastAPI")[0], blocks("aiohttp")[0]
 AIOHTTP_WORKER = ["gunicorn", "--worker-class", "aiohttp.GunicornWebWorker"]
 SERVERS = {
     "How do I cancel my order?": (FASTAPI, ["uvicorn", "--uds", "socket"]),

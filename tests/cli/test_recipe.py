@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -15,22 +14,17 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from typer.testing import CliRunner
 
-import semcache_async
 from semcache_async import Answer, Scope, Source
 from semcache_async.cli import app
 from semcache_async.serve.settings import Settings
 from semcache_async.testing import AngleEmbedder
 from semcache_async.tune import command as calibrating
+from tests.pages import DOCS, ROOT, code_of
 from tests.serve.running import Live, live
 
-ROOT = Path(semcache_async.__file__).parents[1]
-PAGE = (ROOT / "docs" / "distance.md").read_text(encoding="utf-8")
-USAGE = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
-SECTION = PAGE.partition("## Start in shadow, then let it learn")[2]
 
-
-def blocks(language: str, text: str = SECTION) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+def blocks(language: str) -> list[str]:
+    return code_of(DOCS / "distance.md", "Start in shadow, then let it learn", language)
 
 
 SERVE = [block for block in blocks("sh") if "semcache serve" in block]
@@ -99,7 +93,7 @@ def test_the_weekly_recipe(reviewed: Live, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_program(tmp_path: Path) -> None:
-    (tmp_path / "llm.py").write_text(blocks("python", USAGE)[0], encoding="utf-8")
+    (tmp_path / "llm.py").write_text(code_of(DOCS / "usage.md")[0], encoding="utf-8")
     (tmp_path / "program.py").write_text(blocks("python")[0], encoding="utf-8")
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     done = subprocess.run(

@@ -26,7 +26,6 @@ from semcache_async.integrations.threads import (
     iterate_from_thread,
     iterate_in_worker,
 )
-from semcache_async.testing import AngleEmbedder, MemoryStore
 from tests.helpers import until
 
 pytestmark = pytest.mark.anyio
@@ -82,12 +81,6 @@ class LLM:
         for word in self.words:
             yield word
             await self.gate.wait()
-
-
-@pytest.fixture
-async def cache() -> AsyncIterator[SemanticCache]:
-    async with SemanticCache.open(store=MemoryStore(), embedder=AngleEmbedder()) as cache:
-        yield cache
 
 
 def call(text: str, beside: object = (), /, **parameters: object) -> Call:

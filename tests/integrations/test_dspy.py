@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator
 from typing import Any
 
 import dspy
@@ -14,7 +13,7 @@ from dspy.lm15 import Message, Response, TextPart, Usage
 from semcache_async import Scope, SemanticCache
 from semcache_async.errors import StoreUnavailableError, WrongLoopError
 from semcache_async.integrations.dspy import SemcacheCache, SemcacheLM
-from semcache_async.testing import AngleEmbedder, GatedStore
+from semcache_async.testing import GatedStore
 from tests.helpers import until
 from tests.integrations.conftest import Printed
 
@@ -49,17 +48,6 @@ class AsyncEngine:
         response = self.engine.complete(request)
         await self.engine.gate.wait()
         return response
-
-
-@pytest.fixture
-async def store() -> GatedStore:
-    return GatedStore()
-
-
-@pytest.fixture
-async def cache(store: GatedStore) -> AsyncIterator[SemanticCache]:
-    async with SemanticCache.open(store=store, embedder=AngleEmbedder()) as cache:
-        yield cache
 
 
 @pytest.fixture

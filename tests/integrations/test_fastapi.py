@@ -20,7 +20,8 @@ from semcache_async.embed import TextEmbedder
 from semcache_async.errors import ConfigError
 from semcache_async.integrations.fastapi import Cache, get_cache, semcache_lifespan
 from semcache_async.testing import AngleEmbedder, MemoryStore
-from tests.test_usage_patterns import FASTAPI_PAGE, blocks, directory
+from tests.pages import code_of
+from tests.test_usage_patterns import FASTAPI_PAGE, directory
 
 __all__ = ["directory"]
 
@@ -40,8 +41,8 @@ def run(block: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.usefixtures("example")
 def test_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, around = blocks("FastAPI", page=FASTAPI_PAGE)
-    (starlette,), (other,) = (blocks(name, page=FASTAPI_PAGE) for name in ("Starlette", "Litestar"))
+    whole, around = code_of(FASTAPI_PAGE, "FastAPI")
+    (starlette,), (other,) = (code_of(FASTAPI_PAGE, name) for name in ("Starlette", "Litestar"))
     for block, client_of in (
         (whole, TestClient),
         (starlette, TestClient),

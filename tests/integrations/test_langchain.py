@@ -6,13 +6,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from decimal import Decimal
 from itertools import count
 from typing import Any
 
 import openai
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestServer
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelRequest
@@ -74,17 +75,6 @@ class Chat(BaseChatModel):
         number = next(self.calls)
         answer = self.answers.pop(0) if self.answers else AIMessage(f"answer {number}")
         return ChatResult(generations=[ChatGeneration(message=answer)])
-
-
-@pytest.fixture
-async def store() -> GatedStore:
-    return GatedStore()
-
-
-@pytest.fixture
-async def cache(store: GatedStore) -> AsyncIterator[SemanticCache]:
-    async with SemanticCache.open(store=store, embedder=AngleEmbedder()) as cache:
-        yield cache
 
 
 @pytest.fixture
@@ -244,18 +234,25 @@ async def test_what_is_not_read_is_served_to_its_like_alone(
         assert other == prompt or await lang.alookup(other, "llm") is None
 
 
-@pytest.mark.parametrize("responses", [False, True], ids=["chat", "responses"])
-async def test_the_models_of_openai(cache: SemanticCache, responses: bool) -> None:
-    llm = make_simulator(AT_ONCE)
+@asynccontextmanager
+async def chat_of_openai(
+    llm: web.Application, responses: bool, **options: Any
+) -> AsyncIterator[ChatOpenAI]:
     async with TestServer(llm) as server, openai.DefaultAsyncHttpxClient() as http:
-        chat = ChatOpenAI(
+        yield ChatOpenAI(
             base_url=str(server.make_url("/v1")),
             api_key=SecretStr("k"),
             model="m",
             use_responses_api=responses,
             http_async_client=http,
-            cache=SemcacheCache(cache),
+            **options,
         )
+
+
+@pytest.mark.parametrize("responses", [False, True], ids=["chat", "responses"])
+async def test_the_models_of_openai(cache: SemanticCache, responses: bool) -> None:
+    llm = make_simulator(AT_ONCE)
+    async with chat_of_openai(llm, responses, cache=SemcacheCache(cache)) as chat:
         made, hit = await chat.ainvoke("refund at 10"), await chat.ainvoke("money back at 12")
         assert (hit.content, hit.response_metadata) == (made.content, made.response_metadata)
         assert llm[SIMULATOR].stats.calls == 1
@@ -653,15 +650,7 @@ async def test_a_call_that_cannot_be_read_goes_without(
 @pytest.mark.parametrize("responses", [False, True], ids=["chat", "responses"])
 async def test_models_of_openai_in_pieces(cache: SemanticCache, responses: bool) -> None:
     llm = make_simulator(AT_ONCE)
-    async with TestServer(llm) as server, openai.DefaultAsyncHttpxClient() as http:
-        chat = ChatOpenAI(
-            base_url=str(server.make_url("/v1")),
-            api_key=SecretStr("k"),
-            model="m",
-            use_responses_api=responses,
-            stream_usage=True,
-            http_async_client=http,
-        )
+    async with chat_of_openai(llm, responses, stream_usage=True) as chat:
         model = SemcacheChatModel(chat, cache)
         made = await joined(model.astream("refund at 10"))
         assert made.usage_metadata

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any, TypedDict
 
 import pytest
@@ -14,15 +13,8 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 from semcache_async import SemanticCache, Source
 from semcache_async.integrations.langchain import SemcacheChatModel
-from semcache_async.testing import AngleEmbedder, MemoryStore
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
-
-
-@pytest.fixture
-async def cache() -> AsyncIterator[SemanticCache]:
-    async with SemanticCache.open(store=MemoryStore(), embedder=AngleEmbedder()) as cache:
-        yield cache
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 from semcache_async import Scope, SemanticCache
 from semcache_async.errors import StoreUnavailableError
 from semcache_async.simulator import SIMULATOR, Simulator, make_simulator
-from semcache_async.testing import AngleEmbedder, GatedStore
+from semcache_async.testing import GatedStore
 from tests.integrations.conftest import Printed
 from tests.simulator.helpers import AT_ONCE
 
@@ -33,15 +33,9 @@ Ask = Callable[..., Any]
 
 
 @pytest.fixture
-async def store() -> GatedStore:
-    return GatedStore()
-
-
-@pytest.fixture
-async def cache(store: GatedStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SemanticCache]:
-    async with SemanticCache.open(store=store, embedder=AngleEmbedder()) as cache:
-        monkeypatch.setattr(litellm, "cache", SemcacheCache(cache))
-        yield cache
+async def cache(cache: SemanticCache, monkeypatch: pytest.MonkeyPatch) -> SemanticCache:
+    monkeypatch.setattr(litellm, "cache", SemcacheCache(cache))
+    return cache
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
 from itertools import count
 from pathlib import Path
@@ -29,7 +29,7 @@ from semcache_async import Scope, SemanticCache
 from semcache_async.embed import TextEmbedder
 from semcache_async.errors import WrongLoopError
 from semcache_async.integrations.llama_index import SemcacheLLM
-from semcache_async.testing import AngleEmbedder, MemoryStore
+from semcache_async.testing import MemoryStore
 from tests.helpers import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
@@ -95,12 +95,6 @@ class Calling(MockFunctionCallingLLM):
         offered = [FunctionTool.from_defaults(lambda order=7: order, name="refund")]
         told = super().achat(messages, tools=offered if tools else [], **kwargs)
         return cast("ChatResponse", await told)
-
-
-@pytest.fixture
-async def cache() -> AsyncIterator[SemanticCache]:
-    async with SemanticCache.open(store=MemoryStore(), embedder=AngleEmbedder()) as cache:
-        yield cache
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import openai
@@ -26,7 +25,6 @@ from semcache_async import Scope, SemanticCache
 from semcache_async.errors import ConfigError
 from semcache_async.integrations.openai_agents import SemcacheModel, SemcacheProvider
 from semcache_async.simulator import SIMULATOR, make_simulator
-from semcache_async.testing import AngleEmbedder, MemoryStore
 from tests.helpers import until
 from tests.integrations.conftest import Printed
 from tests.simulator.helpers import AT_ONCE
@@ -56,12 +54,6 @@ class LLM:
         output = self.outputs.pop(0) if self.outputs else [assistant_message(text)]
         await self.gate.wait()
         return ModelStep(output, usage=SPENT)
-
-
-@pytest.fixture
-async def cache() -> AsyncIterator[SemanticCache]:
-    async with SemanticCache.open(store=MemoryStore(), embedder=AngleEmbedder()) as cache:
-        yield cache
 
 
 @pytest.fixture

@@ -111,9 +111,8 @@ def seen() -> Seen:
 
 
 @pytest.fixture
-async def cache(seen: Seen) -> AsyncIterator[SemanticCache]:
-    async with SemanticCache.open(store=MemoryStore(), embedder=AngleEmbedder()) as cache:
-        yield seen.instrument(cache)
+async def cache(cache: SemanticCache, seen: Seen) -> SemanticCache:
+    return seen.instrument(cache)
 
 
 # -- spans

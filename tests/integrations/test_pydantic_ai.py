@@ -26,7 +26,6 @@ from pydantic_ai.settings import ModelSettings
 
 from semcache_async import Scope, SemanticCache
 from semcache_async.integrations.pydantic_ai import SemcacheModel
-from semcache_async.testing import AngleEmbedder, MemoryStore
 from tests.helpers import until
 from tests.integrations.conftest import Printed
 
@@ -63,12 +62,6 @@ class LLM:
             for word in part.content.split():
                 yield f"{word} "
                 await self.gate.wait()
-
-
-@pytest.fixture
-async def cache() -> AsyncIterator[SemanticCache]:
-    async with SemanticCache.open(store=MemoryStore(), embedder=AngleEmbedder()) as cache:
-        yield cache
 
 
 @pytest.fixture

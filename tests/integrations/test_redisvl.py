@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import re
 import subprocess
 import sys
 import threading
@@ -26,8 +25,9 @@ from semcache_async.errors import CacheClosedError, ConfigError, EmbeddingError,
 from semcache_async.integrations.redisvl import SemanticCache
 from semcache_async.integrations.threads import Background
 from semcache_async.testing import AngleEmbedder, MemoryStore
+from tests.pages import DOCS, code_of
 
-PAGE = Path(__file__).parents[2] / "docs" / "integrations" / "redisvl.md"
+PAGE = DOCS / "integrations" / "redisvl.md"
 ANGLES = {
     "How do I return an item?": 0.0,
     "How can I return an item?": 10.0,
@@ -96,8 +96,7 @@ def test_the_page(
 ) -> None:
     monkeypatch.setenv("REDIS_URL", redis_url)
     monkeypatch.setattr("semcache_async.embed.load_embedder", lambda _: text_embedder)
-    text = PAGE.read_text(encoding="utf-8")
-    for block in re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE):
+    for block in code_of(PAGE):
         exec(block, {"__name__": "__main__"})
     response = "By post, within 30 days."
     expected = [f"asked: {response}", response, "generated", "semantic"]
@@ -323,6 +322,7 @@ FORKED = """
 import os, sys, threading
 from semcache_async.integrations.redisvl import SemanticCache
 from semcache_async.testing import AngleEmbedder
+from tests.pages import DOCS, code_of
 
 class Vectors:
     dims, model = 8, "m"

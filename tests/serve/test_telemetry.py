@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -33,6 +31,7 @@ from semcache_async.serve.process import server
 from semcache_async.serve.upstream.routing import Upstreams
 from semcache_async.simulator import make_simulator
 from semcache_async.testing import AngleEmbedder, MemoryStore
+from tests.pages import DOCS, code_of
 from tests.serve.running import AT_ONCE, Live, live
 
 pytestmark = pytest.mark.anyio
@@ -268,8 +267,8 @@ async def test_it_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch, wanting: b
 
 
 async def test_the_program_of_the_docs(monkeypatch: pytest.MonkeyPatch) -> None:
-    page = Path(__file__).parents[2] / "docs" / "observability.md"
-    (program,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    """The blocks of docs/observability.md: it sets up what a process has once."""
+    (program,) = code_of(DOCS / "observability.md")
     opening = partial(SemanticCache.open, store=MemoryStore(), embedder=AngleEmbedder())
     monkeypatch.setattr(SemanticCache, "open", opening)
     monkeypatch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
