@@ -152,7 +152,7 @@ async def test_somebodys_numbers_in_an_answer(text: str) -> None:
         "Order 1234567890123456 of 2026-11-26T06:14:42Z, request 1732601641123",
         "Dial 1-800-273-8255; the fee is 1,000,000.00 to 4,000,000,000,000,000.",
         "An IBAN has up to 34 characters, such as DE00 3704 0044 0532 0130 00.",
-        "A social security number looks like 000-00-0000 or XXX-XX-XXXX.",
+        "A social security number looks like 000-00-0000 or XXX-XX-XXXX.",  # which is nobody's
         "Set OPENAI_API_KEY=sk-... and see sk-learn or the task-switching-of-threads-guide.",
         "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "f47ac10b-58cc-4372-a567-0e02b2c3d479 at 192.168.100.200, pi is 3.141592653589793",

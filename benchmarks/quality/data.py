@@ -12,11 +12,11 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from semcache_async.data import Question, banking77
+from semcache_async.load.traffic.texts import grouped
 from semcache_async.tune.pairs import Pair, read_pairs
 
 __all__ = ["PairSet", "Replay", "Skipped", "pair_sets", "read_replay", "replays", "shared"]
@@ -79,7 +79,7 @@ def replays(own: Iterable[Path] = ()) -> Iterator[Replay | tuple[str, str]]:
 def quora_clusters(path: Path) -> Replay:
     """Questions that the labels join into groups of three and more, in an order of their own."""
     members: dict[str, list[str]] = {}
-    for question in _joined(json.loads(line) for line in _lines(path)):
+    for question in grouped(json.loads(line) for line in _lines(path)):
         members.setdefault(question.intent, []).append(question.text)
     kept = [Question(t, name) for name, texts in members.items() if len(texts) > 2 for t in texts]
     places = np.random.default_rng(20).permutation(len(kept))
@@ -98,7 +98,7 @@ def read_replay(path: Path) -> Replay:
     if not rows:
         raise ValueError(f"{path} holds no questions.")
     if "text_a" in rows[0]:
-        questions = _joined(rows)
+        questions = grouped(rows)
     else:
         questions = [Question(str(row["text"]), str(row["intent"])) for row in rows]
     name = path.name.split(".")[0]
@@ -124,19 +124,3 @@ def _lines(path: Path) -> list[str]:
     raw = path.read_bytes()
     text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode()
     return [line for line in text.split("\n") if line.strip()]
-
-
-def _joined(rows: Iterable[dict[str, Any]]) -> list[Question]:
-    """Each text once; its intent is the first text of those that the labels join it to."""
-    parent: dict[str, str] = {}
-
-    def first(text: str) -> str:
-        while parent.setdefault(text, text) != text:
-            parent[text] = text = parent[parent[text]]
-        return text
-
-    for row in rows:
-        one, other = first(row["text_a"]), first(row["text_b"])
-        if row["label"]:
-            parent[other] = one
-    return [Question(text, first(text)) for text in parent]

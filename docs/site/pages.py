@@ -33,5 +33,8 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     where = page.file.src_uri
     boost = BOOST.get(where, 0.3 if where.startswith("reference/") else 1.0)
     page.meta["search"] = {"boost": boost}
+    place = f"{NUMBERS} of README -->"
+    if place not in markdown:
+        return markdown
     table = README.read_text(encoding="utf-8").partition(NUMBERS)[2].partition("\n")[2]
-    return markdown.replace(f"{NUMBERS} of README -->", table.partition("<!--")[0])
+    return markdown.replace(place, table.partition("<!--")[0])

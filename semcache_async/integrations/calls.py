@@ -36,6 +36,7 @@ from semcache_async.text.prompt import check_text
 from semcache_async.types import Produced, Scope
 
 __all__ = [
+    "Around",
     "Call",
     "REASONS",
     "Form",
@@ -93,6 +94,18 @@ class Call(NamedTuple):
     """False: it goes to the LLM as if there were no cache, and is counted as bypassed."""
     offers: bool = True
     """Is the model offered tools? An answer that calls some where none are serves nobody else."""
+
+
+class Around:
+    """A Pydantic model around another, ``inner``, whose are the attributes that it has not."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)  # type: ignore[misc]
+        except AttributeError:
+            if name.startswith("_") or "inner" not in self.__dict__:
+                raise
+            return getattr(self.__dict__["inner"], name)
 
 
 class WholeForm(Protocol[A]):

@@ -10,6 +10,7 @@ that were retrieved, the messages before, and what a call adds.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -48,6 +49,7 @@ from semcache_async.cache import SemanticCache
 from semcache_async.config import CacheConfig
 from semcache_async.integrations.calls import (
     REASONS,
+    Around,
     Call,
     answered,
     cut_last,
@@ -78,7 +80,7 @@ _NO_MATTER = {"api_key", "max_retries", "reuse_client", "timeout"}
 """What no answer depends on."""
 
 
-class SemcacheLLM(FunctionCallingLLM):
+class SemcacheLLM(Around, FunctionCallingLLM):
     """Answers as ``llm`` does, from ``cache`` where it can, for ``scope``: whose the calls are, and
     what their answers depend on beside the call. Callers who ask the same meanwhile share one call,
     whole or streamed. Its metadata and other attributes are ``llm``'s own.
@@ -236,14 +238,6 @@ class SemcacheLLM(FunctionCallingLLM):
             self.inner.callback_manager = self.callback_manager
         return self.inner
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)  # type: ignore[misc]
-        except AttributeError:
-            if name.startswith("_") or "inner" not in self.__dict__:
-                raise
-            return getattr(self.inner, name)
-
     def _prepare_chat_with_tools_compat(
         self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any
     ) -> dict[str, Any]:
@@ -299,7 +293,7 @@ class _Piece(NamedTuple, Generic[R]):
     """All until then, where that is more than text."""
 
 
-class _Form(Generic[R]):
+class _Form(ABC, Generic[R]):
     kind: type[R]
 
     def __init__(self, config: CacheConfig) -> None:
@@ -348,8 +342,9 @@ class _Form(Generic[R]):
         """All text until then."""
         return text + piece.delta if piece.whole is None else self.text(piece.whole)
 
+    @abstractmethod
     def text(self, answer: R) -> str:
-        raise NotImplementedError
+        """All that it says."""
 
     def calls(self, answer: R, /) -> bool:
         return False
@@ -357,8 +352,9 @@ class _Form(Generic[R]):
     def is_text(self, answer: R) -> bool:
         return True
 
+    @abstractmethod
     def made(self, text: str, delta: str | None) -> R:
-        raise NotImplementedError
+        """One that says ``text``, of which ``delta`` came last."""
 
 
 class _ChatForm(_Form[ChatResponse]):

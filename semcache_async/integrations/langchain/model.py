@@ -17,7 +17,7 @@ from pydantic import PrivateAttr
 
 from semcache_async.cache import SemanticCache
 from semcache_async.complaints import Complaints
-from semcache_async.integrations.calls import Call, answered, streamed
+from semcache_async.integrations.calls import Around, Call, answered, streamed
 from semcache_async.integrations.langchain.cache import TAG
 from semcache_async.integrations.langchain.messages import (
     ChatForm,
@@ -43,7 +43,7 @@ _OF_THE_MODEL = (
 )
 
 
-class SemcacheChatModel(BaseChatModel):
+class SemcacheChatModel(Around, BaseChatModel):
     """Answers as ``model`` does, from ``cache`` where it can, for ``scope``: whose the calls are,
     and what their answers depend on beside the call. Callers who ask the same meanwhile share one
     call, whole or streamed. Its other attributes are ``model``'s own.
@@ -208,14 +208,6 @@ class SemcacheChatModel(BaseChatModel):
         return made
 
     # -- what is told of it
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)  # type: ignore[misc]
-        except AttributeError:
-            if name.startswith("_") or "inner" not in self.__dict__:
-                raise
-            return getattr(self.inner, name)
 
     @property
     def _llm_type(self) -> str:

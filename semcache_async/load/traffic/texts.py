@@ -14,7 +14,7 @@ from semcache_async.data import Question, banking77
 from semcache_async.load.extra import LoadError
 from semcache_async.load.traffic.workload import Popularity
 
-__all__ = ["TextSet", "draw", "load_texts"]
+__all__ = ["TextSet", "draw", "grouped", "load_texts"]
 
 _DRAWN_AT_ONCE = 1_024
 
@@ -57,7 +57,7 @@ def _read(path: Path) -> list[Question]:
             return _checked([Question(line.strip(), line.strip()) for line in lines])
         rows = [msgspec.json.decode(line) for line in lines]
         pairs = bool(rows) and "text_a" in rows[0]
-        return _checked(_groups(rows) if pairs else [_question(row) for row in rows])
+        return _checked(grouped(rows) if pairs else [_question(row) for row in rows])
     except (KeyError, TypeError) as error:
         raise LoadError(f"{path}: a line without the field {error}.") from error
     except (OSError, EOFError, ValueError) as error:
@@ -74,8 +74,9 @@ def _question(row: dict[str, Any]) -> Question:
     return Question(str(row["text"]), str(row.get("intent", row["text"])))
 
 
-def _groups(rows: Iterable[dict[str, Any]]) -> list[Question]:
-    """Each text once; its intent is the first text of those that the labels join it to."""
+def grouped(rows: Iterable[dict[str, Any]]) -> list[Question]:
+    """Of pairs (``text_a``, ``text_b``, ``label``) each text once; its intent is the first text of
+    those that the labels join it to."""
     parent: dict[str, str] = {}
 
     def first(text: str) -> str:
